@@ -1,0 +1,1 @@
+//! Runtime of athomic; knows no broker and no database.

@@ -1,0 +1,1 @@
+//! The Redis stores of athomic; thin until ordered consumption is built.
