@@ -1,1 +1,7 @@
 //! Runtime of athomic; knows no broker and no database.
+//!
+//! Applications use it through the `athomic` crate. The modules below stand in reading order: a
+//! message goes down the list from fetch to commit.
+
+pub mod message;
+pub mod transport;

@@ -1,0 +1,130 @@
+//! What can go wrong between us and a broker.
+
+use std::error::Error;
+
+/// A boxed cause.
+type Source = Box<dyn Error + Send + Sync>;
+
+/// Whether a message that was not acknowledged may stand in the log all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// It was not written.
+    NotWritten,
+    /// It may have been written, perhaps more than once.
+    Unknown,
+}
+
+/// An operation on the broker failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// No broker could be reached. Retriable.
+    #[error("cannot reach a broker of connection `{connection}` at {servers}")]
+    Unreachable {
+        /// The connection's name in the settings.
+        connection: String,
+        /// The addresses tried.
+        servers: String,
+        /// What the client said.
+        #[source]
+        source: Source,
+    },
+    /// The broker refused who we are: user, password or certificate. Not retriable.
+    #[error("connection `{connection}` was refused: check its `security` settings")]
+    Authentication {
+        /// The connection's name in the settings.
+        connection: String,
+        /// What the client said.
+        #[source]
+        source: Source,
+    },
+    /// The broker knows us but does not allow this. Not retriable.
+    #[error("not allowed to {action} over connection `{connection}`")]
+    Forbidden {
+        /// The connection's name in the settings.
+        connection: String,
+        /// What was tried, such as "read topic `orders`".
+        action: String,
+        /// What the client said.
+        #[source]
+        source: Source,
+    },
+    /// A topic does not exist. Not retriable by itself.
+    #[error("topic `{topic}` does not exist")]
+    UnknownTopic {
+        /// The topic.
+        topic: String,
+    },
+    /// The committed offset is gone from the log, and the settings say to stop.
+    #[error(
+        "{partition}: the offset to read from is no longer in the log, and auto_offset_reset is \"fail\""
+    )]
+    OffsetOutOfRange {
+        /// The partition.
+        partition: crate::message::TopicPartition,
+    },
+    /// The group is being rebalanced or no longer has this member. A commit is not asked again:
+    /// whoever owns the partition now reads on from the last one.
+    #[error("the group no longer takes this from us: its membership has changed")]
+    Fenced {
+        /// What the client said.
+        #[source]
+        source: Source,
+    },
+    /// A message was not acknowledged in time or was refused.
+    #[error("a message for topic `{topic}` was not acknowledged ({})", match state {
+        DeliveryState::NotWritten => "it was not written",
+        DeliveryState::Unknown => "it may have been written",
+    })]
+    Delivery {
+        /// Where it should have gone.
+        topic: String,
+        /// Whether it may stand in the log.
+        state: DeliveryState,
+        /// Whether publishing it again can help.
+        retriable: bool,
+        /// What the client said.
+        #[source]
+        source: Source,
+    },
+    /// A setting that the client refuses. Not retriable.
+    #[error("connection `{connection}`: {message}")]
+    Settings {
+        /// The connection's name in the settings.
+        connection: String,
+        /// What is wrong and how to mend it.
+        message: String,
+    },
+    /// The consumer or publisher was closed.
+    #[error("closed")]
+    Closed,
+    /// Something else failed while doing what `action` says.
+    #[error("failed to {action}")]
+    Other {
+        /// What was being done.
+        action: String,
+        /// Whether it can help to try again.
+        retriable: bool,
+        /// What the client said.
+        #[source]
+        source: Source,
+    },
+}
+
+impl TransportError {
+    /// Say whether the same call may succeed later without anybody changing anything.
+    #[must_use]
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Delivery { retriable, .. } | Self::Other { retriable, .. } => *retriable,
+            Self::Authentication { .. }
+            | Self::Forbidden { .. }
+            | Self::UnknownTopic { .. }
+            | Self::OffsetOutOfRange { .. }
+            | Self::Fenced { .. }
+            | Self::Settings { .. }
+            | Self::Closed => false,
+        }
+    }
+}
