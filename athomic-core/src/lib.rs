@@ -5,3 +5,13 @@
 
 pub mod message;
 pub mod transport;
+
+pub mod payload;
+
+pub mod handler;
+
+pub mod outcome;
+
+pub mod consumer;
+
+pub mod publisher;

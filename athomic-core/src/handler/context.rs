@@ -1,0 +1,265 @@
+//! What a handler can see: the message, its coordinates, the attempt, the application's states.
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::extract::MissingState;
+use crate::message::{Headers, Offset, Partition, RawMessage, Timestamp, TopicPartition};
+use crate::publisher::Publisher;
+
+/// The application's values that handlers take as `State<S>`, one for each type.
+#[derive(Default, Clone)]
+pub struct StateMap {
+    values: HashMap<TypeId, (&'static str, Arc<dyn Any + Send + Sync>)>,
+}
+
+impl StateMap {
+    /// Put a value in; one of the same type is replaced.
+    pub fn insert<S: Send + Sync + 'static>(&mut self, state: S) {
+        self.values
+            .insert(TypeId::of::<S>(), (type_name::<S>(), Arc::new(state)));
+    }
+
+    /// Look a value up.
+    ///
+    /// # Errors
+    /// There is none of this type; the error names those that are there.
+    pub fn get<S: Send + Sync + 'static>(&self) -> Result<&S, MissingState> {
+        self.values
+            .get(&TypeId::of::<S>())
+            .and_then(|(_, value)| value.downcast_ref())
+            .ok_or_else(|| self.missing(type_name::<S>()))
+    }
+
+    fn missing(&self, wanted: &'static str) -> MissingState {
+        let mut present: Vec<_> = self.values.values().map(|(name, _)| *name).collect();
+        present.sort_unstable();
+        MissingState { wanted, present }
+    }
+}
+
+impl fmt::Debug for StateMap {
+    /// Shows the types only: states hold clients and secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set()
+            .entries(self.values.values().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+/// What is the same for all messages of a handler.
+#[derive(Debug, Clone)]
+pub struct HandlerScope {
+    /// The handler's id.
+    pub handler_id: Arc<str>,
+    /// Its consumer group.
+    pub group_id: Arc<str>,
+    /// The application's states.
+    pub states: Arc<StateMap>,
+    /// Publishes over the handler's connection.
+    pub publisher: Publisher,
+}
+
+/// What one call of a handler for a single message can see. Extractors read from it.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageContext<'a> {
+    scope: &'a HandlerScope,
+    message: &'a RawMessage,
+    attempt: u32,
+}
+
+impl<'a> MessageContext<'a> {
+    /// Put a context together; `attempt` counts from 1.
+    #[must_use]
+    pub const fn new(scope: &'a HandlerScope, message: &'a RawMessage, attempt: u32) -> Self {
+        Self {
+            scope,
+            message,
+            attempt,
+        }
+    }
+
+    /// Return the message as it came.
+    #[must_use]
+    pub const fn message(&self) -> &'a RawMessage {
+        self.message
+    }
+
+    /// Return how often the message has been tried, this time included: 1 is the first.
+    #[must_use]
+    pub const fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Return what is the same for all messages of the handler.
+    #[must_use]
+    pub const fn scope(&self) -> &'a HandlerScope {
+        self.scope
+    }
+
+    /// Return the message's coordinates, to keep.
+    #[must_use]
+    pub fn meta(&self) -> Meta {
+        Meta {
+            message: self.message.clone(),
+            group_id: Arc::clone(&self.scope.group_id),
+            attempt: self.attempt,
+        }
+    }
+}
+
+/// What one call of a batch handler can see beside its messages.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchContext<'a> {
+    scope: &'a HandlerScope,
+    partition: &'a TopicPartition,
+    attempt: u32,
+}
+
+impl<'a> BatchContext<'a> {
+    /// Put a context together; `attempt` counts from 1.
+    #[must_use]
+    pub const fn new(scope: &'a HandlerScope, partition: &'a TopicPartition, attempt: u32) -> Self {
+        Self {
+            scope,
+            partition,
+            attempt,
+        }
+    }
+
+    /// Return what is the same for all messages of the handler.
+    #[must_use]
+    pub const fn scope(&self) -> &'a HandlerScope {
+        self.scope
+    }
+
+    /// Return the partition that all messages of the batch come from.
+    #[must_use]
+    pub const fn partition(&self) -> &'a TopicPartition {
+        self.partition
+    }
+
+    /// Return how often this batch has been tried, this time included: 1 is the first.
+    #[must_use]
+    pub const fn attempt(&self) -> u32 {
+        self.attempt
+    }
+}
+
+/// A message's coordinates: topic, partition, offset, time, key, attempt and group.
+///
+/// As an extractor:
+///
+/// ```
+/// use athomic_core::handler::Meta;
+///
+/// async fn on_paid(payment: serde_json::Value, meta: Meta) {
+///     println!("{}[{}]@{}: {payment}", meta.topic(), meta.partition(), meta.offset());
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Meta {
+    message: RawMessage,
+    group_id: Arc<str>,
+    attempt: u32,
+}
+
+impl Meta {
+    /// Return the topic's name.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        self.message.topic()
+    }
+
+    /// Return the partition's number.
+    #[must_use]
+    pub fn partition(&self) -> Partition {
+        self.message.partition()
+    }
+
+    /// Return the offset within the partition.
+    #[must_use]
+    pub fn offset(&self) -> Offset {
+        self.message.offset()
+    }
+
+    /// Return the message's time, if the log keeps one.
+    #[must_use]
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        self.message.timestamp()
+    }
+
+    /// Return the key's bytes; `None` is a null key.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.message.key()
+    }
+
+    /// Return how often the message has been tried, this time included: 1 is the first.
+    #[must_use]
+    pub const fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Return the consumer group.
+    #[must_use]
+    pub fn group_id(&self) -> &str {
+        &self.group_id
+    }
+
+    /// Collect the headers. Allocates.
+    #[must_use]
+    pub fn headers(&self) -> Headers {
+        self.message.headers()
+    }
+}
+
+impl fmt::Debug for Meta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meta")
+            .field("message", &self.message)
+            .field("group_id", &self.group_id)
+            .field("attempt", &self.attempt)
+            .finish()
+    }
+}
+
+/// A decoded payload with its [`Meta`]: for handlers, and for each element of a batch.
+#[derive(Debug, Clone)]
+pub struct Message<T> {
+    payload: T,
+    meta: Meta,
+}
+
+impl<T> Message<T> {
+    /// Put payload and coordinates together.
+    pub const fn new(payload: T, meta: Meta) -> Self {
+        Self { payload, meta }
+    }
+
+    /// Return the payload.
+    pub const fn payload(&self) -> &T {
+        &self.payload
+    }
+
+    /// Return the coordinates.
+    pub const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Take payload and coordinates apart.
+    pub fn into_parts(self) -> (T, Meta) {
+        (self.payload, self.meta)
+    }
+}
+
+impl<T> Deref for Message<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.payload
+    }
+}

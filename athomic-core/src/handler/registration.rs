@@ -1,0 +1,177 @@
+//! What the attribute macros write down about a handler: constant data, gathered by `inventory`.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::consumer::MessageProcessor;
+
+/// Where the user wrote something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceLocation {
+    /// The file, as the compiler names it.
+    pub file: &'static str,
+    /// The line, from 1.
+    pub line: u32,
+}
+
+impl fmt::Display for SourceLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// The priority queue that a handler consumes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// `NAME.high`.
+    High,
+    /// The topic itself.
+    #[default]
+    Normal,
+    /// `NAME.low`.
+    Low,
+}
+
+impl Priority {
+    /// Return the word that attributes and settings use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+}
+
+/// Which messages of a partition wait for each other when a handler runs concurrently.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ordering {
+    /// All of them: a partition is one lane.
+    Partition,
+    /// Those of the same key; all that have no key share a lane.
+    #[default]
+    Key,
+    /// None.
+    None,
+}
+
+impl Ordering {
+    /// Return the word that attributes use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Partition => "partition",
+            Self::Key => "key",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What an attribute says about idempotency.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IdempotencyOptions {
+    /// Whether it is on.
+    pub enabled: Option<bool>,
+    /// How long a handled message is remembered.
+    pub ttl: Option<Duration>,
+    /// How long a message that is being handled is locked against others.
+    pub lock_timeout: Option<Duration>,
+}
+
+/// What an attribute says; `None` leaves it to the settings.
+#[derive(Debug, Clone, Copy)]
+pub struct SubscriptionOptions {
+    /// The topics.
+    pub topics: &'static [&'static str],
+    /// The consumer group.
+    pub group_id: Option<&'static str>,
+    /// The priority queue.
+    pub priority: Priority,
+    /// How many executions at most run at once in this process.
+    pub concurrency: Option<usize>,
+    /// Which messages wait for each other; `None` is the default.
+    pub ordering: Option<Ordering>,
+    /// How many messages a batch holds at most; `None` is a handler of single messages.
+    pub batch_size: Option<usize>,
+    /// How long a batch waits to fill.
+    pub max_batch_linger_ms: Option<u64>,
+    /// How long one read of the broker may take.
+    pub fetch_timeout_ms: Option<u64>,
+    /// How long the broker may hold a fetch back for more data.
+    pub fetch_max_linger_ms: Option<u64>,
+    /// How many bytes one fetch may bring.
+    pub fetch_max_bytes: Option<usize>,
+    /// How many messages are fetched ahead (ordered consumers).
+    pub fetch_size: Option<usize>,
+    /// The named connection.
+    pub connection_name: Option<&'static str>,
+    /// Idempotency.
+    pub idempotency: Option<IdempotencyOptions>,
+    /// Whether the attribute names an `idempotency_key_resolver`.
+    pub has_idempotency_key_resolver: bool,
+    /// Whether lineage events are written for this handler.
+    pub enable_lineage: bool,
+}
+
+impl SubscriptionOptions {
+    /// Subscribe to topics and leave all else to the settings.
+    #[must_use]
+    pub const fn new(topics: &'static [&'static str]) -> Self {
+        Self {
+            topics,
+            group_id: None,
+            priority: Priority::Normal,
+            concurrency: None,
+            ordering: None,
+            batch_size: None,
+            max_batch_linger_ms: None,
+            fetch_timeout_ms: None,
+            fetch_max_linger_ms: None,
+            fetch_max_bytes: None,
+            fetch_size: None,
+            connection_name: None,
+            idempotency: None,
+            has_idempotency_key_resolver: false,
+            enable_lineage: true,
+        }
+    }
+}
+
+/// Which attribute a handler carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandlerKind {
+    /// `#[subscribe_to]`.
+    Subscribed,
+    /// `#[ordered_consumer]`.
+    Ordered {
+        /// The payload's field that names the aggregate.
+        aggregate_key_field: &'static str,
+        /// The payload's field that numbers the aggregate's messages.
+        sequence_id_field: &'static str,
+    },
+}
+
+/// A handler as its attribute describes it.
+pub struct HandlerRegistration {
+    /// `handler_id = "..."`, or module path and function name.
+    pub handler_id: &'static str,
+    /// Where the function stands.
+    pub location: SourceLocation,
+    /// Which attribute it carries.
+    pub kind: HandlerKind,
+    /// What the attribute says.
+    pub options: SubscriptionOptions,
+    /// The payload's type as the user wrote it.
+    pub target_type: &'static str,
+    /// Make the part of the runtime that knows the handler's types.
+    pub processor: fn() -> MessageProcessor,
+}
+
+impl fmt::Debug for HandlerRegistration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "handler `{}` ({})", self.handler_id, self.location)
+    }
+}
+
+inventory::collect!(HandlerRegistration);

@@ -1,0 +1,9 @@
+//! The few names that a file with handlers needs.
+
+pub use athomic_core::handler::{
+    ExtractError, FromBatch, FromMessage, Key, Message, MessageContext, Meta, State,
+};
+pub use athomic_core::message::{Headers, RawMessage};
+pub use athomic_core::outcome::{HandlerError, Outcome};
+pub use athomic_core::publisher::Publisher;
+pub use serde::{Deserialize, Serialize};
