@@ -6,3 +6,4 @@ pub mod __private;
 pub mod prelude;
 
 pub use athomic_core::{handler, message, outcome, payload, publisher, transport};
+pub use athomic_macros::{ordered_consumer, subscribe_to};
