@@ -1,1 +1,3 @@
 //! Runtime of athomic; knows no broker and no database.
+
+pub(crate) mod nearest;
