@@ -59,6 +59,9 @@ mod schema;
 mod secret;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::{Fault, Origin, Problem, SettingsError};
 pub use explain::{Difference, Explanation};
 pub use load::{Loaded, Loader, SettingValue};
