@@ -11,6 +11,7 @@
 
 mod erased;
 mod error;
+pub mod memory;
 
 pub use erased::{DynAdmin, DynConsumer, DynPublisher, DynTransport};
 pub use error::{DeliveryState, TransportError};
