@@ -214,3 +214,19 @@ impl Transport for MemoryTransport {
         Ok(MemoryAdmin::new(self.broker.clone()))
     }
 }
+
+impl From<&crate::settings::ConnectionSettings> for MemoryConsumerConfig {
+    fn from(connection: &crate::settings::ConnectionSettings) -> Self {
+        use crate::settings::OffsetReset as Setting;
+        let consumer = &connection.consumer;
+        Self {
+            offset_reset: match consumer.auto_offset_reset {
+                Setting::Earliest => OffsetReset::Earliest,
+                Setting::Latest => OffsetReset::Latest,
+                Setting::Fail => OffsetReset::Fail,
+            },
+            session_timeout: consumer.session_timeout,
+            rebalance_timeout: consumer.max_poll_interval,
+        }
+    }
+}
