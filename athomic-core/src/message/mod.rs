@@ -7,10 +7,12 @@
 mod headers;
 mod owned;
 mod raw;
+mod topic;
 
 pub use headers::{Header, Headers};
 pub use owned::{OwnedBatch, OwnedRecord};
 pub use raw::{RawMessage, RecordBatch};
+pub use topic::{MAX_TOPIC_LENGTH, TopicNameError, check_topic_name};
 
 use std::fmt;
 use std::sync::Arc;
