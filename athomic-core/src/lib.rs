@@ -15,3 +15,6 @@ pub mod outcome;
 pub mod consumer;
 
 pub mod publisher;
+
+pub(crate) mod nearest;
+pub mod settings;

@@ -11,6 +11,7 @@
 
 mod erased;
 mod error;
+pub mod memory;
 
 pub use erased::{DynAdmin, DynConsumer, DynPublisher, DynTransport};
 pub use error::{DeliveryState, TransportError};
@@ -154,11 +155,10 @@ impl fmt::Debug for Assignment {
 }
 
 /// Partitions that the group wants back.
-#[derive(Debug)]
 pub struct Revocation {
     /// The partitions.
     pub partitions: Vec<TopicPartition>,
-    done: Option<oneshot::Sender<()>>,
+    done: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Revocation {
@@ -166,13 +166,20 @@ impl Revocation {
     #[must_use]
     pub fn new(partitions: Vec<TopicPartition>) -> (Self, oneshot::Receiver<()>) {
         let (done, completed) = oneshot::channel();
-        (
-            Self {
-                partitions,
-                done: Some(done),
-            },
-            completed,
-        )
+        let revocation = Self::notifying(partitions, move || {
+            let _consumer_gone = done.send(());
+        });
+        (revocation, completed)
+    }
+
+    /// Ask for partitions back; `done` is called once, by whoever gives them back. It must neither
+    /// block nor panic. For transports that have nobody waiting on a receiver.
+    #[must_use]
+    pub fn notifying(partitions: Vec<TopicPartition>, done: impl FnOnce() + Send + 'static) -> Self {
+        Self {
+            partitions,
+            done: Some(Box::new(done)),
+        }
     }
 
     /// Give the partitions back: what ran has ended and is committed. Dropping does the same, so
@@ -183,8 +190,14 @@ impl Revocation {
 
     fn release(&mut self) {
         if let Some(done) = self.done.take() {
-            let _consumer_gone = done.send(());
+            done();
         }
+    }
+}
+
+impl fmt::Debug for Revocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Revocation").field(&self.partitions).finish()
     }
 }
 
