@@ -5,6 +5,7 @@
 //! `publisher`, `admin`, `error`, and `client`, the only folder that names a Kafka client.
 
 mod admin;
+mod backend;
 mod client;
 mod consumer;
 mod error;
