@@ -18,3 +18,6 @@ pub mod publisher;
 
 pub(crate) mod nearest;
 pub mod settings;
+
+#[cfg(feature = "testing")]
+pub mod testing;
