@@ -55,6 +55,7 @@ pub trait Payload: Sized + Send + 'static {
     fn decode(context: &MessageContext<'_>) -> Result<Self, DecodeError>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: DeserializeOwned + Send + 'static> Payload for T {
     type Target = T;
 
@@ -63,6 +64,7 @@ impl<T: DeserializeOwned + Send + 'static> Payload for T {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: DeserializeOwned + Send + 'static> Payload for Message<T> {
     type Target = T;
 
