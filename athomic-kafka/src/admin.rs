@@ -19,7 +19,10 @@ pub struct KafkaAdmin {
 
 impl KafkaAdmin {
     pub(crate) fn new(options: BTreeMap<String, String>, endpoint: Endpoint) -> Self {
-        Self { options: Arc::new(options), endpoint }
+        Self {
+            options: Arc::new(options),
+            endpoint,
+        }
     }
 
     /// Run what blocks where blocking is allowed.
@@ -38,7 +41,10 @@ impl KafkaAdmin {
 impl Admin for KafkaAdmin {
     async fn partitions(&self, topics: &[String]) -> Result<BTreeMap<String, Partition>, TransportError> {
         let topics = topics.to_vec();
-        self.ask("look at topics", move |options| admin::partitions(options, &topics)).await
+        self.ask("look at topics", move |options| {
+            admin::partitions(options, &topics)
+        })
+        .await
     }
 
     async fn create_topics(&self, topics: &[NewTopic]) -> Result<(), TransportError> {
@@ -53,12 +59,17 @@ impl Admin for KafkaAdmin {
     ) -> Result<Vec<PartitionOffset>, TransportError> {
         let action = format!("read the offsets of group `{group_id}`");
         let (group_id, partitions) = (group_id.to_owned(), partitions.to_vec());
-        self.ask(&action, move |options| admin::committed(options, &group_id, &partitions)).await
+        self.ask(&action, move |options| {
+            admin::committed(options, &group_id, &partitions)
+        })
+        .await
     }
 }
 
 impl fmt::Debug for KafkaAdmin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaAdmin").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("KafkaAdmin")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
     }
 }

@@ -36,14 +36,24 @@ impl KafkaConsumer {
         let group = subscription.group_id.clone();
         let (member, happenings) = Member::join(options, subscription, Arc::clone(&endpoint))
             .map_err(|fault| endpoint.error(format!("join group `{group}`"), fault))?;
-        Ok(Self { member, happenings: Mutex::new(happenings), endpoint, group })
+        Ok(Self {
+            member,
+            happenings: Mutex::new(happenings),
+            endpoint,
+            group,
+        })
     }
 }
 
 impl Consumer for KafkaConsumer {
     // Cancel safety: the receiver's own `recv` is.
     async fn next_event(&self) -> Result<ConsumerEvent, TransportError> {
-        self.happenings.lock().await.recv().await.unwrap_or(Err(TransportError::Closed))
+        self.happenings
+            .lock()
+            .await
+            .recv()
+            .await
+            .unwrap_or(Err(TransportError::Closed))
     }
 
     async fn commit(&self, offsets: &[PartitionOffset]) -> Result<(), TransportError> {
@@ -52,20 +62,25 @@ impl Consumer for KafkaConsumer {
         }
         self.member.commit(offsets).await.map_err(|error| match error {
             CommitError::Closed => TransportError::Closed,
-            CommitError::Refused(fault) => {
-                self.endpoint.error(format!("commit offsets of group `{}`", self.group), fault)
-            }
+            CommitError::Refused(fault) => self
+                .endpoint
+                .error(format!("commit offsets of group `{}`", self.group), fault),
         })
     }
 
     async fn close(&self) -> Result<(), TransportError> {
         let left = self.member.leave().await;
-        left.map_err(|fault| self.endpoint.error(format!("leave group `{}`", self.group), fault))
+        left.map_err(|fault| {
+            self.endpoint
+                .error(format!("leave group `{}`", self.group), fault)
+        })
     }
 }
 
 impl fmt::Debug for KafkaConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaConsumer").field("group", &self.group).finish_non_exhaustive()
+        f.debug_struct("KafkaConsumer")
+            .field("group", &self.group)
+            .finish_non_exhaustive()
     }
 }

@@ -23,20 +23,30 @@ impl Endpoint {
                 servers: self.servers.clone(),
                 source: fault.into(),
             },
-            FaultKind::Authentication => TransportError::Authentication { connection, source: fault.into() },
-            FaultKind::Forbidden => {
-                TransportError::Forbidden { connection, action: action.into(), source: fault.into() }
-            }
+            FaultKind::Authentication => TransportError::Authentication {
+                connection,
+                source: fault.into(),
+            },
+            FaultKind::Forbidden => TransportError::Forbidden {
+                connection,
+                action: action.into(),
+                source: fault.into(),
+            },
             FaultKind::Fenced => TransportError::Fenced { source: fault.into() },
-            FaultKind::Settings => TransportError::Settings { connection, message: fault.to_string() },
+            FaultKind::Settings => TransportError::Settings {
+                connection,
+                message: fault.to_string(),
+            },
             FaultKind::Closed => TransportError::Closed,
             FaultKind::UnknownTopic
             | FaultKind::OffsetReset
             | FaultKind::QueueFull
             | FaultKind::Passing
-            | FaultKind::Lasting => {
-                TransportError::Other { action: action.into(), retriable, source: fault.into() }
-            }
+            | FaultKind::Lasting => TransportError::Other {
+                action: action.into(),
+                retriable,
+                source: fault.into(),
+            },
         }
     }
 
@@ -53,10 +63,12 @@ impl Endpoint {
     /// An error of one partition.
     pub(crate) fn reading(&self, partition: &TopicPartition, fault: Fault) -> TransportError {
         match fault.kind {
-            FaultKind::OffsetReset => TransportError::OffsetOutOfRange { partition: partition.clone() },
-            FaultKind::UnknownTopic => {
-                TransportError::UnknownTopic { topic: partition.topic.as_ref().to_owned() }
-            }
+            FaultKind::OffsetReset => TransportError::OffsetOutOfRange {
+                partition: partition.clone(),
+            },
+            FaultKind::UnknownTopic => TransportError::UnknownTopic {
+                topic: partition.topic.as_ref().to_owned(),
+            },
             _ => self.error(format!("read {partition}"), fault),
         }
     }
@@ -67,7 +79,9 @@ impl Endpoint {
             FaultKind::Authentication | FaultKind::Forbidden | FaultKind::Closed => {
                 self.error(format!("write to topic `{topic}`"), fault)
             }
-            FaultKind::UnknownTopic => TransportError::UnknownTopic { topic: topic.to_owned() },
+            FaultKind::UnknownTopic => TransportError::UnknownTopic {
+                topic: topic.to_owned(),
+            },
             _ => TransportError::Delivery {
                 topic: topic.to_owned(),
                 state,
@@ -81,7 +95,11 @@ impl Endpoint {
 /// Find the topic that librdkafka's words are about; they have it between a colon or a blank and a
 /// colon or a blank. The longest wins, as one name may be part of another.
 fn topic_in<'a>(topics: &'a [String], words: &str) -> Option<&'a String> {
-    let stands_in = |topic: &&String| words.split([' ', ':', '"', ',']).any(|word| word == topic.as_str());
+    let stands_in = |topic: &&String| {
+        words
+            .split([' ', ':', '"', ','])
+            .any(|word| word == topic.as_str())
+    };
     topics.iter().filter(stands_in).max_by_key(|topic| topic.len())
 }
 
@@ -99,16 +117,31 @@ mod tests {
     use crate::client::librdkafka::{Code, Fault};
 
     fn endpoint() -> Endpoint {
-        Endpoint { connection: "default".to_owned(), servers: "kafka:9092".to_owned() }
+        Endpoint {
+            connection: "default".to_owned(),
+            servers: "kafka:9092".to_owned(),
+        }
     }
 
     #[test]
     fn codes_become_errors_that_say_what_can_be_done() {
         let of = |code| endpoint().error("try", Fault::of(code));
-        assert!(matches!(of(Code::AllBrokersDown), TransportError::Unreachable { .. }));
-        assert!(matches!(of(Code::SaslAuthenticationFailed), TransportError::Authentication { .. }));
-        assert!(matches!(of(Code::Authentication), TransportError::Authentication { .. }));
-        assert!(matches!(of(Code::GroupAuthorizationFailed), TransportError::Forbidden { .. }));
+        assert!(matches!(
+            of(Code::AllBrokersDown),
+            TransportError::Unreachable { .. }
+        ));
+        assert!(matches!(
+            of(Code::SaslAuthenticationFailed),
+            TransportError::Authentication { .. }
+        ));
+        assert!(matches!(
+            of(Code::Authentication),
+            TransportError::Authentication { .. }
+        ));
+        assert!(matches!(
+            of(Code::GroupAuthorizationFailed),
+            TransportError::Forbidden { .. }
+        ));
         for code in [
             Code::UnknownMemberId,
             Code::IllegalGeneration,
@@ -143,6 +176,12 @@ mod tests {
         let fault = Fault::of(Code::MessageTimedOut);
         let error = endpoint().publishing("orders", DeliveryState::Unknown, fault);
         assert!(error.is_retriable());
-        assert!(matches!(error, TransportError::Delivery { state: DeliveryState::Unknown, .. }));
+        assert!(matches!(
+            error,
+            TransportError::Delivery {
+                state: DeliveryState::Unknown,
+                ..
+            }
+        ));
     }
 }

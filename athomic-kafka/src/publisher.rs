@@ -46,6 +46,8 @@ impl Publisher for KafkaPublisher {
 
 impl fmt::Debug for KafkaPublisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaPublisher").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("KafkaPublisher")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
     }
 }

@@ -21,7 +21,9 @@ impl KafkaTransport {
     /// [`TransportError::Settings`] for options that athomic sets itself, and for TLS or SASL without the
     /// feature that brings it.
     pub fn connect(settings: &Settings, connection: &ConnectionSettings) -> Result<Self, TransportError> {
-        Ok(Self { connection: Connection::new(settings, connection, &features())? })
+        Ok(Self {
+            connection: Connection::new(settings, connection, &features())?,
+        })
     }
 }
 
@@ -40,16 +42,24 @@ impl Transport for KafkaTransport {
     }
 
     async fn publisher(&self) -> Result<KafkaPublisher, TransportError> {
-        KafkaPublisher::start(&self.connection.producer_options(), self.connection.producer_endpoint())
+        KafkaPublisher::start(
+            &self.connection.producer_options(),
+            self.connection.producer_endpoint(),
+        )
     }
 
     async fn admin(&self) -> Result<KafkaAdmin, TransportError> {
-        Ok(KafkaAdmin::new(self.connection.admin_options(), self.connection.consumer_endpoint()))
+        Ok(KafkaAdmin::new(
+            self.connection.admin_options(),
+            self.connection.consumer_endpoint(),
+        ))
     }
 }
 
 impl fmt::Debug for KafkaTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaTransport").field("connection", &self.connection.name).finish_non_exhaustive()
+        f.debug_struct("KafkaTransport")
+            .field("connection", &self.connection.name)
+            .finish_non_exhaustive()
     }
 }

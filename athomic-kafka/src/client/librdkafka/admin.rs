@@ -24,7 +24,9 @@ pub(crate) fn partitions(options: &Options, topics: &[String]) -> Result<BTreeMa
     let mut found = BTreeMap::new();
     for topic in topics {
         let metadata = client.fetch_metadata(Some(topic), PATIENCE)?;
-        let Some(described) = metadata.topics().first() else { continue };
+        let Some(described) = metadata.topics().first() else {
+            continue;
+        };
         match described.error().map(|code| Fault::of(code.into())) {
             None => {
                 let count = Partition::try_from(described.partitions().len()).unwrap_or(Partition::MAX);
@@ -44,7 +46,9 @@ pub(crate) async fn create_topics(options: &Options, topics: &[NewTopic]) -> Res
     }
     let client: AdminClient<DefaultClientContext> = config(options).create()?;
     let new: Vec<_> = topics.iter().map(described).collect();
-    let asked = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
+    let asked = AdminOptions::new()
+        .request_timeout(Some(PATIENCE))
+        .operation_timeout(Some(PATIENCE));
     let answers = client.create_topics(&new, &asked).await?;
     answers.into_iter().try_for_each(|answer| match answer {
         Ok(_) | Err((_, Code::TopicAlreadyExists)) => Ok(()),
@@ -78,7 +82,9 @@ pub(crate) fn committed(
 /// Make a client that joins no group and creates no topic by asking about it.
 fn asking_client(options: &Options, group_id: Option<&str>) -> Result<BaseConsumer, Fault> {
     let mut config = config(options);
-    config.set("allow.auto.create.topics", "false").set("enable.auto.commit", "false");
+    config
+        .set("allow.auto.create.topics", "false")
+        .set("enable.auto.commit", "false");
     if let Some(group_id) = group_id {
         config.set("group.id", group_id);
     }
@@ -86,8 +92,10 @@ fn asking_client(options: &Options, group_id: Option<&str>) -> Result<BaseConsum
 }
 
 fn config(options: &Options) -> ClientConfig {
-    let mut config: ClientConfig =
-        options.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut config: ClientConfig = options
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     config.set_log_level(RDKafkaLogLevel::Error);
     config
 }
@@ -96,5 +104,8 @@ fn described(topic: &NewTopic) -> admin::NewTopic<'_> {
     let partitions = i32::try_from(topic.partitions).unwrap_or(i32::MAX);
     let replication = TopicReplication::Fixed(i32::from(topic.replication));
     let new = admin::NewTopic::new(&topic.name, partitions, replication);
-    topic.config.iter().fold(new, |new, (name, value)| new.set(name, value))
+    topic
+        .config
+        .iter()
+        .fold(new, |new, (name, value)| new.set(name, value))
 }

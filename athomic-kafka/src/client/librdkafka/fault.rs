@@ -41,7 +41,11 @@ pub(crate) enum FaultKind {
 
 impl Fault {
     pub(crate) fn new(code: Code, text: impl Into<String>) -> Self {
-        Self { kind: kind_of(code), code, text: text.into() }
+        Self {
+            kind: kind_of(code),
+            code,
+            text: text.into(),
+        }
     }
 
     /// Make a fault of a code with librdkafka's own description of it.
@@ -51,7 +55,10 @@ impl Fault {
 
     /// Say whether the same request may succeed later without anybody changing anything.
     pub(crate) fn is_retriable(&self) -> bool {
-        matches!(self.kind, FaultKind::Unreachable | FaultKind::Passing | FaultKind::QueueFull)
+        matches!(
+            self.kind,
+            FaultKind::Unreachable | FaultKind::Passing | FaultKind::QueueFull
+        )
     }
 }
 
@@ -76,7 +83,11 @@ impl From<rdkafka::error::KafkaError> for Fault {
                 Self::new(Code::InvalidArgument, format!("option `{option}`: {words}"))
             }
             (None, KafkaError::ClientCreation(words)) => Self::new(Code::InvalidArgument, words.as_str()),
-            (None, _) => Self { kind: FaultKind::Lasting, code: Code::Fail, text: error.to_string() },
+            (None, _) => Self {
+                kind: FaultKind::Lasting,
+                code: Code::Fail,
+                text: error.to_string(),
+            },
         }
     }
 }

@@ -11,11 +11,8 @@
 //!   cannot land after a newer one.
 
 use std::collections::{BTreeMap, HashMap};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use athomic_core::message::{PartitionOffset, TopicPartition};
@@ -24,7 +21,7 @@ use athomic_core::transport::{
 };
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
-use super::native::{Client, Event, PartitionQueue, Queue, Rebalance};
+use super::native::{Client, Event, PartitionQueue, Queue};
 use super::partition::{KafkaPartitionStream, Slot};
 use super::{Code, Fault, FaultKind};
 use crate::error::Endpoint;
@@ -75,7 +72,6 @@ impl Member {
             departure,
         };
         let poller = Poller {
-            waker: Waker::from(Arc::new(WakeQueue(Arc::clone(&queue)))),
             client,
             queue,
             endpoint,
@@ -99,7 +95,10 @@ impl Member {
     pub(crate) async fn commit(&self, offsets: &[PartitionOffset]) -> Result<(), CommitError> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let answer = self.send_commit(offsets, turn)?;
-        answer.await.map_err(|_member_left| CommitError::Closed)?.map_err(CommitError::Refused)
+        answer
+            .await
+            .map_err(|_member_left| CommitError::Closed)?
+            .map_err(CommitError::Refused)
     }
 
     fn send_commit(
@@ -112,7 +111,9 @@ impl Member {
             return Err(CommitError::Closed);
         }
         commits.token += 1;
-        self.client.commit(offsets, &self.queue, commits.token).map_err(CommitError::Refused)?;
+        self.client
+            .commit(offsets, &self.queue, commits.token)
+            .map_err(CommitError::Refused)?;
         let (done, answer) = oneshot::channel();
         commits.under_way = Some(UnderWay { done, _turn: turn });
         Ok(answer)
@@ -167,7 +168,7 @@ struct UnderWay {
 /// Partitions that were asked back and drain.
 struct Draining {
     partitions: Vec<TopicPartition>,
-    done: oneshot::Receiver<()>,
+    drained: Arc<AtomicBool>,
 }
 
 /// The polling thread's own state.
@@ -185,8 +186,6 @@ struct Poller {
     epoch: u64,
     /// When which trouble was last reported.
     reported: HashMap<(FaultKind, i32), Instant>,
-    /// Ends the poll that is waiting.
-    waker: Waker,
 }
 
 impl Poller {
@@ -234,7 +233,11 @@ impl Poller {
             .map(|(partition, slot)| {
                 let endpoint = Arc::clone(&self.endpoint);
                 let stream = Box::new(KafkaPartitionStream::new(partition.clone(), slot, endpoint));
-                Assignment { partition, epoch, stream }
+                Assignment {
+                    partition,
+                    epoch,
+                    stream,
+                }
             })
             .collect();
         if !assignments.is_empty() {
@@ -249,22 +252,30 @@ impl Poller {
         } else if partitions.is_empty() {
             self.give_back(&partitions);
         } else {
-            let (revocation, done) = Revocation::new(partitions.clone());
-            self.draining = Some(Draining { partitions, done });
+            let drained = Arc::new(AtomicBool::new(false));
+            let (done, queue) = (Arc::clone(&drained), Arc::clone(&self.queue));
+            let revocation = Revocation::notifying(partitions.clone(), move || {
+                done.store(true, Ordering::SeqCst);
+                queue.wake();
+            });
+            self.draining = Some(Draining { partitions, drained });
             self.send(Ok(ConsumerEvent::Revoked(revocation)));
         }
     }
 
     /// Give revoked partitions back if they have drained, or if the group no longer waits for them.
     fn finish_draining(&mut self) {
-        let Some(draining) = &mut self.draining else { return };
-        let mut context = Context::from_waker(&self.waker);
-        let drained = Pin::new(&mut draining.done).poll(&mut context).is_ready();
+        let Some(draining) = &self.draining else { return };
+        let drained = draining.drained.load(Ordering::SeqCst);
         let lost = !drained && self.client.assignment_lost();
         if !drained && !lost {
             return;
         }
-        let partitions = self.draining.take().map(|draining| draining.partitions).unwrap_or_default();
+        let partitions = self
+            .draining
+            .take()
+            .map(|draining| draining.partitions)
+            .unwrap_or_default();
         if lost {
             self.lose(partitions);
         } else {
@@ -289,7 +300,9 @@ impl Poller {
     }
 
     fn end_streams(&mut self, partitions: &[TopicPartition]) -> Vec<PartitionQueue> {
-        let slots = partitions.iter().filter_map(|partition| self.partitions.remove(partition));
+        let slots = partitions
+            .iter()
+            .filter_map(|partition| self.partitions.remove(partition));
         slots.filter_map(|slot| slot.end()).collect()
     }
 
@@ -374,15 +387,6 @@ impl Poller {
             }
         }
         Ok(())
-    }
-}
-
-/// Ends a poll of the queue: how the completion of a revocation reaches the thread.
-struct WakeQueue(Arc<Queue>);
-
-impl Wake for WakeQueue {
-    fn wake(self: Arc<Self>) {
-        self.0.wake();
     }
 }
 

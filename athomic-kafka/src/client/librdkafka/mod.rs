@@ -10,7 +10,10 @@
 pub(crate) mod admin;
 mod fault;
 pub(crate) mod member;
-#[expect(unsafe_code, reason = "librdkafka is a C library; every call into it that has no safe wrapper is here")]
+#[expect(
+    unsafe_code,
+    reason = "librdkafka is a C library; every call into it that has no safe wrapper is here"
+)]
 mod native;
 mod partition;
 pub(crate) mod producer;

@@ -64,7 +64,10 @@ unsafe impl Sync for Client {}
 impl Client {
     /// Create a consumer; connections are opened in the background.
     pub(super) fn consumer(options: &BTreeMap<String, String>) -> Result<Arc<Self>, Fault> {
-        let config: ClientConfig = options.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let config: ClientConfig = options
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
         let native = config.create_native_config()?;
         let mut words = [0; 512];
         // SAFETY: `native` is a valid configuration; the callback is a plain function that lives for
@@ -97,7 +100,10 @@ impl Client {
         // SAFETY: the handle is valid.
         let queue = unsafe { sys::rd_kafka_queue_get_consumer(self.handle.as_ptr()) };
         NonNull::new(queue)
-            .map(|queue| Queue { queue, client: Arc::clone(self) })
+            .map(|queue| Queue {
+                queue,
+                client: Arc::clone(self),
+            })
             .ok_or_else(|| Fault::of(Code::UnknownGroup))
     }
 
@@ -122,14 +128,13 @@ impl Client {
 
     pub(super) fn assign(&self, partitions: &[TopicPartition], by: Rebalance) -> Result<(), Fault> {
         let list = list_of(partitions);
-        // SAFETY: handle and list are valid; librdkafka copies the list.
-        match by {
-            Rebalance::Eager => check(unsafe { sys::rd_kafka_assign(self.handle.as_ptr(), list.ptr()) }),
-            Rebalance::Cooperative => {
-                // SAFETY: as above.
-                check_owned(unsafe { sys::rd_kafka_incremental_assign(self.handle.as_ptr(), list.ptr()) })
-            }
+        let handle = self.handle.as_ptr();
+        if by == Rebalance::Eager {
+            // SAFETY: handle and list are valid; librdkafka copies the list.
+            return check(unsafe { sys::rd_kafka_assign(handle, list.ptr()) });
         }
+        // SAFETY: as above.
+        check_owned(unsafe { sys::rd_kafka_incremental_assign(handle, list.ptr()) })
     }
 
     pub(super) fn unassign(&self, partitions: &[TopicPartition], by: Rebalance) -> Result<(), Fault> {
@@ -149,7 +154,12 @@ impl Client {
     }
 
     /// Send a commit; the answer comes by `queue` as [`Event::Committed`] with the token.
-    pub(super) fn commit(&self, offsets: &[PartitionOffset], queue: &Queue, token: usize) -> Result<(), Fault> {
+    pub(super) fn commit(
+        &self,
+        offsets: &[PartitionOffset],
+        queue: &Queue,
+        token: usize,
+    ) -> Result<(), Fault> {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for PartitionOffset { partition, offset } in offsets {
             let offset = rdkafka::Offset::Offset(*offset);
@@ -196,9 +206,7 @@ impl Client {
     /// Begin to leave the group; `queue` goes on to report until [`closed`](Self::closed).
     pub(super) fn close(&self, queue: &Queue) -> Result<(), Fault> {
         // SAFETY: handle and queue are valid.
-        check_owned(unsafe {
-            sys::rd_kafka_consumer_close_queue(self.handle.as_ptr(), queue.queue.as_ptr())
-        })
+        check_owned(unsafe { sys::rd_kafka_consumer_close_queue(self.handle.as_ptr(), queue.queue.as_ptr()) })
     }
 
     pub(super) fn closed(&self) -> bool {
@@ -222,7 +230,10 @@ impl Drop for Client {
                 sys::rd_kafka_destroy_flags(handle.as_ptr(), sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("athomic-free".to_owned()).spawn(free) {
+        if let Err(error) = std::thread::Builder::new()
+            .name("athomic-free".to_owned())
+            .spawn(free)
+        {
             tracing::warn!(%error, "no thread to free a Kafka client on: it is left behind");
         }
     }
@@ -261,7 +272,11 @@ impl Queue {
         // SAFETY: the event is valid for the whole of this function; its strings and lists belong to it.
         let (kind, code, words) = unsafe {
             let words = CStr::from_ptr(sys::rd_kafka_event_error_string(event));
-            (sys::rd_kafka_event_type(event), sys::rd_kafka_event_error(event), words)
+            (
+                sys::rd_kafka_event_type(event),
+                sys::rd_kafka_event_error(event),
+                words,
+            )
         };
         let code = Code::from(code);
         let fault = || Fault::new(code, words.to_string_lossy().into_owned());
@@ -274,13 +289,21 @@ impl Queue {
             sys::RD_KAFKA_EVENT_OFFSET_COMMIT => {
                 // SAFETY: the event is valid; the opaque is the number that the commit was sent with.
                 let token = unsafe { sys::rd_kafka_event_opaque(event) }.addr();
-                let failed = if code == Code::NoError { first_refused(event) } else { Some(fault()) };
+                let failed = if code == Code::NoError {
+                    first_refused(event)
+                } else {
+                    Some(fault())
+                };
                 Some(Event::Committed(token, failed.map_or(Ok(()), Err)))
             }
             sys::RD_KAFKA_EVENT_ERROR => {
                 // SAFETY: the event is valid and an error.
                 let fatal = unsafe { sys::rd_kafka_event_error_is_fatal(event) != 0 };
-                Some(if fatal { Event::Fatal(fault()) } else { Event::Error(fault()) })
+                Some(if fatal {
+                    Event::Fatal(fault())
+                } else {
+                    Event::Error(fault())
+                })
             }
             _ => None,
         }
@@ -331,7 +354,11 @@ impl PartitionQueue {
                 Arc::as_ptr(&waker).cast_mut().cast::<c_void>(),
             );
         }
-        Some(Self { queue, client: Arc::clone(client), waker })
+        Some(Self {
+            queue,
+            client: Arc::clone(client),
+            waker,
+        })
     }
 
     pub(super) fn client(&self) -> &Arc<Client> {
@@ -472,7 +499,12 @@ impl Batch {
     /// Take messages of one partition, none of them an error, and at least one.
     pub(super) fn new(partition: TopicPartition, messages: Vec<Message>, client: Arc<Client>) -> Self {
         debug_assert!(!messages.is_empty(), "a batch holds at least one message");
-        Self { partition, messages, headers: Mutex::new(()), _client: client }
+        Self {
+            partition,
+            messages,
+            headers: Mutex::new(()),
+            _client: client,
+        }
     }
 }
 
@@ -545,15 +577,17 @@ unsafe extern "C" fn log(
 fn header_at(list: *const sys::rd_kafka_headers_t, index: usize) -> Option<Header> {
     let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
     // SAFETY: the list belongs to a message that is alive; the three results may be written.
-    let found = unsafe {
-        sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut length)
-    };
+    let found =
+        unsafe { sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut length) };
     if Code::from(found) != Code::NoError {
         return None;
     }
     // SAFETY: found, so the name is a string and the value null or of this length; both are copied.
     let (name, value) = unsafe { (CStr::from_ptr(name), slice_of(value, length)) };
-    Some(Header { name: name.to_string_lossy().into_owned(), value: value.map(Bytes::copy_from_slice) })
+    Some(Header {
+        name: name.to_string_lossy().into_owned(),
+        value: value.map(Bytes::copy_from_slice),
+    })
 }
 
 fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
@@ -618,7 +652,9 @@ fn check_owned(error: *mut sys::rd_kafka_error_t) -> Result<(), Fault> {
     }
     // SAFETY: the error is valid, ours, and freed at the end; its words are copied before.
     unsafe {
-        let words = CStr::from_ptr(sys::rd_kafka_error_string(error)).to_string_lossy().into_owned();
+        let words = CStr::from_ptr(sys::rd_kafka_error_string(error))
+            .to_string_lossy()
+            .into_owned();
         let fault = Fault::new(Code::from(sys::rd_kafka_error_code(error)), words);
         sys::rd_kafka_error_destroy(error);
         Err(fault)
@@ -627,7 +663,10 @@ fn check_owned(error: *mut sys::rd_kafka_error_t) -> Result<(), Fault> {
 
 /// Return the text up to the first zero.
 fn text_in(buffer: &[c_char]) -> String {
-    let bytes: Vec<u8> =
-        buffer.iter().take_while(|byte| **byte != 0).map(|byte| byte.to_ne_bytes()[0]).collect();
+    let bytes: Vec<u8> = buffer
+        .iter()
+        .take_while(|byte| **byte != 0)
+        .map(|byte| byte.to_ne_bytes()[0])
+        .collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -40,7 +40,11 @@ impl Slot {
     pub(super) fn open(client: &Arc<Client>, partition: &TopicPartition) -> Option<Arc<Self>> {
         let waker = Arc::new(AtomicWaker::new());
         let queue = PartitionQueue::open(client, partition, &waker)?;
-        Some(Arc::new(Self { queue: Mutex::new(Some(queue)), waker, rebalances: AtomicU64::new(0) }))
+        Some(Arc::new(Self {
+            queue: Mutex::new(Some(queue)),
+            waker,
+            rebalances: AtomicU64::new(0),
+        }))
     }
 
     /// Note that a rebalance has begun: librdkafka has paused the partition.
@@ -114,8 +118,12 @@ impl KafkaPartitionStream {
 
     /// Cut off the first error and what stands behind it, and note the error.
     fn cut_at_error(&mut self, begin: usize) -> bool {
-        let found = self.taken[begin..].iter().position(|message| message.fault().is_some());
-        let Some(at) = found.map(|at| begin + at) else { return false };
+        let found = self.taken[begin..]
+            .iter()
+            .position(|message| message.fault().is_some());
+        let Some(at) = found.map(|at| begin + at) else {
+            return false;
+        };
         let message = &self.taken[at];
         self.cursor.start_at(message.offset());
         self.fault = message.fault();
@@ -128,7 +136,11 @@ impl KafkaPartitionStream {
     /// librdkafka 2.2 to 2.12 counts an error in a batch as a message: its own position is then one
     /// too far, and would be used after the next rebalance (librdkafka pull request 5213).
     fn rewind(&mut self, queue: &PartitionQueue) {
-        if self.fault.as_ref().is_some_and(|fault| fault.kind == FaultKind::OffsetReset) {
+        if self
+            .fault
+            .as_ref()
+            .is_some_and(|fault| fault.kind == FaultKind::OffsetReset)
+        {
             self.out_of_range = true;
         } else if let Some(offset) = self.cursor.resume_at() {
             queue.client().seek(&self.partition, offset);
@@ -147,7 +159,9 @@ impl KafkaPartitionStream {
         }
         // Transaction markers are never given, but librdkafka's position passes them.
         let position = queue.client().position(&self.partition)?;
-        self.cursor.passed(position).then_some(Ok(Fetched::Position(position)))
+        self.cursor
+            .passed(position)
+            .then_some(Ok(Fetched::Position(position)))
     }
 }
 
@@ -161,7 +175,9 @@ impl PartitionStream for KafkaPartitionStream {
         self.slot.waker.register(cx.waker());
         let slot = Arc::clone(&self.slot);
         let queue = slot.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(queue) = queue.as_ref() else { return Poll::Ready(Ok(Fetched::Ended)) };
+        let Some(queue) = queue.as_ref() else {
+            return Poll::Ready(Ok(Fetched::Ended));
+        };
         if self.fault.is_none() && !self.out_of_range {
             self.fill(queue, limits);
         } else if self.fault.is_none() {
@@ -201,12 +217,19 @@ impl Cursor {
 
     /// Drop repetitions from what was read, and note where that ends.
     fn pass(&mut self, messages: &mut Vec<Message>, begin: usize) {
-        let Some(first) = messages.get(begin).map(Message::offset) else { return };
+        let Some(first) = messages.get(begin).map(Message::offset) else {
+            return;
+        };
         if self.rebalances.0 != self.rebalances.1 {
-            let repeated = messages[begin..].iter().take_while(|message| self.was_given(message)).count();
+            let repeated = messages[begin..]
+                .iter()
+                .take_while(|message| self.was_given(message))
+                .count();
             messages.drain(begin..begin + repeated);
         }
-        let Some(last) = messages.last().filter(|_| messages.len() > begin) else { return };
+        let Some(last) = messages.last().filter(|_| messages.len() > begin) else {
+            return;
+        };
         // Something new: what follows in this assignment is new as well, until the next rebalance.
         self.rebalances.1 = self.rebalances.0;
         self.floor = first;
@@ -250,7 +273,13 @@ mod tests {
     use super::Cursor;
 
     fn after_records(floor: i64, next: i64, leader_epoch: i32) -> Cursor {
-        Cursor { next: Some(next), floor, leader_epoch, reported: next, ..Cursor::default() }
+        Cursor {
+            next: Some(next),
+            floor,
+            leader_epoch,
+            reported: next,
+            ..Cursor::default()
+        }
     }
 
     #[test]
@@ -259,7 +288,10 @@ mod tests {
         assert!(cursor.repeats(10, 3));
         assert!(cursor.repeats(19, 2));
         assert!(!cursor.repeats(20, 3));
-        assert!(!cursor.repeats(9, 3), "the log went back further: it was made anew");
+        assert!(
+            !cursor.repeats(9, 3),
+            "the log went back further: it was made anew"
+        );
     }
 
     #[test]

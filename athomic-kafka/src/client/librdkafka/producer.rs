@@ -22,8 +22,8 @@ use rdkafka::{ClientContext, Statistics};
 use rdkafka_sys::types::RDKafkaErrorCode as Code;
 use tokio::sync::{Notify, oneshot};
 
-use super::native::may_be_written;
 use super::Fault;
+use super::native::may_be_written;
 use crate::error::Endpoint;
 
 /// How long the polling thread sleeps if there are no reports.
@@ -48,12 +48,21 @@ struct Shared {
 
 impl Publishing {
     pub(crate) fn start(options: &BTreeMap<String, String>, endpoint: Endpoint) -> Result<Self, Fault> {
-        let mut config: ClientConfig =
-            options.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut config: ClientConfig = options
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
         config.set_log_level(RDKafkaLogLevel::Info);
-        let reports = Reports { endpoint, under_way: AtomicUsize::new(0), progress: Notify::new() };
+        let reports = Reports {
+            endpoint,
+            under_way: AtomicUsize::new(0),
+            progress: Notify::new(),
+        };
         let producer = config.create_with_context(reports)?;
-        let shared = Arc::new(Shared { producer, stopping: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            producer,
+            stopping: AtomicBool::new(false),
+        });
         let polled = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("athomic-publish".to_owned())
@@ -69,7 +78,9 @@ impl Publishing {
         if let Some(refused) = self.shared.feed(&call, &mut rest) {
             let shared = Arc::clone(&self.shared);
             let call = Arc::clone(&call);
-            drop(tokio::spawn(async move { shared.feed_all(&call, refused, rest).await }));
+            drop(tokio::spawn(async move {
+                shared.feed_all(&call, refused, rest).await
+            }));
         }
         // The sender is in the call, which this function holds: it cannot be gone.
         let _completed = done.await;
@@ -109,13 +120,20 @@ impl Shared {
             let progress = self.producer.context().progress.notified();
             let _room_or_not = tokio::time::timeout(FULL, progress).await;
             let accepted = self.accept(call, index, &message);
-            refused = if accepted { self.feed(call, &mut rest) } else { Some((index, message)) };
+            refused = if accepted {
+                self.feed(call, &mut rest)
+            } else {
+                Some((index, message))
+            };
         }
     }
 
     /// Hand a record to librdkafka; `false` if there is no room for it.
     fn accept(&self, call: &Arc<Call>, index: usize, message: &OutgoingMessage) -> bool {
-        let ticket = Box::new(Ticket { call: Arc::clone(call), index });
+        let ticket = Box::new(Ticket {
+            call: Arc::clone(call),
+            index,
+        });
         let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&message.topic, ticket);
         record.partition = message.partition;
         record.key = message.key.as_deref();
@@ -123,13 +141,17 @@ impl Shared {
         record.headers = headers_of(&message.headers);
         let reports = self.producer.context();
         reports.under_way.fetch_add(1, Ordering::SeqCst);
-        let Err((error, _returned)) = self.producer.send(record) else { return true };
+        let Err((error, _returned)) = self.producer.send(record) else {
+            return true;
+        };
         reports.settled();
         if matches!(error, KafkaError::MessageProduction(Code::QueueFull)) {
             return false;
         }
         let fault = Fault::from(error);
-        let failed = reports.endpoint.publishing(&message.topic, DeliveryState::NotWritten, fault);
+        let failed = reports
+            .endpoint
+            .publishing(&message.topic, DeliveryState::NotWritten, fault);
         call.settle(index, Err(failed));
         true
     }
@@ -183,8 +205,14 @@ impl ProducerContext for Reports {
             }),
             Err((error, message)) => {
                 let written = may_be_written(message);
-                let state = if written { DeliveryState::Unknown } else { DeliveryState::NotWritten };
-                Err(self.endpoint.publishing(message.topic(), state, Fault::from(error.clone())))
+                let state = if written {
+                    DeliveryState::Unknown
+                } else {
+                    DeliveryState::NotWritten
+                };
+                Err(self
+                    .endpoint
+                    .publishing(message.topic(), state, Fault::from(error.clone())))
             }
         };
         ticket.call.settle(ticket.index, outcome);
@@ -215,7 +243,11 @@ impl Call {
         let outcomes = messages.iter().map(|_| None).collect();
         // With no messages nothing settles, so the sender is not kept and the wait ends at once.
         let done = (!messages.is_empty()).then_some(done);
-        let progress = Mutex::new(Progress { outcomes, left: messages.len(), done });
+        let progress = Mutex::new(Progress {
+            outcomes,
+            left: messages.len(),
+            done,
+        });
         (Arc::new(Self { progress }), completed)
     }
 
@@ -233,7 +265,10 @@ impl Call {
     fn outcomes(&self) -> Vec<Outcome> {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         let outcomes = std::mem::take(&mut progress.outcomes);
-        outcomes.into_iter().map(|outcome| outcome.unwrap_or(Err(TransportError::Closed))).collect()
+        outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or(Err(TransportError::Closed)))
+            .collect()
     }
 }
 
@@ -243,7 +278,10 @@ fn headers_of(headers: &Headers) -> Option<OwnedHeaders> {
     }
     let empty = OwnedHeaders::new_with_capacity(headers.len());
     let insert = |list: OwnedHeaders, header: &athomic_core::message::Header| {
-        list.insert(Header { key: &header.name, value: header.value.as_deref() })
+        list.insert(Header {
+            key: &header.name,
+            value: header.value.as_deref(),
+        })
     };
     Some(headers.iter().fold(empty, insert))
 }
