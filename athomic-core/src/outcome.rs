@@ -306,6 +306,13 @@ pub enum RetryWish {
     Never,
 }
 
+/// Return what a panic said.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a value that is no text".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

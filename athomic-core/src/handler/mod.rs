@@ -20,7 +20,7 @@ pub use registration::{
     HandlerKind, HandlerRegistration, IdempotencyOptions, Ordering, Priority, SourceLocation,
     SubscriptionOptions,
 };
-pub use registry::Handlers;
+pub use registry::{HandlerConflict, Handlers};
 
 use std::future::Future;
 

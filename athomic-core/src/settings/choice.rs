@@ -1,5 +1,7 @@
 //! Settings that take one of a few words.
 
+use crate::handler::Priority;
+
 /// The words of one such setting.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Words {
@@ -65,3 +67,17 @@ macro_rules! choice {
     };
 }
 pub(super) use choice;
+
+/// Only `normal` until priorities have an effect.
+impl Choice for Priority {
+    const WORDS: Words = Words {
+        known: &["normal", "high", "low"],
+        not_built: &["high", "low"],
+    };
+
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::High, Self::Normal, Self::Low]
+            .into_iter()
+            .find(|priority| priority.as_str() == word)
+    }
+}

@@ -17,7 +17,7 @@ pub(super) const FILE: &str = "ATHOMIC_SETTINGS_FILE";
 const PREFIX: &str = "ATHOMIC_";
 
 /// Where variables are looked up.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Environment {
     /// The environment of the process.
     Process,
@@ -63,7 +63,6 @@ impl Environment {
 }
 
 /// A variable that begins with `ATHOMIC_`.
-#[derive(Debug)]
 pub(super) struct Variable {
     pub(super) name: String,
     pub(super) value: String,

@@ -23,7 +23,7 @@ pub enum SettingsError {
     /// The settings were read and are wrong; every fault is listed.
     #[error("{}", Report(faults))]
     Invalid {
-        /// What is wrong, lowest layer first. Never empty.
+        /// What is wrong: lowest layer first, then by line. Never empty.
         faults: Vec<Fault>,
     },
     /// A key was asked for that does not exist.

@@ -113,7 +113,10 @@ impl Settings {
     pub fn differences(&self) -> Vec<Difference> {
         let defaults = self.inherited_values();
         let difference = |(key, value): (String, Option<String>)| {
-            let same = defaults.get(&key) == Some(&value);
+            // Two secrets look the same; one that was written is taken for different.
+            let masked =
+                value.as_ref().is_some_and(|value| *value == quoted(MASK)) && self.traces.contains_key(&key);
+            let same = defaults.get(&key) == Some(&value) && !masked;
             (!same).then(|| Difference {
                 value: value.unwrap_or_else(|| "(not set)".to_owned()),
                 origin: self.origin(&key).unwrap_or(Origin::Code { location: None }),

@@ -34,7 +34,7 @@
 //!    options `_` stands for the dot.
 //! 5. An unknown key is a warning without a profile and a fault with one. A wrong type or value is a fault.
 //!    A part of the schema that is not built yet is refused by name, never ignored. All faults come in one
-//!    report, each with its key, file, line and column.
+//!    report, each with its key, file, line and column. Profiles that are not active are not looked into.
 //! 6. A secret is text, `{ env = "NAME" }` or `{ file = "PATH" }` (relative to the working directory; line
 //!    ends at the end are dropped), fetched on loading if the backend needs it, and never shown.
 //! 7. `connections.NAME.consumer` and `.producer` inherit what they lack from `messaging.consumer` and
@@ -42,17 +42,20 @@
 //!
 //! # Layout
 //!
-//! `schema` is the table of all keys. A layer is parsed by `tree`, held against the schema by `check`, and
-//! merged by `load`; `raw` mirrors the result, `resolve` turns it into what `resolved` defines, and `explain`
-//! says where values came from. [`REFERENCE`] shows every key with its default.
+//! `schema` is the table of all keys. `load` finds the documents, `tree` parses and merges, `check` holds a
+//! layer against the schema, `layers` lays one over the other, and `refuse` finds what is not built yet.
+//! `raw` mirrors the result, `resolve` turns it into what `resolved` defines, and `explain` says where
+//! values came from. [`REFERENCE`] shows every key with its default.
 
 mod check;
 mod choice;
 mod environment;
 mod error;
 mod explain;
+mod layers;
 mod load;
 mod raw;
+mod refuse;
 mod resolve;
 mod resolved;
 mod schema;
@@ -68,7 +71,7 @@ pub use load::{Loaded, Loader, SettingValue};
 pub use resolved::{
     AppSettings, AutoCreate, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DlqSettings,
     DlqStrategy, GroupProtocol, HandlerTuning, IsolationLevel, LifecycleSettings, MessagingSettings,
-    OffsetReset, Priority, ProducerSettings, RetryMode, RetrySettings, SaslMechanism, SecurityProtocol,
+    OffsetReset, ProducerSettings, RetryMode, RetrySettings, SaslMechanism, SecurityProtocol,
     SecuritySettings, Settings, TopicsSettings, WireCompression,
 };
 pub use schema::{KeyDoc, keys};

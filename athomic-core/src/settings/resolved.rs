@@ -14,6 +14,7 @@ use super::choice::choice;
 use super::error::Origin;
 use super::explain::Traces;
 use super::secret::Secret;
+use crate::handler::Priority;
 
 /// The name of the connection that handlers use if they name none.
 pub const DEFAULT_CONNECTION: &str = "default";
@@ -514,19 +515,4 @@ choice! {
         InPlace = "in_place",
     }
     not built: ["republish", "delay_topic"]
-}
-
-choice! {
-    /// How urgent a handler is compared with the others of the process.
-    ///
-    /// The settings take only `normal` until priorities have an effect.
-    pub enum Priority {
-        /// Before the others.
-        High = "high",
-        /// As the others.
-        Normal = "normal",
-        /// After the others.
-        Low = "low",
-    }
-    not built: ["high", "low"]
 }

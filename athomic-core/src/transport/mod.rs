@@ -9,10 +9,14 @@
 //! What a transport must do, beyond what types can say, stands on each trait and is tested by
 //! `transport_conformance!` (feature `testing`).
 
+mod backend;
+mod connections;
 mod erased;
 mod error;
 pub mod memory;
 
+pub use backend::{Connect, TransportBackend, backend};
+pub use connections::{Connection, Connections, ConnectionsError};
 pub use erased::{DynAdmin, DynConsumer, DynPublisher, DynTransport};
 pub use error::{DeliveryState, TransportError};
 

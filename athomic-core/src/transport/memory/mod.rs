@@ -77,6 +77,7 @@ use broker::{State, Stopped, pause, unreachable};
 use faults::injected;
 use member::{Member, PendingEvent};
 
+use crate::settings::{ConsumerSettings, OffsetReset};
 use crate::transport::{Subscription, Transport, TransportError};
 
 /// Numbers the members of a broker's groups, in the order in which they joined.
@@ -87,18 +88,6 @@ impl fmt::Display for MemberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "member {}", self.0)
     }
-}
-
-/// Where a group without a commit begins, and one whose commit is no longer in the log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum OffsetReset {
-    /// With the oldest message.
-    #[default]
-    Earliest,
-    /// With what arrives from now on.
-    Latest,
-    /// Nowhere: fetching fails with [`TransportError::OffsetOutOfRange`].
-    Fail,
 }
 
 /// What consumers on the embedded broker may have set for them.
@@ -113,12 +102,18 @@ pub struct MemoryConsumerConfig {
 }
 
 impl Default for MemoryConsumerConfig {
-    /// The defaults of Kafka's own consumer.
     fn default() -> Self {
+        Self::from(&ConsumerSettings::default())
+    }
+}
+
+impl From<&ConsumerSettings> for MemoryConsumerConfig {
+    fn from(settings: &ConsumerSettings) -> Self {
         Self {
-            offset_reset: OffsetReset::Earliest,
-            session_timeout: Duration::from_secs(45),
-            rebalance_timeout: Duration::from_secs(300),
+            offset_reset: settings.auto_offset_reset,
+            session_timeout: settings.session_timeout,
+            // As in Kafka: a member that is still busy by then has left.
+            rebalance_timeout: settings.max_poll_interval,
         }
     }
 }

@@ -2,32 +2,24 @@
 //!
 //! Every fault is collected; where one is found, the default stands in, so that the rest is checked too.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fs;
-use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
-use std::time::Duration;
+mod security;
+mod values;
 
-use super::choice::Choice;
+use std::collections::BTreeMap;
+
 use super::environment::Environment;
 use super::error::{Fault, Origin, Problem};
 use super::raw::{
-    Field, RawConnection, RawConsumer, RawDlq, RawMessaging, RawProducer, RawRetry, RawSecret, RawSecurity,
-    RawSettings, RawTopics, RawTuning, Written,
+    Field, RawConnection, RawConsumer, RawDlq, RawMessaging, RawProducer, RawRetry, RawSettings, RawTopics,
+    RawTuning,
 };
 use super::resolved::{
     AppSettings, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DlqSettings,
     GroupProtocol, HandlerTuning, LifecycleSettings, MessagingSettings, ProducerSettings, RetrySettings,
-    SecurityProtocol, SecuritySettings, Settings, TopicsSettings,
+    Settings, TopicsSettings,
 };
 use super::schema::{CONNECTIONS, TUNING};
-use super::secret::Secret;
-use super::tree::{SecretPlace, join};
-use crate::nearest::nearest;
-
-/// The largest number of milliseconds, bytes or things: what client libraries take.
-const MOST: i128 = i32::MAX as i128;
+use super::tree::join;
 
 /// Give everything that was written its meaning.
 ///
@@ -236,88 +228,6 @@ impl Resolver<'_> {
         producer
     }
 
-    fn security(&mut self, raw: &RawSecurity, path: &str) -> SecuritySettings {
-        let protocol = self.choice(&raw.protocol, SecurityProtocol::Plaintext);
-        self.compare_sasl(raw, protocol, path);
-        self.compare_tls(raw, protocol, path);
-        SecuritySettings {
-            protocol,
-            mechanism: self.optional_choice(&raw.mechanism),
-            username: self.text(&raw.username),
-            password: self.secret(&raw.password),
-            ca_file: self.text(&raw.ca_file).map(PathBuf::from),
-            certificate_file: self.text(&raw.certificate_file).map(PathBuf::from),
-            key_file: self.text(&raw.key_file).map(PathBuf::from),
-            key_password: self.secret(&raw.key_password),
-        }
-    }
-
-    /// SASL takes mechanism, user and password, all of them; without SASL each is a mistake.
-    fn compare_sasl(&mut self, raw: &RawSecurity, protocol: SecurityProtocol, path: &str) {
-        let written = [
-            ("mechanism", place(&raw.mechanism)),
-            ("username", place(&raw.username)),
-            ("password", place(&raw.password)),
-        ];
-        for (name, place) in written {
-            match place {
-                None if protocol.uses_sasl() => {
-                    let reason = format!("`protocol = \"{protocol}\"` needs it");
-                    let origin = raw
-                        .protocol
-                        .as_ref()
-                        .map_or(&Origin::BuiltIn, |written| &written.origin);
-                    self.faults
-                        .push(Fault::new(join(path, name), origin, Problem::missing(reason)));
-                }
-                Some((key, origin)) if !protocol.uses_sasl() => {
-                    let reason = format!(
-                        "has no effect with `protocol = \"{protocol}\"`; use `sasl_ssl` or `sasl_plaintext`, or remove it"
-                    );
-                    self.faults
-                        .push(Fault::new(key, origin, Problem::invalid(reason)));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Files go with TLS; a certificate with its key, a key's password with the key.
-    fn compare_tls(&mut self, raw: &RawSecurity, protocol: SecurityProtocol, path: &str) {
-        let certificate = place(&raw.certificate_file);
-        let key = place(&raw.key_file);
-        let password = place(&raw.key_password);
-        if !protocol.uses_tls() {
-            for (name, origin) in [place(&raw.ca_file), certificate, key, password]
-                .into_iter()
-                .flatten()
-            {
-                let reason = format!(
-                    "has no effect with `protocol = \"{protocol}\"`; use `ssl` or `sasl_ssl`, or remove it"
-                );
-                self.faults
-                    .push(Fault::new(name, origin, Problem::invalid(reason)));
-            }
-            return;
-        }
-        let pairs = [
-            (certificate, key, "key_file", "`certificate_file` needs its key"),
-            (
-                key,
-                certificate,
-                "certificate_file",
-                "`key_file` needs its certificate",
-            ),
-            (password, key, "key_file", "`key_password` needs a key file"),
-        ];
-        for (present, needed, name, reason) in pairs {
-            if let (Some((_, origin)), None) = (present, needed) {
-                self.faults
-                    .push(Fault::new(join(path, name), origin, Problem::missing(reason)));
-            }
-        }
-    }
-
     fn topics(&mut self, raw: &RawTopics) -> TopicsSettings {
         let default = TopicsSettings::default();
         TopicsSettings {
@@ -395,243 +305,8 @@ impl Resolver<'_> {
         }
         tuned
     }
-
-    fn text(&mut self, field: &Field<String>) -> Option<String> {
-        let written = field.as_ref()?;
-        if written.value.trim().is_empty() {
-            self.faults
-                .push(written.fault(Problem::invalid("must not be empty")));
-            return None;
-        }
-        Some(written.value.clone())
-    }
-
-    fn servers(&mut self, field: &Field<Vec<String>>) -> Option<Vec<String>> {
-        let written = field.as_ref()?;
-        let problem: Option<Cow<'static, str>> = if written.value.is_empty() {
-            Some("must name at least one broker, such as \"localhost:9092\"".into())
-        } else {
-            let odd = |server: &&String| server.is_empty() || server.contains([',', ' ', '\t', '\n']);
-            written.value.iter().find(odd).map(|server| {
-                format!("`{server}` is not `host:port`; write one broker per item of the list").into()
-            })
-        };
-        if let Some(reason) = problem {
-            self.faults.push(written.fault(Problem::Invalid { reason }));
-            return None;
-        }
-        Some(written.value.clone())
-    }
-
-    fn options(
-        &mut self,
-        field: &Field<BTreeMap<String, Written<String>>>,
-        parent: &BTreeMap<String, String>,
-    ) -> BTreeMap<String, String> {
-        let mut options = parent.clone();
-        for (name, written) in field.iter().flat_map(|written| &written.value) {
-            if carries_a_secret(name) {
-                let reason =
-                    "an option with a secret in it cannot be handed over as text; use the `security` section";
-                self.faults.push(written.fault(Problem::invalid(reason)));
-            } else {
-                options.insert(name.clone(), written.value.clone());
-            }
-        }
-        options
-    }
-
-    /// Fetch a secret. It never appears in a fault.
-    fn secret(&mut self, field: &Field<RawSecret>) -> Option<Secret> {
-        let written = field.as_ref()?;
-        let fetched = match &written.value {
-            RawSecret::Text(secret) => Ok(secret.clone()),
-            RawSecret::Place(_) if !self.fetch_secrets => return None,
-            RawSecret::Place(place) => self.fetch(place),
-        };
-        let fetched = fetched.and_then(|secret| {
-            if secret.expose().is_empty() {
-                Err("the secret is empty".to_owned())
-            } else {
-                Ok(secret)
-            }
-        });
-        fetched
-            .map_err(|reason| {
-                self.faults
-                    .push(written.fault(Problem::SecretUnavailable { reason }))
-            })
-            .ok()
-    }
-
-    fn fetch(&self, place: &SecretPlace) -> Result<Secret, String> {
-        match place {
-            SecretPlace::Environment(name) => match self.environment.get(name)? {
-                Some(text) => Ok(Secret::new(text)),
-                None => Err(format!("environment variable {name} is not set")),
-            },
-            SecretPlace::File(path) => match fs::read_to_string(path) {
-                Ok(text) => Ok(Secret::new(text.trim_end_matches(['\r', '\n']))),
-                Err(error) => Err(format!("cannot read `{}`: {error}", path.display())),
-            },
-        }
-    }
-
-    fn choice<C: Choice>(&mut self, field: &Field<String>, default: C) -> C {
-        self.optional_choice(field).unwrap_or(default)
-    }
-
-    fn optional_choice<C: Choice>(&mut self, field: &Field<String>) -> Option<C> {
-        let written = field.as_ref()?;
-        let word = written.value.as_str();
-        let accepted = C::WORDS.accepted();
-        let value = word.to_owned();
-        let problem = if C::WORDS.not_built.contains(&word) {
-            Problem::ValueNotBuilt { value, accepted }
-        } else if let Some(choice) = C::from_word(word) {
-            return Some(choice);
-        } else {
-            let nearest = nearest(word, accepted.iter().copied());
-            Problem::UnknownValue {
-                value,
-                accepted,
-                nearest,
-            }
-        };
-        self.faults.push(written.fault(problem));
-        None
-    }
-
-    fn count<N: Count>(&mut self, field: &Field<i128>, default: N) -> N {
-        self.optional_count(field).unwrap_or(default)
-    }
-
-    fn optional_count<N: Count>(&mut self, field: &Field<i128>) -> Option<N> {
-        let written = field.as_ref()?;
-        let count = N::from_integer(written.value);
-        if count.is_none() {
-            let reason = format!("must be between 1 and {}", N::MOST);
-            self.faults.push(written.fault(Problem::invalid(reason)));
-        }
-        count
-    }
-
-    /// Read a duration that may be zero.
-    fn milliseconds(&mut self, field: &Field<i128>, default: Duration) -> Duration {
-        self.milliseconds_from(0, field).unwrap_or(default)
-    }
-
-    /// Read a duration that may not be zero.
-    fn some_milliseconds(&mut self, field: &Field<i128>, default: Duration) -> Duration {
-        self.milliseconds_from(1, field).unwrap_or(default)
-    }
-
-    fn milliseconds_from(&mut self, least: i128, field: &Field<i128>) -> Option<Duration> {
-        let written = field.as_ref()?;
-        match u64::try_from(written.value) {
-            Ok(milliseconds) if (least..=MOST).contains(&written.value) => {
-                Some(Duration::from_millis(milliseconds))
-            }
-            _ => {
-                let reason = format!("must be between {least} and {MOST} milliseconds");
-                self.faults.push(written.fault(Problem::invalid(reason)));
-                None
-            }
-        }
-    }
-
-    /// Read a limit of which zero means that there is none.
-    fn timeout(&mut self, field: &Field<i128>, default: Option<Duration>) -> Option<Duration> {
-        match self.milliseconds_from(0, field) {
-            Some(timeout) => (!timeout.is_zero()).then_some(timeout),
-            None => default,
-        }
-    }
-
-    /// Read a duration that may be zero.
-    fn seconds(&mut self, field: &Field<f64>, default: Duration) -> Duration {
-        let Some(written) = field else { return default };
-        let duration = Duration::try_from_secs_f64(written.value).ok();
-        #[expect(clippy::cast_precision_loss, reason = "far below the precision of the type")]
-        let duration = duration.filter(|duration| duration.as_secs_f64() <= MOST as f64);
-        duration.unwrap_or_else(|| {
-            let reason = format!("must be between 0 and {MOST} seconds");
-            self.faults.push(written.fault(Problem::invalid(reason)));
-            default
-        })
-    }
-
-    /// Read a duration that may not be zero.
-    fn some_seconds(&mut self, field: &Field<f64>, default: Duration) -> Duration {
-        let duration = self.seconds(field, default);
-        if let (true, Some(written)) = (duration.is_zero(), field) {
-            self.faults
-                .push(written.fault(Problem::invalid("must be more than 0 seconds")));
-        }
-        duration
-    }
-}
-
-impl RawSecurity {
-    fn is_empty(&self) -> bool {
-        let Self {
-            protocol,
-            mechanism,
-            username,
-            password,
-            ca_file,
-            certificate_file,
-            key_file,
-            key_password,
-        } = self;
-        let texts = [protocol, mechanism, username, ca_file, certificate_file, key_file];
-        texts.iter().all(|field| field.is_none()) && password.is_none() && key_password.is_none()
-    }
-}
-
-fn place<T>(field: &Field<T>) -> Option<(&str, &Origin)> {
-    field
-        .as_ref()
-        .map(|written| (written.key.as_str(), &written.origin))
 }
 
 fn value_or<T: Copy>(field: &Field<T>, default: T) -> T {
     field.as_ref().map_or(default, |written| written.value)
-}
-
-/// Return whether an option of the client library holds a password, key or token.
-fn carries_a_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["password", "secret", ".pem", "oauthbearer.config", "token.value"]
-        .iter()
-        .any(|part| name.contains(part))
-}
-
-/// A number of things, at least one.
-trait Count: Copy {
-    const MOST: i128;
-
-    fn from_integer(integer: i128) -> Option<Self>;
-}
-
-/// `Count` for a type that can be made from a plain integer type.
-macro_rules! count {
-    ($($type:ty, $plain:ty, $most:expr;)*) => {$(
-        impl Count for $type {
-            const MOST: i128 = $most;
-
-            fn from_integer(integer: i128) -> Option<Self> {
-                let in_range = (1..=Self::MOST).contains(&integer);
-                let plain = <$plain>::try_from(integer).ok().filter(|_| in_range)?;
-                Self::try_from(plain).ok()
-            }
-        }
-    )*};
-}
-
-count! {
-    NonZeroUsize, usize, MOST;
-    NonZeroU32, u32, MOST;
-    NonZeroU16, u16, i16::MAX as i128;
-    usize, usize, MOST;
 }

@@ -1,0 +1,151 @@
+//! Batches: up to `batch_size` messages of a partition, or what came within the linger time.
+//!
+//! A batch is settled message by message. What failed is tried again together, in order; a batch
+//! that fails as a whole gets its last attempt one message at a time, so that only the culprit is
+//! given up.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::lane::{BatchSettings, LaneContext, LaneSource};
+use super::super::processor::{BatchAttempt, ErasedBatch};
+use crate::commit::Slot;
+use crate::message::RawMessage;
+use crate::outcome::{ConsumptionOutcome, FailureContext};
+use crate::retry::RetryDecision;
+use crate::transport::{FetchLimits, TransportError};
+
+/// Messages that wait to be handled together, and their places in the tracker.
+#[derive(Default)]
+struct Batch {
+    messages: Vec<RawMessage>,
+    slots: Vec<Slot>,
+    bytes: usize,
+}
+
+/// Run a lane until it stops.
+pub(in super::super) async fn run(
+    processor: &dyn ErasedBatch,
+    context: &LaneContext,
+    source: &mut LaneSource,
+) -> Result<(), TransportError> {
+    let settings = context
+        .settings
+        .batch
+        .expect("the factory gives batch handlers batch settings");
+    while let Some(batch) = collect(context, source, settings).await? {
+        let permit = context.permit().await;
+        handle(processor, context, batch).await;
+        drop(permit);
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// Put a batch together; `None` when the lane stops, which leaves what was collected unsettled.
+async fn collect(
+    context: &LaneContext,
+    source: &mut LaneSource,
+    settings: BatchSettings,
+) -> Result<Option<Batch>, TransportError> {
+    let mut batch = Batch::default();
+    let mut due: Option<Instant> = None;
+    loop {
+        let room = FetchLimits {
+            messages: settings.size - batch.messages.len(),
+            bytes: context.settings.fetch.bytes.saturating_sub(batch.bytes),
+        };
+        if room.messages == 0 || room.bytes == 0 {
+            return Ok(Some(batch));
+        }
+        let fetched = match due {
+            None => source.next(context, room).await?,
+            Some(due) => match tokio::time::timeout_at(due, source.next(context, room)).await {
+                Ok(fetched) => fetched?,
+                Err(_) => return Ok(Some(batch)),
+            },
+        };
+        let Some(fetched) = fetched else { return Ok(None) };
+        due.get_or_insert_with(|| Instant::now() + settings.linger);
+        let mut slot = context.state.track(fetched.as_ref());
+        for index in 0..fetched.len() {
+            let message = RawMessage::new(fetched.clone(), index);
+            batch.bytes += message.size();
+            batch.messages.push(message);
+            batch.slots.push(slot);
+            slot = slot.next();
+        }
+    }
+}
+
+/// Try a batch until each of its messages is settled or the lane stops.
+async fn handle(processor: &dyn ErasedBatch, context: &LaneContext, mut batch: Batch) {
+    let mut attempt = 1;
+    let mut apart = false;
+    while !batch.messages.is_empty() && !context.state.is_stopping() {
+        let mut round = Round::default();
+        if apart {
+            for (message, slot) in batch.messages.iter().zip(&batch.slots) {
+                let ended = processor
+                    .attempt(context, std::slice::from_ref(message), attempt)
+                    .await;
+                round.take(context, ended, std::slice::from_ref(slot), false);
+                if context.state.is_stopping() {
+                    return;
+                }
+            }
+        } else {
+            let ended = processor.attempt(context, &batch.messages, attempt).await;
+            let next_is_last = context.settings.failures.is_last(attempt.saturating_add(1));
+            let alone = batch.messages.len() == 1;
+            apart = matches!(ended, BatchAttempt::Whole(_)) && next_is_last && !alone;
+            round.take(context, ended, &batch.slots, apart);
+        }
+        if !round.again.messages.is_empty() && context.pause(round.delay).await {
+            return;
+        }
+        batch = round.again;
+        attempt = attempt.saturating_add(1);
+    }
+}
+
+/// What one attempt leaves to be done.
+#[derive(Default)]
+struct Round {
+    again: Batch,
+    delay: Duration,
+}
+
+impl Round {
+    /// Settle what is done or given up and keep the rest; with `spare` nothing that failed in the
+    /// handler is given up yet, because it gets a last attempt by itself.
+    fn take(&mut self, context: &LaneContext, ended: BatchAttempt, slots: &[Slot], spare: bool) {
+        let (BatchAttempt::Each(outcomes) | BatchAttempt::Whole(outcomes)) = ended;
+        for (outcome, &slot) in outcomes.into_iter().zip(slots) {
+            match outcome {
+                ConsumptionOutcome::Success => context.state.settle(slot),
+                ConsumptionOutcome::Failure(failure) => self.failed(context, failure, slot, spare),
+            }
+        }
+    }
+
+    fn failed(&mut self, context: &LaneContext, mut failure: FailureContext, slot: Slot, spare: bool) {
+        let FailureContext { attempt, .. } = failure;
+        if spare
+            && failure.wish != crate::outcome::RetryWish::Never
+            && context.settings.failures.is_last(attempt)
+        {
+            // The whole batch is at its end, this message is not: it has one attempt by itself.
+            failure.attempt = attempt.saturating_sub(1);
+        }
+        match context.settings.failures.handle(context.scope(), &failure) {
+            RetryDecision::GiveUp => context.state.settle(slot),
+            RetryDecision::RetryAfter(delay) => {
+                self.delay = self.delay.max(delay);
+                self.again.messages.push(failure.message);
+                self.again.slots.push(slot);
+            }
+        }
+    }
+}
