@@ -11,6 +11,8 @@ pub use athomic_core::{
     app, commit, consumer, dead_letter, handler, lifecycle, message, outcome, payload, publisher, retry,
     settings, transport,
 };
+#[cfg(feature = "kafka")]
+pub use athomic_kafka::KafkaTransport;
 pub use athomic_macros::{ordered_consumer, subscribe_to};
 pub use error::Error;
 

@@ -1,5 +1,7 @@
 //! The examples run and do what they say. Each is built by Cargo and run as a program of its own.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::path::PathBuf;
 use std::process::Command;
 
