@@ -9,6 +9,7 @@ use std::sync::Arc;
 use athomic_core::transport::TransportBackend;
 
 mod admin;
+mod backend;
 mod client;
 mod consumer;
 mod error;
