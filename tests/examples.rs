@@ -182,7 +182,6 @@ mod orders {
         fn start(environment: &[(&str, &str)]) -> Self {
             let mut process = without_settings(build("orders"))
                 .env_remove("RUST_LOG")
-                .env("NO_COLOR", "1")
                 .envs(environment.iter().copied())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())

@@ -69,9 +69,17 @@ fn what_is_built_exists() {
         if reference == "reference" {
             continue;
         }
-        let known = ["built", "later: ", "none: "].iter().any(|word| state.starts_with(word));
-        assert!(known, "`{reference}` is neither built nor later nor none: {state}");
-        assert!(!state.starts_with("built") || here != "-", "`{reference}` is built, but where?");
+        let known = ["built", "later: ", "none: "]
+            .iter()
+            .any(|word| state.starts_with(word));
+        assert!(
+            known,
+            "`{reference}` is neither built nor later nor none: {state}"
+        );
+        assert!(
+            !state.starts_with("built") || here != "-",
+            "`{reference}` is built, but where?"
+        );
         for name in quoted(here).chain(quoted(state)) {
             let exists = if let Some((source, path)) = sources
                 .iter()
@@ -80,7 +88,9 @@ fn what_is_built_exists() {
                 path.split("::").skip(1).all(|segment| defines(source, segment))
             } else if let Some(parameter) = name.strip_prefix("#[") {
                 let (attribute, parameter) = parameter.trim_end_matches(")]").split_once('(').unwrap();
-                let section = attributes.split("\n## ").find(|section| section.contains(attribute));
+                let section = attributes
+                    .split("\n## ")
+                    .find(|section| section.contains(attribute));
                 section.unwrap().contains(&format!("| `{parameter}` |"))
             } else if name.starts_with("integration.") {
                 let below = format!("{name}.");
@@ -94,21 +104,36 @@ fn what_is_built_exists() {
             }
         }
     }
-    assert!(missing.is_empty(), "the reference map names what is not there: {missing:#?}");
+    assert!(
+        missing.is_empty(),
+        "the reference map names what is not there: {missing:#?}"
+    );
 }
 
 #[test]
 fn every_parameter_of_the_attributes_is_in_the_docs_and_the_map() {
     let table = read("athomic-macros/src/args.rs");
-    let names = table.lines().filter_map(|line| line.trim().strip_prefix("name: \""));
+    let names = table
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("name: \""));
     let names: BTreeSet<&str> = names.filter_map(|rest| rest.split('"').next()).collect();
     assert!(names.contains("topic"), "the table is read");
     let page = read("docs/attributes.md");
     for name in &names {
-        assert!(page.contains(&format!("| `{name}` |")), "docs/attributes.md lacks `{name}`");
+        assert!(
+            page.contains(&format!("| `{name}` |")),
+            "docs/attributes.md lacks `{name}`"
+        );
     }
     let map = read("docs/reference-map.md");
-    let ours = ["handler_id", "ordering", "crate", "enabled", "ttl", "lock_timeout"];
+    let ours = [
+        "handler_id",
+        "ordering",
+        "crate",
+        "enabled",
+        "ttl",
+        "lock_timeout",
+    ];
     for name in names.iter().filter(|name| !ours.contains(name)) {
         let known = ["subscribe_to", "ordered_consumer"]
             .iter()
@@ -148,10 +173,13 @@ of these names.
         if section != current {
             current = section.to_owned();
             let about = key.section;
-            page += &format!("\n## `{section}`\n\n{about}\n\n| key | takes | default | |\n|---|---|---|---|\n");
+            page +=
+                &format!("\n## `{section}`\n\n{about}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n");
         }
         let takes = key.takes.split(" | ").collect::<Vec<_>>().join(", ");
-        let default = key.default.map_or_else(|| "-".to_owned(), |default| format!("`{default}`"));
+        let default = key
+            .default
+            .map_or_else(|| "-".to_owned(), |default| format!("`{default}`"));
         let doc = key.doc;
         page += &format!("| `{name}` | {takes} | {default} | {doc} |\n");
     }

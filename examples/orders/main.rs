@@ -4,6 +4,8 @@
 mod bank;
 mod handlers;
 
+use std::io::IsTerminal;
+
 use athomic::App;
 use athomic::publisher::{PublishError, Publisher};
 use athomic::transport::memory::BrokerControl;
@@ -18,6 +20,7 @@ async fn main() -> athomic::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
 
     let settings = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/orders/settings.toml");
