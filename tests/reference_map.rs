@@ -173,8 +173,9 @@ of these names.
         if section != current {
             current = section.to_owned();
             let about = key.section;
-            page +=
-                &format!("\n## `{section}`\n\n{about}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n");
+            page += &format!(
+                "\n## `{section}`\n\n{about}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n"
+            );
         }
         let takes = key.takes.split(" | ").collect::<Vec<_>>().join(", ");
         let default = key
