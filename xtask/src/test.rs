@@ -53,7 +53,7 @@ fn run_and_count(command: &mut Command) -> Result<Tally> {
     let mut tally = Tally::default();
     let result = process::run_with_lines(command, |line| tally += read_result(line).unwrap_or_default());
     if result.is_err() {
-        println!("{tally}");
+        println!("{tally}"); // the caller prints it otherwise
     }
     result.map(|()| tally)
 }

@@ -133,7 +133,7 @@ fn dir() -> Result<PathBuf> {
 
 /// Bring both servers up; if one fails, end those that this call started.
 fn ensure_running(state: &mut State) -> Result<()> {
-    requirements::provide(&requirements::missing(jars::are_complete()?))?;
+    requirements::provide(jars::are_complete())?;
     jars::provide()?;
     let before = running(state);
     if before.is_empty() {
