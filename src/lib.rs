@@ -10,6 +10,8 @@ pub use athomic_core::{
     app, commit, consumer, dead_letter, handler, lifecycle, message, outcome, payload, publisher, retry,
     settings, transport,
 };
+#[cfg(feature = "kafka")]
+pub use athomic_kafka::KafkaTransport;
 pub use athomic_macros::{ordered_consumer, subscribe_to};
 
 /// What `main` of an application returns: any error of building or running.
