@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::broker::{State, Stopped, unreachable};
+use super::broker::{Stopped, unreachable};
 use super::faults::{FaultPlan, FaultRule};
 use super::group::Group;
 use super::member::{PendingEvent, Standing};
@@ -263,7 +263,9 @@ impl BrokerControl {
     /// Stop the broker: calls fail as unreachable, streams give nothing. Logs and groups stay.
     pub fn stop(&self) {
         let mut state = self.broker.lock();
-        state.down = true;
+        if std::mem::replace(&mut state.down, true) {
+            return;
+        }
         state.each_group(|group, world| {
             for member in group.members.values_mut() {
                 member.lose_touch(world.now);
@@ -281,6 +283,9 @@ impl BrokerControl {
     /// anew.
     pub fn start(&self) {
         let mut state = self.broker.lock();
+        if !state.down {
+            return;
+        }
         // Sessions that lapsed while the broker was down lapsed before it is up.
         state.each_group(|_, _| {});
         state.down = false;
@@ -302,8 +307,7 @@ impl BrokerControl {
     /// Say whether the broker is stopped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        let state: &State = &self.broker.lock();
-        state.down
+        self.broker.lock().down
     }
 
     // Faults.

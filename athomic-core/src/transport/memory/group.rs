@@ -109,7 +109,7 @@ impl Group {
         member.silenced = silenced;
         if silenced {
             member.lose_touch(world.now);
-        } else {
+        } else if !world.down {
             member.regain_touch();
         }
         let owned = self.owned.values().filter(|ownership| ownership.member == id);
@@ -205,9 +205,14 @@ impl Group {
     }
 
     /// Give a member its next event, or remember to wake it for one.
-    pub(super) fn take_event(&mut self, id: MemberId, waker: &Waker) -> Option<PendingEvent> {
+    pub(super) fn take_event(
+        &mut self,
+        id: MemberId,
+        waker: &Waker,
+        world: &mut World<'_>,
+    ) -> Option<PendingEvent> {
         let member = self.members.get_mut(&id)?;
-        let event = member.take_event(waker)?;
+        let event = member.take_event(waker, world.wakes)?;
         if let PendingEvent::Assigned(grants) = &event {
             for grant in grants {
                 if let Some(ownership) = self.owned.get_mut(&grant.partition)
