@@ -6,4 +6,5 @@ pub use athomic_core::handler::{
 pub use athomic_core::message::{Headers, RawMessage};
 pub use athomic_core::outcome::{HandlerError, Outcome};
 pub use athomic_core::publisher::Publisher;
+pub use athomic_macros::{ordered_consumer, subscribe_to};
 pub use serde::{Deserialize, Serialize};

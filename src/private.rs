@@ -1,10 +1,21 @@
 //! The only paths that generated code names. Not for anybody else, and free to change.
 
+pub use core::option::Option::{self, None, Some};
+pub use core::primitive::u64;
+pub use core::result::Result::{self, Ok};
+pub use core::time::Duration;
+pub use core::{concat, file, line, module_path};
+pub use std::borrow::Cow;
+pub use std::string::String;
+
 pub use athomic_core::consumer::MessageProcessor;
+pub use athomic_core::handler::compile_time::{
+    Topics, assert_distinct, assert_send, assert_target, assert_topic,
+};
 pub use athomic_core::handler::{
-    BatchContext, BatchHandler, ExtractError, FromBatch, FromMessage, Handler, HandlerKind,
-    HandlerRegistration, IdempotencyOptions, MessageContext, MissingState, Ordering, Priority,
-    SourceLocation, StateMap, SubscriptionOptions,
+    AggregateKey, BatchContext, BatchHandler, ExtractError, FromBatch, FromMessage, Handler, HandlerKind,
+    HandlerRegistration, IdempotencyOptions, MessageContext, MissingState, OrderedHandler, Ordering,
+    Priority, SequenceId, SourceLocation, StateMap, SubscriptionOptions,
 };
 pub use athomic_core::outcome::{BatchOutcome, IntoBatchOutcome, IntoOutcome, Outcome};
 pub use athomic_core::payload::Payload;

@@ -3,6 +3,12 @@
 //! Applications use it through the `athomic` crate. The modules below stand in reading order: a
 //! message goes down the list from fetch to commit.
 
+pub mod app;
+pub mod lifecycle;
+pub mod settings;
+
+pub mod consumer;
+
 pub mod message;
 pub mod transport;
 
@@ -12,6 +18,14 @@ pub mod handler;
 
 pub mod outcome;
 
-pub mod consumer;
+pub mod dead_letter;
+pub mod retry;
+
+pub mod commit;
 
 pub mod publisher;
+
+pub(crate) mod nearest;
+
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -1,5 +1,21 @@
 //! Consuming: from registrations and settings to running lanes.
+//!
+//! [`ConsumerManager`] finds the handlers, [`ConsumerFactory`] assembles a [`ConsumerService`] for
+//! each, the lifecycle starts them. A service owns a group membership (`service.rs`); each assigned
+//! partition is a lane (`lane.rs`) that runs its messages by a strategy (`strategies/`) through the
+//! handler's processor (`processor.rs`); what is settled is committed (`committer.rs`).
 
+mod committer;
+mod error;
+mod factory;
+mod lane;
+mod manager;
 mod processor;
+mod service;
+mod strategies;
 
+pub use error::{ConsumeError, InvalidConsumerConfigurationError, MessagingConnectionError};
+pub use factory::{ConsumerDescription, ConsumerFactory};
+pub use manager::{ConsumerManager, MissingTopics};
 pub use processor::MessageProcessor;
+pub use service::ConsumerService;

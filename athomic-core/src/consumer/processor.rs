@@ -1,65 +1,428 @@
 //! `MessageProcessor`: a handler, with its types erased once for all its messages.
+//!
+//! What runs for each message is generic over the handler and compiled for it; what is erased is
+//! called once a fetched batch, or once a lane. A message costs no allocation and no dynamic call
+//! beyond those of its batch's accessors.
+//!
+//! The names are the reference's: [`SingleMessageProcessor`] and [`BatchMessageProcessor`] take a raw
+//! message through decode, handler and outcome.
 
+use std::any::Any;
 use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::handler::{BatchHandler, Handler, MissingState, StateMap};
+use futures_util::FutureExt;
 
-/// A handler behind the part of the runtime that knows its types.
+use super::lane::{LaneContext, LaneSource, Permit, Settlement};
+use super::strategies::{batch, keyed, single};
+use crate::commit::Slot;
+use crate::handler::{
+    BatchContext, BatchHandler, ExtractError, Handler, MessageContext, MissingState, Ordering, StateMap,
+};
+use crate::message::{RawMessage, RecordBatch};
+use crate::outcome::{
+    BatchOutcome, BoxError, ConsumptionOutcome, FailureContext, FailureStage, Outcome, RetryWish, panic_text,
+};
+use crate::payload::{DecodeError, Payload};
+use crate::transport::TransportError;
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A handler behind the part of the runtime that knows its types. Cheap to clone.
 #[derive(Clone)]
-pub enum MessageProcessor {
-    /// Handles one message at a time.
-    Single(Arc<dyn SingleMessageProcessor>),
-    /// Handles batches.
-    Batch(Arc<dyn BatchMessageProcessor>),
+pub struct MessageProcessor(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Single(Arc<dyn ErasedSingle>),
+    Batch(Arc<dyn ErasedBatch>),
 }
 
 impl MessageProcessor {
-    /// Erase a handler of single messages.
+    /// Take a handler of single messages.
     pub fn single<H: Handler>(handler: H) -> Self {
-        Self::Single(Arc::new(Typed(handler)))
+        Self(Kind::Single(Arc::new(SingleMessageProcessor { handler })))
     }
 
-    /// Erase a batch handler.
+    /// Take a batch handler.
     pub fn batch<H: BatchHandler>(handler: H) -> Self {
-        Self::Batch(Arc::new(Typed(handler)))
+        Self(Kind::Batch(Arc::new(BatchMessageProcessor { handler })))
     }
+
+    /// Say whether the handler takes batches.
+    #[must_use]
+    pub fn is_batch(&self) -> bool {
+        matches!(self.0, Kind::Batch(_))
+    }
+
+    /// Check that the states that the handler takes are there.
+    ///
+    /// # Errors
+    /// The first one that is missing.
+    pub fn check(&self, states: &StateMap) -> Result<(), MissingState> {
+        match &self.0 {
+            Kind::Single(single) => single.check(states),
+            Kind::Batch(batch) => batch.check(states),
+        }
+    }
+
+    /// Run a lane with the strategy that fits the handler and its settings.
+    pub(super) async fn run(
+        self,
+        context: LaneContext,
+        mut source: LaneSource,
+    ) -> Result<(), TransportError> {
+        match self.0 {
+            Kind::Single(single) if runs_side_by_side(&context) => {
+                single.run_keyed(&context, &mut source).await
+            }
+            Kind::Single(single) => single::run(single.as_ref(), &context, &mut source).await,
+            Kind::Batch(batch) => batch::run(batch.as_ref(), &context, &mut source).await,
+        }
+    }
+}
+
+/// Say whether messages of one partition may run at the same time.
+fn runs_side_by_side(context: &LaneContext) -> bool {
+    context.settings.executions.is_some() && context.settings.ordering != Ordering::Partition
 }
 
 impl fmt::Debug for MessageProcessor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Single(_) => "Single",
-            Self::Batch(_) => "Batch",
+        f.write_str(if self.is_batch() {
+            "BatchMessageProcessor"
+        } else {
+            "SingleMessageProcessor"
         })
     }
 }
 
-struct Typed<H>(H);
-
-/// Stub until the lanes are written.
-pub trait SingleMessageProcessor: Send + Sync {
+/// A [`SingleMessageProcessor`] without its handler's type.
+pub(super) trait ErasedSingle: Send + Sync {
     /// See [`Handler::check`].
-    ///
-    /// # Errors
-    /// The first state that is missing.
     fn check(&self, states: &StateMap) -> Result<(), MissingState>;
+
+    /// Process a fetched batch, one message after the other, until its end or the lane's; `slot` is
+    /// that of its first message.
+    fn process<'a>(
+        &'a self,
+        context: &'a LaneContext,
+        batch: Arc<dyn RecordBatch>,
+        slot: Slot,
+    ) -> Boxed<'a, ()>;
+
+    /// Run a whole lane with messages side by side.
+    fn run_keyed<'a>(
+        &'a self,
+        context: &'a LaneContext,
+        source: &'a mut LaneSource,
+    ) -> Boxed<'a, Result<(), TransportError>>;
 }
-/// Stub until the lanes are written.
-pub trait BatchMessageProcessor: Send + Sync {
+
+/// Takes single messages through decode, handler and outcome.
+struct SingleMessageProcessor<H> {
+    handler: H,
+}
+
+impl<H: Handler> SingleMessageProcessor<H> {
+    /// Try a message until it is settled or the lane stops. The permit is for the first attempt;
+    /// between attempts the message holds none.
+    async fn settle(&self, context: &LaneContext, message: &RawMessage, mut permit: Permit) -> Settlement {
+        let mut attempt = 1;
+        loop {
+            let outcome = self.attempt(context, message, attempt).await;
+            drop(permit);
+            let ConsumptionOutcome::Failure(failure) = outcome else {
+                return Settlement::Settled;
+            };
+            if let Some(settlement) = context.after_failure(failure).await {
+                return settlement;
+            }
+            let Some(next) = context.permit().await else {
+                return Settlement::Abandoned;
+            };
+            permit = next;
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    /// Decode and handle a message once.
+    async fn attempt(&self, context: &LaneContext, message: &RawMessage, attempt: u32) -> ConsumptionOutcome {
+        let call = MessageContext::new(context.scope(), message, attempt);
+        let run = async {
+            let payload = H::Payload::decode(&call)?;
+            Ok(self.handler.call(payload, &call).await?)
+        };
+        match guarded(run, context.settings.handler_timeout)
+            .await
+            .and_then(failed)
+        {
+            Ok(()) => ConsumptionOutcome::Success,
+            Err(failure) => ConsumptionOutcome::Failure(failure.of(message, attempt)),
+        }
+    }
+}
+
+impl<H: Handler> ErasedSingle for SingleMessageProcessor<H> {
+    fn check(&self, states: &StateMap) -> Result<(), MissingState> {
+        self.handler.check(states)
+    }
+
+    fn process<'a>(
+        &'a self,
+        context: &'a LaneContext,
+        batch: Arc<dyn RecordBatch>,
+        mut slot: Slot,
+    ) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            let mut message = RawMessage::new(batch, 0);
+            while let Some(permit) = context.permit().await {
+                if self.settle(context, &message, permit).await == Settlement::Abandoned {
+                    return;
+                }
+                context.state.settle(slot);
+                slot = slot.next();
+                if !message.advance() {
+                    return;
+                }
+            }
+        })
+    }
+
+    fn run_keyed<'a>(
+        &'a self,
+        context: &'a LaneContext,
+        source: &'a mut LaneSource,
+    ) -> Boxed<'a, Result<(), TransportError>> {
+        let settle =
+            move |message: RawMessage, permit| async move { self.settle(context, &message, permit).await };
+        Box::pin(keyed::run(context, source, settle))
+    }
+}
+
+/// A [`BatchMessageProcessor`] without its handler's type.
+pub(super) trait ErasedBatch: Send + Sync {
     /// See [`BatchHandler::check`].
-    ///
-    /// # Errors
-    /// The first state that is missing.
     fn check(&self, states: &StateMap) -> Result<(), MissingState>;
+
+    /// Decode and handle messages together, once; one outcome each, in their order.
+    fn attempt<'a>(
+        &'a self,
+        context: &'a LaneContext,
+        messages: &'a [RawMessage],
+        attempt: u32,
+    ) -> Boxed<'a, BatchAttempt>;
 }
-impl<H: Handler> SingleMessageProcessor for Typed<H> {
-    fn check(&self, states: &StateMap) -> Result<(), MissingState> {
-        self.0.check(states)
+
+/// How one attempt at a batch ended.
+pub(super) enum BatchAttempt {
+    /// Each message for itself.
+    Each(Vec<ConsumptionOutcome>),
+    /// All the messages failed together, so that nobody can say which of them is at fault. Those that
+    /// could not be decoded are told apart already.
+    Whole(Vec<ConsumptionOutcome>),
+}
+
+/// Takes batches through decode, handler and outcome.
+struct BatchMessageProcessor<H> {
+    handler: H,
+}
+
+impl<H: BatchHandler> BatchMessageProcessor<H> {
+    /// Decode what can be decoded; failures stand in the outcomes, the others are `Success` as yet.
+    fn decode(
+        context: &LaneContext,
+        messages: &[RawMessage],
+        attempt: u32,
+    ) -> (Vec<H::Item>, Vec<ConsumptionOutcome>) {
+        let mut items = Vec::with_capacity(messages.len());
+        let outcome = |message| {
+            let call = MessageContext::new(context.scope(), message, attempt);
+            let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| H::Item::decode(&call)))
+                .map_err(Failure::panic)
+                .and_then(|decoded| decoded.map_err(Failure::from));
+            match decoded {
+                Ok(item) => {
+                    items.push(item);
+                    ConsumptionOutcome::Success
+                }
+                Err(failure) => ConsumptionOutcome::Failure(failure.of(message, attempt)),
+            }
+        };
+        let outcomes = messages.iter().map(outcome).collect();
+        (items, outcomes)
     }
 }
-impl<H: BatchHandler> BatchMessageProcessor for Typed<H> {
+
+impl<H: BatchHandler> ErasedBatch for BatchMessageProcessor<H> {
     fn check(&self, states: &StateMap) -> Result<(), MissingState> {
-        self.0.check(states)
+        self.handler.check(states)
     }
+
+    fn attempt<'a>(
+        &'a self,
+        context: &'a LaneContext,
+        messages: &'a [RawMessage],
+        attempt: u32,
+    ) -> Boxed<'a, BatchAttempt> {
+        Box::pin(async move {
+            let (items, outcomes) = Self::decode(context, messages, attempt);
+            if items.is_empty() {
+                return BatchAttempt::Each(outcomes);
+            }
+            let call = BatchContext::new(context.scope(), &context.state.partition, attempt);
+            let run = async { Ok(self.handler.call(items, &call).await?) };
+            let result = guarded(run, context.settings.handler_timeout).await;
+            merge(outcomes, result, messages, attempt)
+        })
+    }
+}
+
+/// Put the handler's answer in the place of each message that was decoded.
+fn merge(
+    mut outcomes: Vec<ConsumptionOutcome>,
+    result: Result<BatchOutcome, Failure>,
+    messages: &[RawMessage],
+    attempt: u32,
+) -> BatchAttempt {
+    let decoded = messages.iter().zip(&mut outcomes);
+    let decoded = decoded.filter(|(_, outcome)| matches!(outcome, ConsumptionOutcome::Success));
+    let all = match result {
+        Ok(BatchOutcome::Each(each)) => {
+            let mut each = each.into_iter();
+            for (message, outcome) in decoded {
+                let answer = each.next().unwrap_or_else(|| Outcome::retry(NO_OUTCOME));
+                if let Err(failure) = failed(answer) {
+                    *outcome = ConsumptionOutcome::Failure(failure.of(message, attempt));
+                }
+            }
+            return BatchAttempt::Each(outcomes);
+        }
+        Ok(BatchOutcome::All(outcome)) => failed(outcome),
+        Err(failure) => Err(failure),
+    };
+    let Err(failure) = all else {
+        return BatchAttempt::Each(outcomes);
+    };
+    let Failure { stage, wish, error } = failure;
+    let shared: Arc<dyn std::error::Error + Send + Sync> = error.into();
+    for (message, outcome) in decoded {
+        let failure = Failure {
+            stage,
+            wish,
+            error: Box::new(Shared(Arc::clone(&shared))),
+        };
+        *outcome = ConsumptionOutcome::Failure(failure.of(message, attempt));
+    }
+    BatchAttempt::Whole(outcomes)
+}
+
+const NO_OUTCOME: &str = "the batch handler returned fewer outcomes than it got messages";
+
+/// One error of many messages.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Shared(Arc<dyn std::error::Error + Send + Sync>);
+
+/// A failure that does not know its message yet.
+struct Failure {
+    stage: FailureStage,
+    wish: RetryWish,
+    error: BoxError,
+}
+
+impl Failure {
+    fn panic(payload: Box<dyn Any + Send>) -> Self {
+        let error = format!("panicked: {}", panic_text(&*payload));
+        Self {
+            stage: FailureStage::Panic,
+            wish: RetryWish::ByPolicy,
+            error: error.into(),
+        }
+    }
+
+    fn timeout(limit: Duration) -> Self {
+        let error = format!(
+            "ran for longer than handler_timeout_ms allows ({} ms)",
+            limit.as_millis()
+        );
+        Self {
+            stage: FailureStage::Timeout,
+            wish: RetryWish::ByPolicy,
+            error: error.into(),
+        }
+    }
+
+    fn of(self, message: &RawMessage, attempt: u32) -> FailureContext {
+        FailureContext {
+            message: message.clone(),
+            stage: self.stage,
+            error: self.error,
+            attempt,
+            wish: self.wish,
+        }
+    }
+}
+
+impl From<DecodeError> for Failure {
+    fn from(error: DecodeError) -> Self {
+        Self {
+            stage: FailureStage::Decode,
+            wish: RetryWish::Never,
+            error: error.into(),
+        }
+    }
+}
+
+impl From<ExtractError> for Failure {
+    fn from(error: ExtractError) -> Self {
+        let wish = if error.is_retriable() {
+            RetryWish::ByPolicy
+        } else {
+            RetryWish::Never
+        };
+        Self {
+            stage: FailureStage::Decode,
+            wish,
+            error: error.into(),
+        }
+    }
+}
+
+/// Run a handler with panics caught and the time limit kept.
+async fn guarded<T>(
+    run: impl Future<Output = Result<T, Failure>>,
+    limit: Option<Duration>,
+) -> Result<T, Failure> {
+    let caught = AssertUnwindSafe(run).catch_unwind();
+    let ended = match limit {
+        None => caught.await,
+        Some(limit) => match tokio::time::timeout(limit, caught).await {
+            Ok(ended) => ended,
+            Err(_) => return Err(Failure::timeout(limit)),
+        },
+    };
+    ended.unwrap_or_else(|panic| Err(Failure::panic(panic)))
+}
+
+/// Split a handler's answer into done and failed.
+fn failed(outcome: Outcome) -> Result<(), Failure> {
+    let (wish, error) = match outcome {
+        Outcome::Ack => return Ok(()),
+        Outcome::Retry { after: None, error } => (RetryWish::ByPolicy, error),
+        Outcome::Retry {
+            after: Some(delay),
+            error,
+        } => (RetryWish::After(delay), error),
+        Outcome::DeadLetter { error } => (RetryWish::Never, error),
+    };
+    Err(Failure {
+        stage: FailureStage::Handler,
+        wish,
+        error,
+    })
 }

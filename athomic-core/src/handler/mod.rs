@@ -4,19 +4,23 @@
 //! submit a [`HandlerRegistration`]; [`Handlers`] gathers and sorts them.
 //! `App::builder().register(..)` takes the same by hand, see [`register`](mod@register).
 
+#[doc(hidden)]
+pub mod compile_time;
 mod context;
 mod extract;
+mod ordered;
 pub mod register;
 mod registration;
 mod registry;
 
 pub use context::{BatchContext, HandlerScope, Message, MessageContext, Meta, StateMap};
 pub use extract::{ExtractError, FromBatch, FromKey, FromMessage, Key, MissingState, State};
+pub use ordered::{AggregateKey, OrderedHandler, SequenceId};
 pub use registration::{
     HandlerKind, HandlerRegistration, IdempotencyOptions, Ordering, Priority, SourceLocation,
     SubscriptionOptions,
 };
-pub use registry::Handlers;
+pub use registry::{HandlerConflict, Handlers};
 
 use std::future::Future;
 

@@ -13,34 +13,28 @@ pub struct Handlers {
 
 /// Two handlers that cannot live in one process.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("handlers {first} and {second}: {problem}; {remedy}")]
 #[non_exhaustive]
-pub enum HandlerConflict {
-    /// Two handlers have the same id.
-    #[error("two handlers have the id `{id}`: {first} and {second}; give one of them another `handler_id`")]
-    SameId {
-        /// The id.
-        id: String,
-        /// Where one stands.
-        first: String,
-        /// Where the other stands.
-        second: String,
-    },
-    /// Two handlers share the messages of a topic, so that each would see only some of them.
-    #[error(
-        "handlers `{first}` and `{second}` both consume topic `{topic}` in group `{group}` over connection `{connection}`, so each would miss messages; give one of them another `group_id`"
-    )]
-    SameTopicAndGroup {
-        /// The topic.
-        topic: String,
-        /// The group.
-        group: String,
-        /// The connection.
-        connection: String,
-        /// One handler, with its place.
-        first: String,
-        /// The other, with its place.
-        second: String,
-    },
+pub struct HandlerConflict {
+    /// One handler, with its place.
+    pub first: String,
+    /// The other, with its place.
+    pub second: String,
+    /// What they share.
+    pub problem: String,
+    /// What to change.
+    pub remedy: &'static str,
+}
+
+impl HandlerConflict {
+    /// Return the handler to name, the problem with the other's place in it, and the remedy.
+    pub(crate) fn into_parts(self) -> (String, String, String) {
+        (
+            self.first,
+            format!("{} as handler `{}`", self.problem, self.second),
+            self.remedy.to_owned(),
+        )
+    }
 }
 
 impl Handlers {
@@ -88,10 +82,11 @@ impl Handlers {
     #[must_use]
     pub fn duplicate_ids(&self) -> Vec<HandlerConflict> {
         let same = |pair: &&[HandlerDefinition]| pair[0].handler_id == pair[1].handler_id;
-        let conflict = |pair: &[HandlerDefinition]| HandlerConflict::SameId {
-            id: pair[0].handler_id.clone(),
-            first: pair[0].location.to_string(),
-            second: pair[1].location.to_string(),
+        let conflict = |pair: &[HandlerDefinition]| HandlerConflict {
+            first: pair[0].to_string(),
+            second: pair[1].to_string(),
+            problem: "has the same id".to_owned(),
+            remedy: "give one of them another `handler_id`",
         };
         self.definitions.windows(2).filter(same).map(conflict).collect()
     }
@@ -112,12 +107,11 @@ impl Handlers {
             for topic in &definition.options.topics {
                 let key = (definition.connection().to_owned(), group.clone(), topic.clone());
                 if let Some(first) = seen.get(&key) {
-                    conflicts.push(HandlerConflict::SameTopicAndGroup {
-                        topic: topic.clone(),
-                        group: group.clone(),
-                        connection: key.0,
+                    conflicts.push(HandlerConflict {
                         first: first.to_string(),
                         second: definition.to_string(),
+                        problem: format!("consumes topic `{topic}` in the same group `{group}`"),
+                        remedy: "each would miss messages of the other: give one of them another `group_id`",
                     });
                 } else {
                     seen.insert(key, definition);

@@ -7,10 +7,12 @@
 mod headers;
 mod owned;
 mod raw;
+mod topic;
 
 pub use headers::{Header, Headers};
 pub use owned::{OwnedBatch, OwnedRecord};
 pub use raw::{RawMessage, RecordBatch};
+pub use topic::{MAX_TOPIC_LENGTH, TopicNameError, check_topic_name};
 
 use std::fmt;
 use std::sync::Arc;
@@ -94,4 +96,31 @@ impl From<SystemTime> for Timestamp {
             Err(before) => -millis(before.duration()),
         })
     }
+}
+
+/// The longest name that Kafka allows a topic.
+const TOPIC_NAME_MAX: usize = 249;
+
+/// Return what is wrong with a topic's name, if anything: Kafka allows letters, digits, `.`, `_` and
+/// `-`, and 249 of them (`org.apache.kafka.common.internals.Topic`).
+#[must_use]
+pub const fn topic_name_fault(name: &str) -> Option<&'static str> {
+    let bytes = name.as_bytes();
+    if bytes.is_empty() {
+        return Some("is empty");
+    }
+    if bytes.len() > TOPIC_NAME_MAX {
+        return Some("is longer than 249 characters");
+    }
+    if matches!(bytes, b"." | b"..") {
+        return Some("is `.` or `..`, which Kafka forbids");
+    }
+    let mut place = 0;
+    while place < bytes.len() {
+        if !(bytes[place].is_ascii_alphanumeric() || matches!(bytes[place], b'.' | b'_' | b'-')) {
+            return Some("holds a character other than letters, digits, `.`, `_` and `-`");
+        }
+        place += 1;
+    }
+    None
 }

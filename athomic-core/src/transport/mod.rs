@@ -9,9 +9,14 @@
 //! What a transport must do, beyond what types can say, stands on each trait and is tested by
 //! `transport_conformance!` (feature `testing`).
 
+mod backend;
+mod connections;
 mod erased;
 mod error;
+pub mod memory;
 
+pub use backend::{Connect, TransportBackend, backend};
+pub use connections::{Connection, Connections, ConnectionsError};
 pub use erased::{DynAdmin, DynConsumer, DynPublisher, DynTransport};
 pub use error::{DeliveryState, TransportError};
 
@@ -111,9 +116,12 @@ pub trait Consumer: Send + Sync + 'static {
     /// Commit offsets for the group and wait until the broker has them.
     ///
     /// A later call must not be overtaken by an earlier one; the runtime has one under way at a time.
+    /// An offset for a partition that this member does not own, or no longer, never reaches the
+    /// group: Kafka itself would take it, so the transport looks at its own assignment.
     ///
     /// # Errors
     /// The commit was refused or its outcome is unknown. Retriable ones may be asked again.
+    /// [`TransportError::Fenced`] refuses all offsets of the call.
     fn commit(&self, offsets: &[PartitionOffset]) -> impl Future<Output = Result<(), TransportError>> + Send;
 
     /// Leave the group and free the client. Streams end, a waiting `next_event` returns
@@ -132,6 +140,8 @@ pub enum ConsumerEvent {
     /// Partitions go, when [`Revocation::complete`] is called: drain and commit first.
     Revoked(Revocation),
     /// Partitions are gone without notice (the session lapsed). Nothing may be committed for them.
+    /// Revocations that are not complete are void with it, and it may name what has just been given
+    /// back.
     Lost(Vec<TopicPartition>),
     /// Something failed that the client itself goes on to repair: to be counted and logged.
     Trouble(TransportError),
@@ -154,11 +164,10 @@ impl fmt::Debug for Assignment {
 }
 
 /// Partitions that the group wants back.
-#[derive(Debug)]
 pub struct Revocation {
     /// The partitions.
     pub partitions: Vec<TopicPartition>,
-    done: Option<oneshot::Sender<()>>,
+    done: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Revocation {
@@ -166,13 +175,20 @@ impl Revocation {
     #[must_use]
     pub fn new(partitions: Vec<TopicPartition>) -> (Self, oneshot::Receiver<()>) {
         let (done, completed) = oneshot::channel();
-        (
-            Self {
-                partitions,
-                done: Some(done),
-            },
-            completed,
-        )
+        let revocation = Self::notifying(partitions, move || {
+            let _consumer_gone = done.send(());
+        });
+        (revocation, completed)
+    }
+
+    /// Ask for partitions back; `done` is called once, by whoever gives them back. It must neither
+    /// block nor panic. For transports that have nobody waiting on a receiver.
+    #[must_use]
+    pub fn notifying(partitions: Vec<TopicPartition>, done: impl FnOnce() + Send + 'static) -> Self {
+        Self {
+            partitions,
+            done: Some(Box::new(done)),
+        }
     }
 
     /// Give the partitions back: what ran has ended and is committed. Dropping does the same, so
@@ -183,8 +199,14 @@ impl Revocation {
 
     fn release(&mut self) {
         if let Some(done) = self.done.take() {
-            let _consumer_gone = done.send(());
+            done();
         }
+    }
+}
+
+impl fmt::Debug for Revocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Revocation").field(&self.partitions).finish()
     }
 }
 
@@ -238,7 +260,8 @@ pub enum Fetched {
     /// Messages.
     Records(Arc<dyn RecordBatch>),
     /// There is nothing below this offset that has not been given: the log ends here, perhaps
-    /// behind transaction markers or compacted messages, which no reader ever sees.
+    /// behind transaction markers or compacted messages, which no reader ever sees. Told whenever
+    /// the end lies beyond the last message given; otherwise it may be told.
     Position(Offset),
     /// The partition is no longer ours.
     Ended,

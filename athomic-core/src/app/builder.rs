@@ -1,0 +1,202 @@
+//! `AppBuilder`: gathers what an application is made of and checks all of it at once.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{App, BuildError, Description};
+use crate::consumer::ConsumerManager;
+use crate::handler::register::HandlerDefinition;
+use crate::handler::{Handlers, StateMap};
+use crate::lifecycle::{Lifecycle, Service};
+use crate::settings::{Loader, SettingValue, Settings};
+use crate::transport::Connections;
+use crate::transport::memory::MemoryBroker;
+
+/// Puts an application together.
+#[must_use = "ends with `build`"]
+pub struct AppBuilder {
+    source: SettingsSource,
+    states: StateMap,
+    discovers: bool,
+    registered: Vec<HandlerDefinition>,
+    only: Option<Vec<String>>,
+    except: Vec<String>,
+    broker: MemoryBroker,
+    lifecycle: Lifecycle,
+}
+
+/// Where the settings come from.
+enum SettingsSource {
+    Loaded(Loader),
+    Given(Box<Settings>),
+}
+
+impl AppBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            source: SettingsSource::Loaded(Settings::loader()),
+            states: StateMap::default(),
+            discovers: true,
+            registered: Vec::new(),
+            only: None,
+            except: Vec::new(),
+            broker: MemoryBroker::new(),
+            lifecycle: Lifecycle::default(),
+        }
+    }
+
+    /// Give handlers a value that they take as `State<S>`.
+    pub fn state<S: Send + Sync + 'static>(mut self, state: S) -> Self {
+        self.states.insert(state);
+        self
+    }
+
+    /// Read the settings from this file instead of `settings.toml`.
+    pub fn settings_file(self, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        self.loader(|loader| loader.file(path))
+    }
+
+    /// Set one key by its path, above files and environment, such as
+    /// `set("integration.messaging.provider.backend", "kafka")`.
+    pub fn set(self, key: impl Into<String>, value: impl Into<SettingValue>) -> Self {
+        let (key, value) = (key.into(), value.into());
+        self.loader(|loader| loader.set(key, value))
+    }
+
+    /// Have a say in how the settings are loaded. Replaces settings given by
+    /// [`settings`](Self::settings).
+    pub fn loader(mut self, change: impl FnOnce(Loader) -> Loader) -> Self {
+        let loader = match self.source {
+            SettingsSource::Loaded(loader) => loader,
+            SettingsSource::Given(_) => Settings::loader(),
+        };
+        self.source = SettingsSource::Loaded(change(loader));
+        self
+    }
+
+    /// Use these settings and read none.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.source = SettingsSource::Given(Box::new(settings));
+        self
+    }
+
+    /// Add a handler by hand, see [`subscribe`](crate::handler::register::subscribe).
+    pub fn register(mut self, handler: HandlerDefinition) -> Self {
+        self.registered.push(handler);
+        self
+    }
+
+    /// Leave out the handlers that carry an attribute, so that only those registered by hand run.
+    pub fn without_discovery(mut self) -> Self {
+        self.discovers = false;
+        self
+    }
+
+    /// Run only handlers whose id is one of these or begins with one of these and `::`, such as a
+    /// module's path. Calls add up.
+    pub fn only<I: Into<String>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
+        self.only
+            .get_or_insert_default()
+            .extend(ids.into_iter().map(Into::into));
+        self
+    }
+
+    /// Leave out handlers whose id is one of these or begins with one of these and `::`. Calls add up.
+    pub fn except<I: Into<String>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
+        self.except.extend(ids.into_iter().map(Into::into));
+        self
+    }
+
+    /// Add a service of the application's own, to be started and stopped with the consumers.
+    pub fn service(mut self, service: impl Service) -> Self {
+        self.lifecycle.register(service);
+        self
+    }
+
+    /// Share an embedded broker with other applications of this process, for tests.
+    pub fn broker(mut self, broker: MemoryBroker) -> Self {
+        self.broker = broker;
+        self
+    }
+
+    /// Load and check everything.
+    ///
+    /// # Errors
+    /// All that is wrong, in one report: the settings, or the handlers with them.
+    pub fn build(mut self) -> Result<App, BuildError> {
+        let settings = self.source.load()?;
+        let mut handlers = if self.discovers {
+            Handlers::discover()
+        } else {
+            Handlers::default()
+        };
+        for handler in self.registered {
+            handlers.add(handler);
+        }
+        filter(&mut handlers, self.only.as_deref(), &self.except)?;
+        if !settings.messaging.enabled {
+            handlers.retain(|_| false);
+        }
+        let connections = Arc::new(Connections::new(&settings, &self.broker)?);
+        let manager = ConsumerManager::new(&handlers, &settings, &connections, &Arc::new(self.states))?;
+        let description = Description::new(&settings, manager.descriptions());
+        manager.register_with(&mut self.lifecycle);
+        self.lifecycle.stages()?;
+        Ok(App {
+            settings,
+            connections,
+            broker: self.broker,
+            lifecycle: self.lifecycle,
+            description,
+        })
+    }
+}
+
+impl SettingsSource {
+    fn load(self) -> Result<Settings, BuildError> {
+        match self {
+            Self::Given(settings) => Ok(*settings),
+            Self::Loaded(loader) => {
+                let loaded = loader.load()?;
+                for warning in &loaded.warnings {
+                    tracing::warn!("settings: {warning}");
+                }
+                Ok(loaded.settings)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for AppBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppBuilder")
+            .field("states", &self.states)
+            .field("registered", &self.registered)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Leave only the handlers that are wanted; a filter that fits none is an error.
+fn filter(handlers: &mut Handlers, only: Option<&[String]>, except: &[String]) -> Result<(), BuildError> {
+    let fits = |id: &str, filter: &String| {
+        id.strip_prefix(filter.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    let filters = only.unwrap_or_default().iter().chain(except);
+    let unused = |filter: &&String| !handlers.iter().any(|handler| fits(&handler.handler_id, filter));
+    let unused: Vec<String> = filters.filter(unused).cloned().collect();
+    if !unused.is_empty() {
+        let known = handlers
+            .iter()
+            .map(|handler| handler.handler_id.clone())
+            .collect();
+        return Err(BuildError::Filters { unused, known });
+    }
+    handlers.retain(|id| {
+        only.is_none_or(|only| only.iter().any(|filter| fits(id, filter)))
+            && !except.iter().any(|filter| fits(id, filter))
+    });
+    Ok(())
+}

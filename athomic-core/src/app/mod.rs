@@ -1,0 +1,231 @@
+//! The application: handlers, states and settings together, from build to stop.
+
+mod builder;
+mod describe;
+mod error;
+mod signals;
+
+pub use builder::AppBuilder;
+pub use describe::{Description, SettingDescription};
+pub use error::{BuildError, RunError};
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::lifecycle::{Lifecycle, RunningLifecycle, ServiceFailure};
+use crate::publisher::Publisher;
+use crate::settings::{DEFAULT_CONNECTION, Settings};
+use crate::transport::memory::MemoryBroker;
+use crate::transport::{Connection, Connections};
+
+/// An application that has not been started: its handlers are found and its settings are checked.
+///
+/// ```
+/// use athomic_core::app::App;
+/// use athomic_core::handler::register::subscribe;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (seen, mut orders) = tokio::sync::mpsc::unbounded_channel();
+/// let on_order = subscribe("orders.v1").group_id("shop").handler(move |order: u32| {
+///     let seen = seen.clone();
+///     async move { seen.send(order) }
+/// });
+/// let app = App::builder().register(on_order).settings(Default::default()).build()?.start().await?;
+/// app.publisher().publish("orders.v1", &42).await?;
+/// assert_eq!(orders.recv().await, Some(42));
+/// app.stop().await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct App {
+    settings: Settings,
+    connections: Arc<Connections>,
+    broker: MemoryBroker,
+    lifecycle: Lifecycle,
+    description: Description,
+}
+
+impl App {
+    /// Begin to put an application together.
+    pub fn builder() -> AppBuilder {
+        AppBuilder::new()
+    }
+
+    /// Return what the application is made of, and the settings that differ from the defaults.
+    #[must_use]
+    pub fn describe(&self) -> &Description {
+        &self.description
+    }
+
+    /// Start, run until SIGTERM, SIGINT or a failure, drain what is in flight, commit, and stop. A
+    /// second signal ends the process at once.
+    ///
+    /// # Errors
+    /// A service did not start, or failed while running.
+    pub async fn run(self) -> Result<(), RunError> {
+        let mut signals = signals::Signals::listen()?;
+        let mut app = self.prepare()?;
+        let failure = tokio::select! {
+            failure = app.serve() => Some(failure),
+            signal = signals.next() => {
+                tracing::info!(signal, "stopping");
+                None
+            }
+        };
+        tokio::select! {
+            () = app.stop() => {}
+            signal = signals.next() => {
+                tracing::warn!(signal, "told twice to stop: ending at once");
+                signals.exit();
+            }
+        }
+        failure.map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    /// Start, run until a future completes or something fails, and stop as [`run`](Self::run) does,
+    /// without minding signals.
+    ///
+    /// # Errors
+    /// A service did not start, or failed while running.
+    pub async fn run_until(self, end: impl Future<Output = ()>) -> Result<(), RunError> {
+        let mut app = self.prepare()?;
+        let failure = tokio::select! {
+            failure = app.serve() => Some(failure),
+            () = end => None,
+        };
+        app.stop().await;
+        failure.map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    /// Start all services, or none.
+    ///
+    /// Not to be dropped before its end: what has started would run on.
+    ///
+    /// # Errors
+    /// A service did not start; those that had are stopped again.
+    pub async fn start(self) -> Result<RunningApp, RunError> {
+        let mut app = self.prepare()?;
+        match app.start_services().await {
+            Ok(()) => Ok(app),
+            Err(failure) => {
+                app.stop().await;
+                Err(failure.into())
+            }
+        }
+    }
+
+    /// Make what runs, with nothing started in it.
+    fn prepare(self) -> Result<RunningApp, ServiceFailure> {
+        let limits = &self.settings.lifecycle;
+        let running = self
+            .lifecycle
+            .prepare(limits.startup_timeout, limits.shutdown_timeout)?;
+        Ok(RunningApp {
+            running,
+            connections: self.connections,
+            broker: self.broker,
+            description: self.description,
+            shutdown_timeout: limits.shutdown_timeout,
+        })
+    }
+
+    /// Return a publisher over the default connection.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        publisher(&self.connections)
+    }
+
+    /// Return the embedded broker, which is in use unless the settings name another.
+    #[must_use]
+    pub fn broker(&self) -> &MemoryBroker {
+        &self.broker
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("description", &self.description)
+            .finish_non_exhaustive()
+    }
+}
+
+fn publisher(connections: &Connections) -> Publisher {
+    let connection = connections
+        .get(DEFAULT_CONNECTION)
+        .expect("the settings always have it");
+    connection.publisher().clone()
+}
+
+/// What publishers get at least for their last messages when draining took all the time.
+const LAST_FLUSH: Duration = Duration::from_secs(1);
+
+/// An application that runs. Stop it with [`stop`](Self::stop): dropping it leaves its services to
+/// the runtime, without a drain.
+#[derive(Debug)]
+pub struct RunningApp {
+    running: RunningLifecycle,
+    connections: Arc<Connections>,
+    broker: MemoryBroker,
+    description: Description,
+    shutdown_timeout: Duration,
+}
+
+impl RunningApp {
+    async fn start_services(&mut self) -> Result<(), ServiceFailure> {
+        tracing::info!("starting\n{}", self.description);
+        self.running.start_all().await?;
+        tracing::info!(handlers = self.description.handlers.len(), "started");
+        Ok(())
+    }
+
+    /// Start all services and wait until one fails. What has started is left to be stopped.
+    async fn serve(&mut self) -> ServiceFailure {
+        match self.start_services().await {
+            Ok(()) => self.failed().await,
+            Err(failure) => failure,
+        }
+    }
+
+    /// Wait until a service fails; for ever if none does. Cancel safe.
+    pub async fn failed(&mut self) -> ServiceFailure {
+        self.running.failed().await
+    }
+
+    /// Drain what is in flight, commit, leave the groups, and send what is still to be sent.
+    pub async fn stop(self) {
+        let deadline = Instant::now() + self.shutdown_timeout;
+        self.running.stop().await;
+        let patience = deadline.saturating_duration_since(Instant::now()).max(LAST_FLUSH);
+        let flush = async |(name, connection): (&str, &Connection)| {
+            if let Err(error) = connection.publisher().flush(patience).await {
+                tracing::warn!(connection = name, %error, "not all messages were sent");
+            }
+        };
+        futures_util::future::join_all(self.connections.iter().map(flush)).await;
+        tracing::info!("stopped");
+    }
+
+    /// Return a publisher over the default connection.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        publisher(&self.connections)
+    }
+
+    /// Return a publisher over a named connection.
+    #[must_use]
+    pub fn publisher_for(&self, connection: &str) -> Option<Publisher> {
+        Some(self.connections.get(connection)?.publisher().clone())
+    }
+
+    /// Return the embedded broker, which is in use unless the settings name another.
+    #[must_use]
+    pub fn broker(&self) -> &MemoryBroker {
+        &self.broker
+    }
+}

@@ -1,0 +1,57 @@
+//! Commits: one at a time, each with what is settled when its turn comes.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::lane::PartitionState;
+use crate::message::PartitionOffset;
+use crate::transport::{DynConsumer, TransportError};
+
+/// Commits what lanes have settled.
+///
+/// Invariant: an older commit never lands after a newer one. The lock is held over the whole call to
+/// the broker, and what is to be committed is read under it. The call runs as a task of its own, so
+/// that a caller who stops waiting does not give the lock up too early.
+pub(super) struct Committer {
+    consumer: Arc<dyn DynConsumer>,
+    turn: Mutex<()>,
+}
+
+impl Committer {
+    pub(super) fn new(consumer: Arc<dyn DynConsumer>) -> Arc<Self> {
+        Arc::new(Self {
+            consumer,
+            turn: Mutex::new(()),
+        })
+    }
+
+    /// Commit what is settled in these assignments. Does nothing if nothing is new.
+    ///
+    /// # Errors
+    /// The broker refused, or the outcome is unknown; the same offsets, or higher ones, stay to be
+    /// committed.
+    pub(super) async fn commit(
+        self: Arc<Self>,
+        partitions: Vec<Arc<PartitionState>>,
+    ) -> Result<(), TransportError> {
+        let turn = tokio::spawn(async move { self.take_turn(&partitions).await });
+        turn.await.unwrap_or(Err(TransportError::Closed))
+    }
+
+    async fn take_turn(&self, partitions: &[Arc<PartitionState>]) -> Result<(), TransportError> {
+        let _turn = self.turn.lock().await;
+        let (states, offsets): (Vec<_>, Vec<PartitionOffset>) = partitions
+            .iter()
+            .filter_map(|state| Some((state, state.committable()?)))
+            .unzip();
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        self.consumer.commit(&offsets).await?;
+        for (state, committed) in states.iter().zip(&offsets) {
+            state.mark_committed(committed.offset);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,420 @@
+//! `ConsumerFactory`: from a handler's definition and the settings to a consumer that can start.
+//!
+//! Precedence, for what both can say: `handler_tuning` for the handler, then its attribute, then the
+//! connection's settings, whose defaults are filled in already.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::MessageProcessor;
+use super::error::InvalidConsumerConfigurationError;
+use super::lane::{BatchSettings, LaneSettings};
+use super::service::ConsumerService;
+use crate::dead_letter::DlqHandler;
+use crate::handler::register::{HandlerDefinition, HandlerOptions};
+use crate::handler::{HandlerKind, HandlerScope, Ordering, Priority, StateMap};
+use crate::message::topic_name_fault;
+use crate::nearest::nearest;
+use crate::settings::{ConnectionSettings, HandlerTuning, Settings};
+use crate::transport::{
+    Connections, DynConsumer, DynTransport, FetchLimits, FetchOverrides, Subscription, TransportError,
+};
+
+/// Assembles consumers: one complete, self-contained service for each handler.
+#[derive(Debug, Clone)]
+pub struct ConsumerFactory<'a> {
+    settings: &'a Settings,
+    connections: &'a Connections,
+    states: &'a Arc<StateMap>,
+}
+
+/// All that a handler's consumer needs.
+pub(super) struct ConsumerPlan {
+    /// The service's name.
+    pub(super) name: String,
+    /// The handler, with its place in the source.
+    pub(super) handler: String,
+    pub(super) transport: Arc<dyn DynTransport>,
+    pub(super) subscription: Subscription,
+    pub(super) processor: MessageProcessor,
+    pub(super) lane: Arc<LaneSettings>,
+    pub(super) commit_interval: Duration,
+    pub(super) revoke_timeout: Duration,
+    pub(super) shutdown_timeout: Duration,
+}
+
+impl ConsumerPlan {
+    /// Join the group.
+    pub(super) async fn join(&self) -> Result<Arc<dyn DynConsumer>, TransportError> {
+        Ok(self.transport.consumer(self.subscription.clone()).await?.into())
+    }
+}
+
+impl fmt::Debug for ConsumerPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsumerPlan")
+            .field("subscription", &self.subscription)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a handler consumes after attribute and settings were put together. Shown by `describe`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct ConsumerDescription {
+    /// The handler's id.
+    pub handler_id: String,
+    /// Where it stands in the source.
+    pub location: String,
+    /// `single` or `batch`.
+    pub strategy: &'static str,
+    /// The payload's type.
+    pub target_type: String,
+    /// The topics.
+    pub topics: Vec<String>,
+    /// The consumer group.
+    pub group_id: String,
+    /// The connection.
+    pub connection: String,
+    /// How many executions at most run at once; nothing means one for each assigned partition.
+    pub concurrency: Option<usize>,
+    /// Which messages wait for each other.
+    pub ordering: &'static str,
+    /// How many messages a batch holds at most.
+    pub batch_size: Option<usize>,
+    /// Whether it is kept from consuming by `handler_tuning`.
+    pub paused: bool,
+}
+
+/// What attribute and settings say together.
+struct Resolved<'a> {
+    connection: &'a ConnectionSettings,
+    group_id: String,
+    concurrency: Option<usize>,
+    ordering: Ordering,
+    batch: Option<BatchSettings>,
+    paused: bool,
+}
+
+type Faults = Vec<InvalidConsumerConfigurationError>;
+
+impl<'a> ConsumerFactory<'a> {
+    /// Assemble consumers by these settings, over these connections.
+    #[must_use]
+    pub fn new(settings: &'a Settings, connections: &'a Connections, states: &'a Arc<StateMap>) -> Self {
+        Self {
+            settings,
+            connections,
+            states,
+        }
+    }
+
+    /// Assemble a handler's consumer; `None` if the settings keep it paused.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn consumer(&self, definition: &HandlerDefinition) -> Result<Option<ConsumerService>, Faults> {
+        let resolved = self.resolve(definition)?;
+        if resolved.paused {
+            return Ok(None);
+        }
+        Ok(Some(ConsumerService::new(self.plan(definition, &resolved))))
+    }
+
+    /// Say how a handler consumes.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn describe(&self, definition: &HandlerDefinition) -> Result<ConsumerDescription, Faults> {
+        let resolved = self.resolve(definition)?;
+        Ok(ConsumerDescription {
+            handler_id: definition.handler_id.clone(),
+            location: definition.location.to_string(),
+            strategy: if definition.processor.is_batch() {
+                "batch"
+            } else {
+                "single"
+            },
+            target_type: definition.target_type.clone(),
+            topics: definition.options.topics.clone(),
+            group_id: resolved.group_id,
+            connection: resolved.connection.name.clone(),
+            concurrency: resolved.concurrency,
+            ordering: resolved.ordering.as_str(),
+            batch_size: resolved.batch.map(|batch| batch.size),
+            paused: resolved.paused,
+        })
+    }
+
+    /// Return the group that a handler is in, if attribute or settings say one.
+    #[must_use]
+    pub fn group_of(&self, definition: &HandlerDefinition) -> Option<String> {
+        let settings = self.settings.messaging.connections.get(definition.connection());
+        let group = definition.options.group_id.as_ref();
+        group
+            .or(settings?.consumer.group_id.as_ref())
+            .filter(|group| !group.is_empty())
+            .cloned()
+    }
+
+    fn plan(&self, definition: &HandlerDefinition, resolved: &Resolved<'_>) -> ConsumerPlan {
+        let consumer = &resolved.connection.consumer;
+        let options = &definition.options;
+        let connection = self
+            .connections
+            .get(&resolved.connection.name)
+            .expect("made for each in the settings");
+        let scope = HandlerScope {
+            handler_id: definition.handler_id.as_str().into(),
+            group_id: resolved.group_id.as_str().into(),
+            states: Arc::clone(self.states),
+            publisher: connection.publisher().clone(),
+        };
+        let window = FetchLimits {
+            messages: consumer.max_in_flight_messages.get(),
+            bytes: consumer.max_in_flight_bytes,
+        };
+        let fetch_max_bytes = options.fetch_max_bytes.unwrap_or(consumer.fetch_max_bytes);
+        let fetch = FetchLimits {
+            messages: consumer.max_poll_records.get().min(window.messages),
+            bytes: fetch_max_bytes.min(window.bytes),
+        };
+        ConsumerPlan {
+            name: format!("consumer {}", definition.handler_id),
+            handler: definition.to_string(),
+            transport: connection.transport(),
+            subscription: Subscription {
+                topics: options.topics.clone(),
+                group_id: resolved.group_id.clone(),
+                handler_id: definition.handler_id.clone(),
+                fetch: FetchOverrides {
+                    max_wait: options.fetch_timeout_ms.map(Duration::from_millis),
+                    max_bytes: options.fetch_max_bytes,
+                },
+            },
+            processor: definition.processor.clone(),
+            lane: Arc::new(LaneSettings {
+                scope,
+                fetch,
+                window,
+                handler_timeout: consumer.handler_timeout,
+                ordering: resolved.ordering,
+                executions: resolved.concurrency.map(|limit| Arc::new(Semaphore::new(limit))),
+                batch: resolved.batch,
+                failures: DlqHandler::new(&self.settings.messaging.dlq),
+            }),
+            commit_interval: consumer.commit_interval,
+            revoke_timeout: consumer.revoke_timeout,
+            shutdown_timeout: self.settings.lifecycle.shutdown_timeout,
+        }
+    }
+
+    fn resolve(&self, definition: &HandlerDefinition) -> Result<Resolved<'a>, Faults> {
+        let options = &definition.options;
+        let tuning = self.tuning(definition);
+        let mut check = Check {
+            handler: definition.to_string(),
+            faults: Vec::new(),
+        };
+        check.not_built_yet(definition, tuning);
+        check.topics(options);
+        check.numbers(options);
+        let concurrency = tuning
+            .and_then(|tuning| tuning.concurrency)
+            .map(NonZeroUsize::get)
+            .or(options.concurrency);
+        check.combinations(options, concurrency, definition.processor.is_batch());
+        if let Err(missing) = definition.processor.check(self.states) {
+            check.fault(
+                missing.to_string(),
+                "the application is built in `App::builder()`",
+            );
+        }
+        let connection = self.connection(definition, &mut check);
+        let group_id = self.group_of(definition);
+        if group_id.is_none() && connection.is_some() {
+            check.fault(
+                "no consumer group is set",
+                "add `group_id = \"...\"` to the attribute or set `integration.messaging.consumer.group_id` in the settings",
+            );
+        }
+        let (Some(connection), Some(group_id), true) = (connection, group_id, check.faults.is_empty()) else {
+            return Err(check.faults);
+        };
+        let batch = definition.processor.is_batch().then(|| BatchSettings {
+            size: options.batch_size.unwrap_or(1),
+            linger: options
+                .max_batch_linger_ms
+                .or(options.fetch_max_linger_ms)
+                .map_or(connection.consumer.fetch_max_wait, Duration::from_millis),
+        });
+        let by_default = if batch.is_some() {
+            Ordering::Partition
+        } else {
+            Ordering::default()
+        };
+        Ok(Resolved {
+            connection,
+            group_id,
+            concurrency,
+            ordering: match concurrency {
+                Some(_) => options.ordering.unwrap_or(by_default),
+                None => Ordering::Partition,
+            },
+            batch,
+            paused: tuning.and_then(|tuning| tuning.paused).unwrap_or(false),
+        })
+    }
+
+    fn tuning(&self, definition: &HandlerDefinition) -> Option<&'a HandlerTuning> {
+        self.settings
+            .messaging
+            .handler_tuning
+            .iter()
+            .find(|tuning| tuning.handler_id == definition.handler_id)
+    }
+
+    fn connection(
+        &self,
+        definition: &HandlerDefinition,
+        check: &mut Check,
+    ) -> Option<&'a ConnectionSettings> {
+        let (connections, name) = (&self.settings.messaging.connections, definition.connection());
+        let found = connections.get(name);
+        if found.is_none() {
+            let known = connections.keys().map(String::as_str);
+            let hint = nearest(name, known.clone())
+                .map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+            let known = known.collect::<Vec<_>>().join("`, `");
+            check.fault(
+                format!("there is no connection `{name}`"),
+                format!("{hint}connections: `{known}`; more are made by `integration.messaging.connections.{name}`"),
+            );
+        }
+        found
+    }
+}
+
+/// Gathers what is wrong with a handler.
+struct Check {
+    handler: String,
+    faults: Faults,
+}
+
+impl Check {
+    fn fault(&mut self, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.faults.push(InvalidConsumerConfigurationError {
+            handler: self.handler.clone(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        });
+    }
+
+    /// Refuse by name what attributes and settings can say and the runtime cannot do yet.
+    fn not_built_yet(&mut self, definition: &HandlerDefinition, tuning: Option<&HandlerTuning>) {
+        let options = &definition.options;
+        let idempotent = options
+            .idempotency
+            .is_some_and(|options| options.enabled != Some(false));
+        let tuned = tuning
+            .and_then(|tuning| tuning.priority)
+            .is_some_and(|priority| priority.as_str() != "normal");
+        let refused = [
+            (
+                matches!(definition.kind, HandlerKind::Ordered { .. }),
+                "`#[ordered_consumer]`",
+                "use `#[subscribe_to]`",
+            ),
+            (idempotent, "`idempotency_settings`", "remove it"),
+            (
+                options.has_idempotency_key_resolver,
+                "`idempotency_key_resolver`",
+                "remove it",
+            ),
+            (
+                options.priority != Priority::Normal,
+                "`priority` other than `normal`",
+                "remove it",
+            ),
+            (
+                tuned,
+                "`handler_tuning.priority` other than `normal`",
+                "remove it from the settings",
+            ),
+            (options.fetch_size.is_some(), "`fetch_size`", "remove it"),
+        ];
+        for (_, name, remedy) in refused.into_iter().filter(|(used, ..)| *used) {
+            self.fault(format!("{name} is not built yet"), remedy);
+        }
+    }
+
+    fn topics(&mut self, options: &HandlerOptions) {
+        if options.topics.is_empty() {
+            self.fault("no topic is set", "add `topic = \"...\"` to the attribute");
+        }
+        for (place, topic) in options.topics.iter().enumerate() {
+            if let Some(fault) = topic_name_fault(topic) {
+                self.fault(format!("topic `{topic}` {fault}"), "change the topic's name");
+            }
+            if options.topics[..place].contains(topic) {
+                self.fault(
+                    format!("topic `{topic}` stands twice in the list"),
+                    "remove one of the two",
+                );
+            }
+        }
+    }
+
+    fn numbers(&mut self, options: &HandlerOptions) {
+        let zeros = [
+            ("concurrency", options.concurrency == Some(0)),
+            ("batch_size", options.batch_size == Some(0)),
+            ("fetch_timeout_ms", options.fetch_timeout_ms == Some(0)),
+            ("fetch_max_bytes", options.fetch_max_bytes == Some(0)),
+        ];
+        for (name, _) in zeros.into_iter().filter(|(_, is_zero)| *is_zero) {
+            self.fault(format!("`{name}` is 0"), "set it to 1 or more, or leave it out");
+        }
+    }
+
+    fn combinations(&mut self, options: &HandlerOptions, concurrency: Option<usize>, is_batch: bool) {
+        let lingers = [
+            ("max_batch_linger_ms", options.max_batch_linger_ms),
+            ("fetch_max_linger_ms", options.fetch_max_linger_ms),
+        ];
+        if !is_batch {
+            for (name, _) in lingers.iter().filter(|(_, linger)| linger.is_some()) {
+                self.fault(
+                    format!("`{name}` is about batches"),
+                    "add `batch_size`, or remove it",
+                );
+            }
+        }
+        if lingers.iter().all(|(_, linger)| linger.is_some()) {
+            self.fault(
+                "`max_batch_linger_ms` and `fetch_max_linger_ms` are two names of the same",
+                "keep one of the two",
+            );
+        }
+        match options.ordering {
+            Some(Ordering::Key | Ordering::None) if is_batch => {
+                self.fault(
+                    "a batch holds messages of one partition, in its order",
+                    "remove `ordering`",
+                );
+            }
+            Some(ordering @ (Ordering::Key | Ordering::None)) if concurrency.is_none() => self.fault(
+                format!(
+                    "`ordering = \"{}\"` has no effect without `concurrency`",
+                    ordering.as_str()
+                ),
+                "add `concurrency`, or remove `ordering`",
+            ),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! A lane: one assigned partition, read and handled by a task of its own.
+//!
+//! The lane pulls from its partition's stream and hands what it gets to a strategy. It ends when it
+//! is told to stop (revocation, shutdown), when the partition is gone, or when it cannot be read.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::MessageProcessor;
+use crate::commit::{OffsetTracker, Slot};
+use crate::dead_letter::DlqHandler;
+use crate::handler::{HandlerScope, Ordering};
+use crate::message::{PartitionOffset, RecordBatch, TopicPartition};
+use crate::outcome::FailureContext;
+use crate::retry::{Backoff, RetryDecision};
+use crate::transport::{Assignment, AssignmentEpoch, FetchLimits, Fetched, PartitionStream, TransportError};
+
+/// What is the same for all lanes of a handler.
+#[derive(Debug)]
+pub(crate) struct LaneSettings {
+    /// What the handler can see.
+    pub(crate) scope: HandlerScope,
+    /// How much one read may bring.
+    pub(crate) fetch: FetchLimits,
+    /// How much may be in flight in a partition.
+    pub(crate) window: FetchLimits,
+    /// How long one execution may take.
+    pub(crate) handler_timeout: Option<Duration>,
+    /// Which messages wait for each other.
+    pub(crate) ordering: Ordering,
+    /// One permit for each execution that may run at once in this process; `None` is no limit.
+    pub(crate) executions: Option<Arc<Semaphore>>,
+    /// How batches are put together; `None` for handlers of single messages.
+    pub(crate) batch: Option<BatchSettings>,
+    /// What follows a failure.
+    pub(crate) failures: DlqHandler,
+}
+
+/// How batches are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BatchSettings {
+    /// At most so many messages.
+    pub(crate) size: usize,
+    /// Hand over what there is so long after the first message came.
+    pub(crate) linger: Duration,
+}
+
+/// One assignment of a partition, shared by its lane and those who commit.
+#[derive(Debug)]
+pub(crate) struct PartitionState {
+    /// The partition.
+    pub(crate) partition: TopicPartition,
+    /// The number of the assignment.
+    pub(crate) epoch: AssignmentEpoch,
+    tracker: Mutex<OffsetTracker>,
+    /// Told to start nothing more. The flag is read for each message, the token is waited for.
+    stopping: AtomicBool,
+    stop: CancellationToken,
+    /// Somebody else owns the partition: nothing is committed for this assignment.
+    lost: AtomicBool,
+}
+
+impl PartitionState {
+    pub(crate) fn new(partition: TopicPartition, epoch: AssignmentEpoch) -> Self {
+        Self {
+            partition,
+            epoch,
+            tracker: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            lost: AtomicBool::new(false),
+        }
+    }
+
+    /// Start nothing more; what runs may end.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+        self.stop.cancel();
+    }
+
+    /// Start nothing more and commit nothing more.
+    pub(crate) fn lose(&self) {
+        self.lost.store(true, Relaxed);
+        self.stop();
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Relaxed)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// Wait until told to stop.
+    pub(crate) async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Take note of fetched messages; the slot is that of the first.
+    pub(crate) fn track(&self, batch: &dyn RecordBatch) -> Slot {
+        let mut tracker = self.tracker();
+        let first = tracker.track(batch.offset(0));
+        for index in 1..batch.len() {
+            tracker.track(batch.offset(index));
+        }
+        first
+    }
+
+    /// Settle a message.
+    pub(crate) fn settle(&self, slot: Slot) {
+        self.tracker().settle(slot);
+    }
+
+    /// Return how many messages stand between the lowest unsettled and the last fetched.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.tracker().in_flight()
+    }
+
+    /// Return what is to be committed now.
+    pub(crate) fn committable(&self) -> Option<PartitionOffset> {
+        if self.is_lost() {
+            return None;
+        }
+        let offset = self.tracker().committable()?;
+        Some(PartitionOffset {
+            partition: self.partition.clone(),
+            offset,
+        })
+    }
+
+    /// Take note that the group has an offset.
+    pub(crate) fn mark_committed(&self, offset: i64) {
+        self.tracker().mark_committed(offset);
+    }
+
+    fn tracker(&self) -> MutexGuard<'_, OffsetTracker> {
+        // Nothing that can panic runs under the lock but the tracker's own checks.
+        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a message's processing ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settlement {
+    /// Handled or given up: it may be settled.
+    Settled,
+    /// Left as it is, because the lane stops: it comes again.
+    Abandoned,
+}
+
+/// Leave to run the handler once; it is given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    _execution: Option<OwnedSemaphorePermit>,
+}
+
+impl Permit {
+    /// Leave where executions are not limited.
+    const UNLIMITED: Self = Self { _execution: None };
+}
+
+impl From<OwnedSemaphorePermit> for Permit {
+    fn from(permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            _execution: Some(permit),
+        }
+    }
+}
+
+/// What a lane's strategies share: the assignment and the handler's settings.
+#[derive(Debug)]
+pub(crate) struct LaneContext {
+    pub(crate) settings: Arc<LaneSettings>,
+    pub(crate) state: Arc<PartitionState>,
+}
+
+impl LaneContext {
+    pub(crate) fn scope(&self) -> &HandlerScope {
+        &self.settings.scope
+    }
+
+    /// Wait for leave to run the handler once; `None` when the lane is told to stop.
+    pub(crate) async fn permit(&self) -> Option<Permit> {
+        if self.state.is_stopping() {
+            return None;
+        }
+        let Some(executions) = &self.settings.executions else {
+            return Some(Permit::UNLIMITED);
+        };
+        if let Ok(permit) = Arc::clone(executions).try_acquire_owned() {
+            return Some(permit.into());
+        }
+        tokio::select! {
+            biased;
+            () = self.state.stopped() => None,
+            permit = Arc::clone(executions).acquire_owned() => Some(permit.expect("nobody closes the semaphore").into()),
+        }
+    }
+
+    /// Decide on a failure and wait for the next attempt's time.
+    ///
+    /// `None` is another attempt; the lane's end cuts the wait short.
+    pub(crate) async fn after_failure(&self, failure: FailureContext) -> Option<Settlement> {
+        match self.settings.failures.handle(self.scope(), &failure) {
+            RetryDecision::GiveUp => Some(Settlement::Settled),
+            RetryDecision::RetryAfter(delay) => {
+                drop(failure);
+                self.pause(delay).await.then_some(Settlement::Abandoned)
+            }
+        }
+    }
+
+    /// Wait; `true` if the lane is told to stop meanwhile.
+    pub(crate) async fn pause(&self, delay: Duration) -> bool {
+        self.pause_until(Instant::now() + delay).await
+    }
+
+    async fn pause_until(&self, moment: Instant) -> bool {
+        tokio::select! {
+            biased;
+            () = self.state.stopped() => true,
+            () = tokio::time::sleep_until(moment) => false,
+        }
+    }
+}
+
+/// The reading end of a lane: its stream, and what to do when reading fails.
+pub(crate) struct LaneSource {
+    stream: Box<dyn PartitionStream>,
+    failures: u32,
+    /// When to read again after a failure. Kept here, since a wait that is dropped is not forgotten.
+    again: Option<Instant>,
+}
+
+/// How long a lane waits before it reads again after a passing error.
+const READ_AGAIN: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(10),
+    factor: 2.0,
+    jitter: true,
+};
+
+impl LaneSource {
+    pub(crate) fn new(stream: Box<dyn PartitionStream>) -> Self {
+        Self {
+            stream,
+            failures: 0,
+            again: None,
+        }
+    }
+
+    /// Read on; `None` when the lane is to end. Passing errors are waited out. Cancel safe.
+    pub(crate) async fn next(
+        &mut self,
+        context: &LaneContext,
+        limits: FetchLimits,
+    ) -> Result<Option<Arc<dyn RecordBatch>>, TransportError> {
+        loop {
+            if let Some(again) = self.again {
+                if context.pause_until(again).await {
+                    return Ok(None);
+                }
+                self.again = None;
+            }
+            let fetched = tokio::select! {
+                biased;
+                () = context.state.stopped() => return Ok(None),
+                fetched = self.stream.fetch(limits) => fetched,
+            };
+            match fetched {
+                Ok(Fetched::Records(batch)) => {
+                    self.failures = 0;
+                    return Ok(Some(batch));
+                }
+                Ok(Fetched::Position(offset)) => context.state.tracker().advance(offset),
+                Ok(Fetched::Ended) => return Ok(None),
+                Err(error) if may_pass(&error) => {
+                    self.failures = self.failures.saturating_add(1);
+                    self.again = Some(Instant::now() + READ_AGAIN.delay(self.failures));
+                    self.report(context, &error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn report(&self, context: &LaneContext, error: &TransportError) {
+        tracing::warn!(
+            handler = %context.scope().handler_id,
+            partition = %context.state.partition,
+            failures = self.failures,
+            error = %crate::dead_letter::Chain(error),
+            "cannot read the partition, trying again"
+        );
+    }
+}
+
+/// Say whether to wait for an error of reading to pass.
+fn may_pass(error: &TransportError) -> bool {
+    // A topic that is deleted under its readers: the group takes the partition back as soon as it
+    // notices, and gives it again if the topic comes back.
+    error.is_retriable() || matches!(error, TransportError::UnknownTopic { .. })
+}
+
+/// A lane that runs; dropped, it is cancelled.
+#[derive(Debug)]
+pub(crate) struct RunningLane {
+    pub(crate) state: Arc<PartitionState>,
+    task: AbortOnDropHandle<()>,
+}
+
+/// Why a lane ended.
+#[derive(Debug)]
+pub(crate) struct LaneEnded {
+    pub(crate) partition: TopicPartition,
+    pub(crate) epoch: AssignmentEpoch,
+    /// `None` is a panic.
+    pub(crate) result: Option<Result<(), TransportError>>,
+}
+
+impl RunningLane {
+    /// Start the lane of an assignment; when it ends by itself, `ended` is told.
+    pub(crate) fn start(
+        assignment: Assignment,
+        settings: &Arc<LaneSettings>,
+        processor: &MessageProcessor,
+        ended: &mpsc::UnboundedSender<LaneEnded>,
+    ) -> Self {
+        let Assignment {
+            partition,
+            epoch,
+            stream,
+        } = assignment;
+        let state = Arc::new(PartitionState::new(partition.clone(), epoch));
+        let context = LaneContext {
+            settings: Arc::clone(settings),
+            state: Arc::clone(&state),
+        };
+        let run = processor.clone().run(context, LaneSource::new(stream));
+        let ended = ended.clone();
+        let task = tokio::spawn(async move {
+            let result = AssertUnwindSafe(run).catch_unwind().await.ok();
+            let _consumer_gone = ended.send(LaneEnded {
+                partition,
+                epoch,
+                result,
+            });
+        });
+        let task = AbortOnDropHandle::new(task);
+        Self { state, task }
+    }
+
+    /// Tell the lane to stop and wait until what runs has ended; what is still running at the
+    /// deadline is cancelled and comes again.
+    pub(crate) async fn drain(mut self, deadline: Instant) -> Arc<PartitionState> {
+        self.state.stop();
+        if tokio::time::timeout_at(deadline, &mut self.task).await.is_err() {
+            self.task.abort();
+            let _cancelled = self.task.await;
+            tracing::warn!(
+                partition = %self.state.partition,
+                epoch = self.state.epoch.0,
+                "handlers still ran when the drain time was over; their messages come again"
+            );
+        }
+        self.state
+    }
+}

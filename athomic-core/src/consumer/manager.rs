@@ -1,0 +1,255 @@
+//! `ConsumerManager`: finds the handlers, has their consumers assembled, gives them to the lifecycle.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::{InvalidConsumerConfigurationError, MessagingConnectionError};
+use super::factory::{ConsumerDescription, ConsumerFactory};
+use super::service::ConsumerService;
+use crate::dead_letter::Chain;
+use crate::handler::{Handlers, StateMap};
+use crate::lifecycle::{Lifecycle, Service, ServiceError, ServiceHandle};
+use crate::nearest::nearest;
+use crate::retry::Backoff;
+use crate::settings::{AutoCreate, Backend, Settings, TopicsSettings};
+use crate::transport::{Connections, DynTransport, NewTopic, TransportError};
+
+/// The entry point of consuming: all handlers of a process and their consumers.
+#[derive(Debug)]
+pub struct ConsumerManager {
+    descriptions: Vec<ConsumerDescription>,
+    consumers: Vec<ConsumerService>,
+    topics: TopicCheck,
+}
+
+/// The name of the service that looks whether the topics are there.
+const TOPIC_CHECK: &str = "topics";
+
+impl ConsumerManager {
+    /// Assemble a consumer for each handler.
+    ///
+    /// # Errors
+    /// All that is wrong with the handlers, in one list.
+    pub fn new(
+        handlers: &Handlers,
+        settings: &Settings,
+        connections: &Connections,
+        states: &Arc<StateMap>,
+    ) -> Result<Self, Vec<InvalidConsumerConfigurationError>> {
+        let factory = ConsumerFactory::new(settings, connections, states);
+        let mut faults = conflicts(handlers, &factory);
+        faults.extend(unknown_tunings(handlers, settings));
+        let (mut descriptions, mut consumers) = (Vec::new(), Vec::new());
+        for definition in handlers {
+            match factory
+                .describe(definition)
+                .and_then(|description| Ok((description, factory.consumer(definition)?)))
+            {
+                Ok((description, consumer)) => {
+                    descriptions.push(description);
+                    consumers.extend(consumer);
+                }
+                Err(found) => faults.extend(found),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let topics = TopicCheck::new(&descriptions, settings, connections);
+        Ok(Self {
+            descriptions,
+            consumers,
+            topics,
+        })
+    }
+
+    /// Return how each handler consumes.
+    #[must_use]
+    pub fn descriptions(&self) -> &[ConsumerDescription] {
+        &self.descriptions
+    }
+
+    /// Hand the consumers to the lifecycle, behind the check of their topics.
+    pub fn register_with(self, lifecycle: &mut Lifecycle) {
+        lifecycle.register(self.topics);
+        for consumer in self.consumers {
+            lifecycle.register(consumer);
+        }
+    }
+}
+
+fn conflicts(handlers: &Handlers, factory: &ConsumerFactory<'_>) -> Vec<InvalidConsumerConfigurationError> {
+    let shared = handlers.shared_topics(|definition| factory.group_of(definition));
+    handlers
+        .duplicate_ids()
+        .into_iter()
+        .chain(shared)
+        .map(Into::into)
+        .collect()
+}
+
+/// Find entries of `handler_tuning` that no handler answers to.
+fn unknown_tunings(handlers: &Handlers, settings: &Settings) -> Vec<InvalidConsumerConfigurationError> {
+    let known: Vec<&str> = handlers
+        .iter()
+        .map(|definition| definition.handler_id.as_str())
+        .collect();
+    let unknown = settings
+        .messaging
+        .handler_tuning
+        .iter()
+        .filter(|tuning| !known.contains(&tuning.handler_id.as_str()));
+    let fault = |tuning: &crate::settings::HandlerTuning| {
+        let id = &tuning.handler_id;
+        let hint = nearest(id, known.iter().copied())
+            .map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+        InvalidConsumerConfigurationError {
+            handler: id.clone(),
+            problem: format!(
+                "`integration.messaging.handler_tuning` ({}) names no handler of this process",
+                tuning.origin
+            ),
+            remedy: format!("{hint}handlers: `{}`", known.join("`, `")),
+        }
+    };
+    unknown.map(fault).collect()
+}
+
+/// Looks before the first poll whether all topics are there, and makes missing ones where the
+/// settings say so.
+struct TopicCheck {
+    /// Topics by connection, each with a handler that wants it.
+    wanted: Vec<(Arc<dyn DynTransport>, BTreeMap<String, String>)>,
+    settings: TopicsSettings,
+    create: bool,
+}
+
+impl std::fmt::Debug for TopicCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.wanted.iter().map(|(_, topics)| topics))
+            .finish()
+    }
+}
+
+/// Topics that handlers consume do not exist.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{}; create them, or set `integration.messaging.topics.auto_create = \"always\"`",
+    missing.iter().map(|(topic, handler)| format!("topic `{topic}` of handler `{handler}` does not exist")).collect::<Vec<_>>().join("; ")
+)]
+pub struct MissingTopics {
+    /// Each missing topic with a handler that wants it.
+    pub missing: Vec<(String, String)>,
+}
+
+/// How long the check waits before it asks an unreachable broker again.
+const ASK_AGAIN: Backoff = Backoff {
+    first: Duration::from_millis(250),
+    longest: Duration::from_secs(5),
+    factor: 2.0,
+    jitter: true,
+};
+
+impl TopicCheck {
+    fn new(descriptions: &[ConsumerDescription], settings: &Settings, connections: &Connections) -> Self {
+        let mut wanted: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
+        for description in descriptions.iter().filter(|description| !description.paused) {
+            let topics = wanted.entry(&description.connection).or_default();
+            for topic in &description.topics {
+                topics
+                    .entry(topic.clone())
+                    .or_insert_with(|| description.handler_id.clone());
+            }
+        }
+        let transport = |name: &str| {
+            connections
+                .get(name)
+                .expect("made for each in the settings")
+                .transport()
+        };
+        let topics = &settings.messaging.topics;
+        Self {
+            wanted: wanted
+                .into_iter()
+                .map(|(name, topics)| (transport(name), topics))
+                .collect(),
+            settings: topics.clone(),
+            create: match topics.auto_create {
+                AutoCreate::Always => true,
+                AutoCreate::Dev => settings.messaging.backend == Backend::Memory,
+                AutoCreate::Never => false,
+            },
+        }
+    }
+
+    async fn check(
+        &self,
+        transport: &dyn DynTransport,
+        wanted: &BTreeMap<String, String>,
+    ) -> Result<Vec<(String, String)>, TransportError> {
+        let admin = transport.admin().await?;
+        let names: Vec<String> = wanted.keys().cloned().collect();
+        let present: BTreeSet<String> = admin.partitions(&names).await?.into_keys().collect();
+        let missing: Vec<&String> = names.iter().filter(|name| !present.contains(*name)).collect();
+        if self.create && !missing.is_empty() {
+            tracing::info!(topics = ?missing, "creating topics");
+            let topics: Vec<_> = missing.into_iter().map(|name| self.new_topic(name)).collect();
+            admin.create_topics(&topics).await?;
+            return Ok(Vec::new());
+        }
+        Ok(missing
+            .into_iter()
+            .map(|name| (name.clone(), wanted[name].clone()))
+            .collect())
+    }
+
+    fn new_topic(&self, name: &str) -> NewTopic {
+        NewTopic {
+            replication: self.settings.default_replication.get(),
+            ..NewTopic::new(name, self.settings.default_partitions.get())
+        }
+    }
+}
+
+impl Service for TopicCheck {
+    fn name(&self) -> &str {
+        TOPIC_CHECK
+    }
+
+    fn priority(&self) -> i32 {
+        -100
+    }
+
+    /// Asks again while the broker cannot be reached; the start-up time bounds it.
+    async fn start(&self, _handle: ServiceHandle) -> Result<(), ServiceError> {
+        let mut missing = Vec::new();
+        for (transport, wanted) in &self.wanted {
+            let mut failures = 0;
+            missing.extend(loop {
+                match self.check(transport.as_ref(), wanted).await {
+                    Ok(missing) => break missing,
+                    Err(error) if error.is_retriable() => {
+                        failures += 1;
+                        tracing::warn!(error = %Chain(&error), "cannot look at the topics, asking again");
+                        tokio::time::sleep(ASK_AGAIN.delay(failures)).await;
+                    }
+                    Err(error) => return Err(refused(error)),
+                }
+            });
+        }
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(MissingTopics { missing }.into())
+        }
+    }
+}
+
+fn refused(error: TransportError) -> ServiceError {
+    match MessagingConnectionError::try_from(error) {
+        Ok(error) => error.into(),
+        Err(error) => error.into(),
+    }
+}

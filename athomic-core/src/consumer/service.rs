@@ -1,0 +1,378 @@
+//! `ConsumerService`: one handler's consumer as a service of the lifecycle.
+//!
+//! The service owns the group membership. Assigned partitions become lanes; revoked ones are
+//! stopped, drained, committed and given back, each revocation by a task of its own, so that the
+//! retained partitions go on undisturbed; what is settled is committed at an interval.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::committer::Committer;
+use super::error::ConsumeError;
+use super::factory::ConsumerPlan;
+use super::lane::{LaneEnded, PartitionState, RunningLane};
+use crate::dead_letter::Chain;
+use crate::lifecycle::{Service, ServiceError, ServiceHandle};
+use crate::message::TopicPartition;
+use crate::retry::Backoff;
+use crate::transport::{Assignment, ConsumerEvent, DynConsumer, Revocation, TransportError};
+
+/// How long a consumer waits before it joins again after an error that may pass.
+const JOIN_AGAIN: Backoff = Backoff {
+    first: Duration::from_millis(500),
+    longest: Duration::from_secs(30),
+    factor: 2.0,
+    jitter: true,
+};
+
+/// A handler's consumer, ready to be started.
+#[derive(Debug)]
+pub struct ConsumerService {
+    plan: Arc<ConsumerPlan>,
+}
+
+impl ConsumerService {
+    pub(super) fn new(plan: ConsumerPlan) -> Self {
+        Self { plan: Arc::new(plan) }
+    }
+}
+
+impl Service for ConsumerService {
+    fn name(&self) -> &str {
+        &self.plan.name
+    }
+
+    /// Asks again while the broker cannot be reached; the start-up time bounds it.
+    async fn start(&self, handle: ServiceHandle) -> Result<(), ServiceError> {
+        let plan = Arc::clone(&self.plan);
+        let consumer = join(&plan, 0).await?;
+        handle
+            .clone()
+            .spawn(async move { Ok(consume(plan, consumer, handle).await?) });
+        Ok(())
+    }
+}
+
+/// Consume until told to stop; join again after errors that may pass.
+async fn consume(
+    plan: Arc<ConsumerPlan>,
+    mut consumer: Arc<dyn DynConsumer>,
+    handle: ServiceHandle,
+) -> Result<(), ConsumeError> {
+    let mut failures = 0;
+    loop {
+        let begun = Instant::now();
+        let error = match Membership::new(&plan, consumer).run(&handle).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_retriable() => error,
+            Err(error) => return Err(error),
+        };
+        failures = if begun.elapsed() > JOIN_AGAIN.longest {
+            1
+        } else {
+            failures + 1
+        };
+        tracing::warn!(error = %Chain(&error), failures, "consumer ended, joining again");
+        consumer = tokio::select! {
+            () = handle.stopping() => return Ok(()),
+            joined = join(&plan, failures) => joined?,
+        };
+    }
+}
+
+/// Join the group after so many failures; try again after errors that may pass.
+async fn join(plan: &ConsumerPlan, mut failures: u32) -> Result<Arc<dyn DynConsumer>, ConsumeError> {
+    loop {
+        if failures > 0 {
+            tokio::time::sleep(JOIN_AGAIN.delay(failures)).await;
+        }
+        let error = match plan.join().await {
+            Ok(consumer) => return Ok(consumer),
+            Err(error) => ConsumeError::group(plan.handler.clone(), error),
+        };
+        if !error.is_retriable() {
+            return Err(error);
+        }
+        failures += 1;
+        tracing::warn!(error = %Chain(&error), failures, "cannot join the group, trying again");
+    }
+}
+
+/// One membership of the group, from join to leave.
+struct Membership<'a> {
+    plan: &'a ConsumerPlan,
+    consumer: Arc<dyn DynConsumer>,
+    committer: Arc<Committer>,
+    lanes: HashMap<TopicPartition, RunningLane>,
+    /// Assignments on their way out; those that were given back are lost, and forgotten at times.
+    leaving: Vec<Arc<PartitionState>>,
+    /// Revocations and the final drain, under way.
+    drains: JoinSet<()>,
+    /// Lanes tell here why they ended.
+    ended: mpsc::UnboundedReceiver<LaneEnded>,
+    report_end: mpsc::UnboundedSender<LaneEnded>,
+}
+
+impl<'a> Membership<'a> {
+    fn new(plan: &'a ConsumerPlan, consumer: Arc<dyn DynConsumer>) -> Self {
+        let (report_end, ended) = mpsc::unbounded_channel();
+        let committer = Committer::new(Arc::clone(&consumer));
+        Self {
+            plan,
+            consumer,
+            committer,
+            lanes: HashMap::new(),
+            leaving: Vec::new(),
+            drains: JoinSet::new(),
+            ended,
+            report_end,
+        }
+    }
+
+    async fn run(mut self, handle: &ServiceHandle) -> Result<(), ConsumeError> {
+        let result = self.serve(handle).await;
+        let timeout = if result.is_ok() {
+            self.plan.shutdown_timeout
+        } else {
+            self.plan.revoke_timeout
+        };
+        self.leave(timeout).await;
+        result
+    }
+
+    /// Serve the group until told to stop or until something fails for good.
+    async fn serve(&mut self, handle: &ServiceHandle) -> Result<(), ConsumeError> {
+        let mut tick = tokio::time::interval(self.plan.commit_interval);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let consumer = Arc::clone(&self.consumer);
+        let mut commit = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = handle.stopping() => return Ok(()),
+                event = consumer.next_event() => self.on_event(event.map_err(|error| self.group_error(error))?),
+                Some(ended) = self.ended.recv() => self.on_lane_end(ended)?,
+                Some(_) = self.drains.join_next(), if !self.drains.is_empty() => {}
+                result = until_some(&mut commit) => self.on_commit(result),
+                _ = tick.tick(), if commit.is_none() => commit = Some(self.commit().boxed()),
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: ConsumerEvent) {
+        match event {
+            ConsumerEvent::Assigned(assignments) => {
+                tracing::info!(handler = %self.plan.handler, partitions = ?assignments, "partitions assigned");
+                for assignment in assignments {
+                    self.start_lane(assignment);
+                }
+            }
+            ConsumerEvent::Revoked(revocation) => self.revoke(revocation),
+            ConsumerEvent::Lost(partitions) => self.lose(&partitions),
+            ConsumerEvent::Trouble(error) => {
+                tracing::warn!(handler = %self.plan.handler, error = %Chain(&error), "trouble with the broker");
+            }
+        }
+    }
+
+    fn start_lane(&mut self, assignment: Assignment) {
+        let partition = assignment.partition.clone();
+        let lane = RunningLane::start(
+            assignment,
+            &self.plan.lane,
+            &self.plan.processor,
+            &self.report_end,
+        );
+        if let Some(earlier) = self.lanes.insert(partition, lane) {
+            // The transport gave the same partition twice without taking it back.
+            earlier.state.lose();
+        }
+    }
+
+    /// Drain, commit and give back, while everything else goes on.
+    fn revoke(&mut self, revocation: Revocation) {
+        tracing::info!(handler = %self.plan.handler, partitions = ?revocation.partitions, "partitions revoked");
+        let lanes = self.take_lanes(&revocation.partitions);
+        let drain = self.drain(lanes, self.plan.revoke_timeout);
+        self.drains.spawn(async move {
+            drain.await;
+            revocation.complete();
+        });
+    }
+
+    fn lose(&mut self, partitions: &[TopicPartition]) {
+        tracing::warn!(handler = %self.plan.handler, ?partitions, "partitions lost");
+        for lane in self.take_lanes(partitions) {
+            lane.state.lose();
+        }
+        // Also what was being given back: its last commit would come after the new owner's.
+        for state in &self.leaving {
+            if partitions.contains(&state.partition) {
+                state.lose();
+            }
+        }
+    }
+
+    /// Stop lanes, wait for what runs in them, commit what is settled.
+    fn drain(
+        &mut self,
+        lanes: Vec<RunningLane>,
+        timeout: Duration,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        self.leaving.retain(|state| !state.is_lost());
+        self.leaving
+            .extend(lanes.iter().map(|lane| Arc::clone(&lane.state)));
+        drain_and_commit(lanes, Arc::clone(&self.committer), timeout)
+    }
+
+    fn take_lanes(&mut self, partitions: &[TopicPartition]) -> Vec<RunningLane> {
+        partitions
+            .iter()
+            .filter_map(|partition| self.lanes.remove(partition))
+            .collect()
+    }
+
+    fn on_lane_end(&self, ended: LaneEnded) -> Result<(), ConsumeError> {
+        let current = self
+            .lanes
+            .get(&ended.partition)
+            .is_some_and(|lane| lane.state.epoch == ended.epoch);
+        let (handler, partition) = (self.plan.handler.clone(), ended.partition);
+        match ended.result {
+            _ if !current => Ok(()),
+            Some(Ok(())) => Ok(()),
+            Some(Err(source)) => Err(ConsumeError::Partition {
+                handler,
+                partition,
+                source,
+            }),
+            None => Err(ConsumeError::LanePanicked { handler, partition }),
+        }
+    }
+
+    fn commit(&self) -> impl Future<Output = Result<(), TransportError>> + Send + use<> {
+        let committer = Arc::clone(&self.committer);
+        let states = self.states();
+        committer.commit(states)
+    }
+
+    fn states(&self) -> Vec<Arc<PartitionState>> {
+        self.lanes.values().map(|lane| Arc::clone(&lane.state)).collect()
+    }
+
+    fn on_commit(&self, result: Result<(), TransportError>) {
+        if let Err(error) = result {
+            // Nothing is lost: the next commit has the same offsets or higher ones.
+            tracing::warn!(handler = %self.plan.handler, error = %Chain(&error), "commit failed");
+        }
+    }
+
+    fn group_error(&self, error: TransportError) -> ConsumeError {
+        ConsumeError::group(self.plan.handler.clone(), error)
+    }
+
+    /// Drain all lanes, commit, and leave the group. The group is served meanwhile: what it wants
+    /// back is on its way out already, and what it gives is refused by leaving.
+    async fn leave(mut self, timeout: Duration) {
+        let lanes: Vec<_> = self.lanes.drain().map(|(_, lane)| lane).collect();
+        for lane in &lanes {
+            lane.state.stop();
+        }
+        let drain = self.drain(lanes, timeout);
+        self.drains.spawn(drain);
+        let mut given_back = Vec::new();
+        let consumer = Arc::clone(&self.consumer);
+        let mut serving = true;
+        loop {
+            tokio::select! {
+                biased;
+                ended = self.drains.join_next() => if ended.is_none() { break },
+                event = consumer.next_event(), if serving => match event {
+                    Ok(ConsumerEvent::Revoked(revocation)) => given_back.push(revocation),
+                    Ok(ConsumerEvent::Lost(partitions)) => self.lose(&partitions),
+                    Ok(_) => {}
+                    Err(_) => serving = false,
+                },
+            }
+        }
+        drop(given_back);
+        if let Err(error) = consumer.close().await {
+            tracing::warn!(handler = %self.plan.handler, error = %Chain(&error), "could not leave the group");
+        }
+    }
+}
+
+/// Stop lanes, wait for what runs in them, and commit what is settled. After that nothing is
+/// committed for these assignments: the partitions are somebody else's.
+async fn drain_and_commit(lanes: Vec<RunningLane>, committer: Arc<Committer>, timeout: Duration) {
+    for lane in &lanes {
+        lane.state.stop();
+    }
+    let deadline = Instant::now() + timeout;
+    let states = futures_util::future::join_all(lanes.into_iter().map(|lane| lane.drain(deadline))).await;
+    let patience = deadline.max(Instant::now() + LAST_COMMIT);
+    if let Err(error) = commit_with_patience(committer, states.clone(), patience).await {
+        tracing::warn!(error = %Chain(&error), "the last commit failed; what it covered comes again");
+    }
+    for state in states {
+        state.lose();
+    }
+}
+
+/// What the last commit of a partition gets at least when draining took all the time.
+const LAST_COMMIT: Duration = Duration::from_secs(1);
+
+/// Commit; ask again while that can help and there is time.
+async fn commit_with_patience(
+    committer: Arc<Committer>,
+    states: Vec<Arc<PartitionState>>,
+    deadline: Instant,
+) -> Result<(), TransportError> {
+    let mut failures = 0;
+    loop {
+        let error =
+            match tokio::time::timeout_at(deadline, Arc::clone(&committer).commit(states.clone())).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    return Err(TransportError::Other {
+                        action: "commit in time".into(),
+                        retriable: true,
+                        source: "no answer from the broker".into(),
+                    });
+                }
+            };
+        failures += 1;
+        let again = Instant::now() + COMMIT_AGAIN.delay(failures);
+        if !error.is_retriable() || again >= deadline {
+            return Err(error);
+        }
+        tokio::time::sleep_until(again).await;
+    }
+}
+
+/// How long the last commit of a partition waits before it is asked again.
+const COMMIT_AGAIN: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(2),
+    factor: 2.0,
+    jitter: true,
+};
+
+/// Wait for a future that may not be there; clear it when it is done.
+async fn until_some<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
+    match future.as_mut() {
+        Some(running) => {
+            let output = running.await;
+            *future = None;
+            output
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,177 @@
+//! Batches: up to `batch_size` messages of a partition, or what came within the linger time.
+//!
+//! A batch is settled message by message. What failed is tried again together, in order; a batch
+//! that fails as a whole gets its last attempt one message at a time, so that only the culprit is
+//! given up.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::lane::{BatchSettings, LaneContext, LaneSource};
+use super::super::processor::{BatchAttempt, ErasedBatch};
+use crate::commit::Slot;
+use crate::message::RawMessage;
+use crate::outcome::{ConsumptionOutcome, FailureContext};
+use crate::retry::RetryDecision;
+use crate::transport::{FetchLimits, TransportError};
+
+/// Messages that wait to be handled together, and their places in the tracker.
+#[derive(Default)]
+struct Batch {
+    messages: Vec<RawMessage>,
+    slots: Vec<Slot>,
+    bytes: usize,
+}
+
+/// Run a lane until it stops.
+pub(in super::super) async fn run(
+    processor: &dyn ErasedBatch,
+    context: &LaneContext,
+    source: &mut LaneSource,
+) -> Result<(), TransportError> {
+    let settings = context
+        .settings
+        .batch
+        .expect("the factory gives batch handlers batch settings");
+    while let Some(batch) = collect(context, source, settings).await? {
+        handle(processor, context, batch).await;
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// Put a batch together; `None` when the lane stops, which leaves what was collected unsettled.
+async fn collect(
+    context: &LaneContext,
+    source: &mut LaneSource,
+    settings: BatchSettings,
+) -> Result<Option<Batch>, TransportError> {
+    let mut batch = Batch::default();
+    let mut due: Option<Instant> = None;
+    loop {
+        let room = FetchLimits {
+            messages: settings.size - batch.messages.len(),
+            bytes: context.settings.fetch.bytes.saturating_sub(batch.bytes),
+        };
+        if room.messages == 0 || room.bytes == 0 {
+            return Ok(Some(batch));
+        }
+        let fetched = match due {
+            None => source.next(context, room).await?,
+            Some(due) => match tokio::time::timeout_at(due, source.next(context, room)).await {
+                Ok(fetched) => fetched?,
+                Err(_) => return Ok(Some(batch)),
+            },
+        };
+        let Some(fetched) = fetched else { return Ok(None) };
+        due.get_or_insert_with(|| Instant::now() + settings.linger);
+        let mut slot = context.state.track(fetched.as_ref());
+        for index in 0..fetched.len() {
+            let message = RawMessage::new(fetched.clone(), index);
+            batch.bytes += message.size();
+            batch.messages.push(message);
+            batch.slots.push(slot);
+            slot = slot.next();
+        }
+    }
+}
+
+/// Try a batch until each of its messages is settled or the lane stops. Between attempts it holds no
+/// permit.
+async fn handle(processor: &dyn ErasedBatch, context: &LaneContext, mut batch: Batch) {
+    let mut attempt = 1;
+    let mut apart = false;
+    while !batch.messages.is_empty() {
+        let Some(permit) = context.permit().await else {
+            return;
+        };
+        let mut round = Round::default();
+        if apart {
+            round.one_by_one(processor, context, &batch, attempt).await;
+        } else {
+            apart = round.together(processor, context, &batch, attempt).await;
+        }
+        drop(permit);
+        if !round.again.messages.is_empty() && context.pause(round.delay).await {
+            return;
+        }
+        batch = round.again;
+        attempt = attempt.saturating_add(1);
+    }
+}
+
+/// What one attempt leaves to be done.
+#[derive(Default)]
+struct Round {
+    again: Batch,
+    delay: Duration,
+}
+
+impl Round {
+    /// Try all messages at once; `true` if the next attempt is to be one by one.
+    async fn together(
+        &mut self,
+        processor: &dyn ErasedBatch,
+        context: &LaneContext,
+        batch: &Batch,
+        attempt: u32,
+    ) -> bool {
+        let ended = processor.attempt(context, &batch.messages, attempt).await;
+        let next_is_last = context.settings.failures.is_last(attempt.saturating_add(1));
+        let alone = batch.messages.len() == 1;
+        let apart = matches!(ended, BatchAttempt::Whole(_)) && next_is_last && !alone;
+        self.take(context, ended, &batch.slots, apart);
+        apart
+    }
+
+    /// Try one message after the other, until all were or the lane stops.
+    async fn one_by_one(
+        &mut self,
+        processor: &dyn ErasedBatch,
+        context: &LaneContext,
+        batch: &Batch,
+        attempt: u32,
+    ) {
+        for (message, slot) in batch.messages.iter().zip(&batch.slots) {
+            if context.state.is_stopping() {
+                return;
+            }
+            let ended = processor
+                .attempt(context, std::slice::from_ref(message), attempt)
+                .await;
+            self.take(context, ended, std::slice::from_ref(slot), false);
+        }
+    }
+
+    /// Settle what is done or given up and keep the rest; with `spare` nothing that failed in the
+    /// handler is given up yet, because it gets a last attempt by itself.
+    fn take(&mut self, context: &LaneContext, ended: BatchAttempt, slots: &[Slot], spare: bool) {
+        let (BatchAttempt::Each(outcomes) | BatchAttempt::Whole(outcomes)) = ended;
+        for (outcome, &slot) in outcomes.into_iter().zip(slots) {
+            match outcome {
+                ConsumptionOutcome::Success => context.state.settle(slot),
+                ConsumptionOutcome::Failure(failure) => self.failed(context, failure, slot, spare),
+            }
+        }
+    }
+
+    fn failed(&mut self, context: &LaneContext, mut failure: FailureContext, slot: Slot, spare: bool) {
+        let FailureContext { attempt, .. } = failure;
+        if spare
+            && failure.wish != crate::outcome::RetryWish::Never
+            && context.settings.failures.is_last(attempt)
+        {
+            // The whole batch is at its end, this message is not: it has one attempt by itself.
+            failure.attempt = attempt.saturating_sub(1);
+        }
+        match context.settings.failures.handle(context.scope(), &failure) {
+            RetryDecision::GiveUp => context.state.settle(slot),
+            RetryDecision::RetryAfter(delay) => {
+                self.delay = self.delay.max(delay);
+                self.again.messages.push(failure.message);
+                self.again.slots.push(slot);
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Side by side: messages of different keys at once, those of one key in order.
+//!
+//! A lane owns its partition's keys; the limit on executions is the handler's, shared by its lanes.
+//! A key stands in `keys` while one of its messages runs or waits, so a message whose key is not
+//! there can start at once. Keys are told apart by a 64-bit hash: two that collide wait for each
+//! other, which costs time and never order.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::PollSemaphore;
+
+use super::super::lane::{LaneContext, LaneSource, Permit, Settlement};
+use super::slots::Slots;
+use crate::commit::Slot;
+use crate::handler::Ordering;
+use crate::message::{RawMessage, RecordBatch};
+use crate::transport::{FetchLimits, TransportError};
+
+/// After so many messages in one poll the lane lets others have the thread.
+const MESSAGES_PER_POLL: usize = 512;
+
+/// A message that has not been started.
+struct Waiting {
+    message: RawMessage,
+    slot: Slot,
+    size: usize,
+}
+
+/// What belongs to a message that runs.
+struct Running {
+    /// Its key's place in `keys`; `None` if nothing waits for it.
+    key: Option<u64>,
+    slot: Slot,
+    size: usize,
+}
+
+/// A lane whose messages run side by side.
+struct KeyedLane<'a, F, Start> {
+    context: &'a LaneContext,
+    start: Start,
+    running: Slots<F, Running>,
+    executions: &'a Arc<Semaphore>,
+    /// Waits in line for a permit when there is none.
+    permits: PollSemaphore,
+    /// The messages that wait for each key that is busy; empty while only the running one is there.
+    keys: HashMap<u64, VecDeque<Waiting>, BuildHasherDefault<Hashed>>,
+    /// Keys with a message that may start as soon as there is a permit, in the order they came.
+    ready: VecDeque<u64>,
+    /// Messages that wait for a permit and for no other message.
+    free: VecDeque<Waiting>,
+    /// Bytes of all messages that are not settled.
+    bytes: usize,
+    hash: RandomState,
+    /// Whether the window is open: it closes when full and opens again below its low mark.
+    reading: bool,
+}
+
+/// Run a lane until it stops; `start` makes the future that settles a message
+/// and gives its permit back.
+pub(in super::super) async fn run<F, Start>(
+    context: &LaneContext,
+    source: &mut LaneSource,
+    start: Start,
+) -> Result<(), TransportError>
+where
+    F: Future<Output = Settlement>,
+    Start: Fn(RawMessage, Permit) -> F,
+{
+    let mut lane = KeyedLane::new(context, start);
+    let ended = loop {
+        let room = lane.room();
+        tokio::select! {
+            biased;
+            () = context.state.stopped() => break Ok(()),
+            () = poll_fn(|cx| lane.poll_run(cx)) => {}
+            fetched = source.next(context, room.unwrap_or(context.settings.fetch)), if room.is_some() => match fetched {
+                Ok(Some(batch)) => lane.admit(&batch),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            },
+        }
+        tokio::task::coop::consume_budget().await;
+    };
+    // What waits is left for the next owner; what runs may end.
+    lane.forget_waiting();
+    poll_fn(|cx| lane.poll_idle(cx)).await;
+    ended
+}
+
+impl<'a, F, Start> KeyedLane<'a, F, Start>
+where
+    F: Future<Output = Settlement>,
+    Start: Fn(RawMessage, Permit) -> F,
+{
+    fn new(context: &'a LaneContext, start: Start) -> Self {
+        let executions = context
+            .settings
+            .executions
+            .as_ref()
+            .expect("a keyed lane has a limit");
+        Self {
+            context,
+            start,
+            running: Slots::new(),
+            executions,
+            permits: PollSemaphore::new(Arc::clone(executions)),
+            keys: HashMap::default(),
+            ready: VecDeque::new(),
+            free: VecDeque::new(),
+            bytes: 0,
+            hash: RandomState::new(),
+            reading: true,
+        }
+    }
+
+    /// Say how much may be read now; `None` while the window is closed.
+    fn room(&mut self) -> Option<FetchLimits> {
+        let (window, fetch) = (self.context.settings.window, self.context.settings.fetch);
+        let messages = self.context.state.in_flight();
+        let is_low = |part: usize, whole: usize| part <= whole / 10 * 7;
+        self.reading = if self.reading {
+            messages < window.messages && self.bytes < window.bytes
+        } else {
+            is_low(messages, window.messages) && is_low(self.bytes, window.bytes)
+        };
+        self.reading.then(|| FetchLimits {
+            messages: fetch.messages.min(window.messages - messages),
+            bytes: fetch.bytes.min(window.bytes - self.bytes),
+        })
+    }
+
+    /// Start the messages of a fetched batch, or let them wait for their turn.
+    fn admit(&mut self, batch: &Arc<dyn RecordBatch>) {
+        let mut slot = self.context.state.track(batch.as_ref());
+        for index in 0..batch.len() {
+            let message = RawMessage::new(Arc::clone(batch), index);
+            let size = message.size();
+            self.bytes += size;
+            let key = self.key_of(&message);
+            self.admit_one(key, Waiting { message, slot, size });
+            slot = slot.next();
+        }
+    }
+
+    fn admit_one(&mut self, key: Option<u64>, waiting: Waiting) {
+        if let Some(queue) = key.and_then(|key| self.keys.get_mut(&key)) {
+            return queue.push_back(waiting);
+        }
+        let nobody_waits = self.ready.is_empty() && self.free.is_empty();
+        let permit = nobody_waits
+            .then(|| Arc::clone(self.executions).try_acquire_owned().ok())
+            .flatten();
+        match (permit, key) {
+            (Some(permit), _) if !self.context.state.is_stopping() => self.start(key, waiting, permit.into()),
+            (_, None) => self.free.push_back(waiting),
+            (_, Some(key)) => {
+                self.keys.insert(key, VecDeque::from([waiting]));
+                self.ready.push_back(key);
+            }
+        }
+    }
+
+    fn start(&mut self, key: Option<u64>, waiting: Waiting, permit: Permit) {
+        let Waiting { message, slot, size } = waiting;
+        let future = (self.start)(message, permit);
+        match self.running.start(future, Running { key, slot, size }) {
+            Some((settlement, running)) => self.finish(settlement, running),
+            None => {
+                if let Some(key) = key {
+                    self.keys.entry(key).or_default();
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, settlement: Settlement, running: Running) {
+        if settlement == Settlement::Abandoned {
+            return;
+        }
+        self.context.state.settle(running.slot);
+        self.bytes -= running.size;
+        let Some(key) = running.key else { return };
+        match self.keys.get(&key).map(VecDeque::is_empty) {
+            Some(true) => drop(self.keys.remove(&key)),
+            Some(false) => self.ready.push_back(key),
+            None => {}
+        }
+    }
+
+    /// Go on with what was woken and start what may start. Ready when something has changed.
+    fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut ended = 0;
+        self.running.begin_round(cx);
+        while let Some((settlement, running)) = self.running.next_ended() {
+            self.finish(settlement, running);
+            ended += 1;
+            if ended == MESSAGES_PER_POLL {
+                return Poll::Ready(());
+            }
+        }
+        let started = self.poll_start(cx);
+        if ended + started == 0 {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }
+
+    fn poll_start(&mut self, cx: &mut Context<'_>) -> usize {
+        let mut started = 0;
+        while started < MESSAGES_PER_POLL && !(self.ready.is_empty() && self.free.is_empty()) {
+            let Poll::Ready(permit) = self.permits.poll_acquire(cx) else {
+                break;
+            };
+            self.start_next(permit.expect("nobody closes the semaphore").into());
+            started += 1;
+        }
+        started
+    }
+
+    fn start_next(&mut self, permit: Permit) {
+        if let Some(key) = self.ready.pop_front() {
+            let queue = self.keys.get_mut(&key).expect("a ready key is busy");
+            let waiting = queue.pop_front().expect("a ready key has a message");
+            self.start(Some(key), waiting, permit);
+        } else if let Some(waiting) = self.free.pop_front() {
+            self.start(None, waiting, permit);
+        }
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.running.begin_round(cx);
+        while let Some((settlement, running)) = self.running.next_ended() {
+            self.finish(settlement, running);
+        }
+        self.forget_waiting();
+        if self.running.running() == 0 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn forget_waiting(&mut self) {
+        self.ready.clear();
+        self.free.clear();
+        self.keys.clear();
+        self.permits = PollSemaphore::new(Arc::clone(self.executions));
+    }
+
+    /// Return what stands for a message's key; `None` if it waits for no other.
+    fn key_of(&self, message: &RawMessage) -> Option<u64> {
+        // All null keys are alike, and unlike the empty key.
+        (self.context.settings.ordering == Ordering::Key).then(|| self.hash.hash_one(message.key()))
+    }
+}
+
+/// Keys that are hashes already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("keys are u64");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}

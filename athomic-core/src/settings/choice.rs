@@ -1,0 +1,83 @@
+//! Settings that take one of a few words.
+
+use crate::handler::Priority;
+
+/// The words of one such setting.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Words {
+    /// Every word that the schema knows.
+    pub(super) known: &'static [&'static str],
+    /// Those of them whose runtime does not exist yet, so that they are refused.
+    pub(super) not_built: &'static [&'static str],
+}
+
+impl Words {
+    /// Return the words that are accepted today.
+    pub(super) fn accepted(self) -> Vec<&'static str> {
+        self.known
+            .iter()
+            .copied()
+            .filter(|word| !self.not_built.contains(word))
+            .collect()
+    }
+}
+
+/// A type that is written as one of a few words.
+pub(super) trait Choice: Copy + 'static {
+    /// The words.
+    const WORDS: Words;
+
+    /// Return the value that `word` stands for, whether built or not.
+    fn from_word(word: &str) -> Option<Self>;
+}
+
+/// Define an enum, the words for its variants, and the known words that are refused for now.
+macro_rules! choice {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }
+        not built: [$($planned:literal),*]
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// Return the word that stands for this value in the settings.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl $crate::settings::choice::Choice for $name {
+            const WORDS: $crate::settings::choice::Words =
+                $crate::settings::choice::Words { known: &[$($word,)+ $($planned,)*], not_built: &[$($planned),*] };
+
+            fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+pub(super) use choice;
+
+/// Only `normal` until priorities have an effect.
+impl Choice for Priority {
+    const WORDS: Words = Words {
+        known: &["normal", "high", "low"],
+        not_built: &["high", "low"],
+    };
+
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::High, Self::Normal, Self::Low]
+            .into_iter()
+            .find(|priority| priority.as_str() == word)
+    }
+}

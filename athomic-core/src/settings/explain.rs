@@ -1,0 +1,392 @@
+//! Where values come from: which layer won, and what differs from the defaults.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::error::{Origin, SettingsError};
+use super::resolved::{
+    ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, HandlerTuning, ProducerSettings,
+    SecuritySettings, Settings,
+};
+use super::schema::{self, CONNECTIONS, TUNING};
+use super::secret::MASK;
+use super::tree::{Node, Table, join, join_all, parse_key, quoted};
+use crate::nearest::nearest;
+
+/// A value that differs from its default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Difference {
+    /// The full path of the key.
+    pub key: String,
+    /// The value as TOML; `***` for a secret.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {} ({})", self.key, self.value, self.origin)
+    }
+}
+
+/// What holds for a key, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The full path of the key.
+    pub key: String,
+    /// The value as TOML, `***` for a secret; none if the key is not set and has no default.
+    pub value: Option<String>,
+    /// Where it comes from: the layer that won.
+    pub origin: Origin,
+    /// The places that it was set in too, in lower layers, nearest first.
+    pub overridden: Vec<Origin>,
+    /// What the key is for.
+    pub doc: &'static str,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.value.as_deref().unwrap_or("(not set)");
+        write!(f, "{} = {value}\n  from {}", self.key, self.origin)?;
+        self.overridden
+            .iter()
+            .try_for_each(|origin| write!(f, "\n  over {origin}"))
+    }
+}
+
+/// Where each key that was written comes from.
+pub(super) type Traces = BTreeMap<String, Trace>;
+
+/// Where one value comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Trace {
+    origin: Origin,
+    overridden: Vec<Origin>,
+}
+
+/// Note where each value of the merged layers comes from.
+pub(super) fn trace(root: &Table) -> Traces {
+    let mut traces = Traces::new();
+    trace_below("", root, &mut traces);
+    traces
+}
+
+fn trace_below(path: &str, table: &Table, traces: &mut Traces) {
+    for (name, entry) in table {
+        let path = join(path, name);
+        if let Node::Table(inner) = &entry.node {
+            trace_below(&path, inner, traces);
+            continue;
+        }
+        let trace = Trace {
+            origin: entry.origin.clone(),
+            overridden: entry.overridden.clone(),
+        };
+        for (index, item) in list_items(&entry.node) {
+            trace_below(&format!("{path}.{index}"), item, traces);
+        }
+        traces.insert(path, trace);
+    }
+}
+
+fn list_items(node: &Node) -> impl Iterator<Item = (usize, &Table)> {
+    let items = if let Node::List(items) = node {
+        items.as_slice()
+    } else {
+        &[]
+    };
+    items
+        .iter()
+        .enumerate()
+        .filter_map(|(index, item)| Some((index, item.node.as_table()?)))
+}
+
+impl Settings {
+    /// List the values that differ from the built-in defaults, for the start-up log.
+    ///
+    /// Of a named connection, what differs from the default connection is listed. Secrets are masked.
+    #[must_use]
+    pub fn differences(&self) -> Vec<Difference> {
+        let defaults = self.inherited_values();
+        let difference = |(key, value): (String, Option<String>)| {
+            // Two secrets look the same; one that was written is taken for different.
+            let masked =
+                value.as_ref().is_some_and(|value| *value == quoted(MASK)) && self.traces.contains_key(&key);
+            let same = defaults.get(&key) == Some(&value) && !masked;
+            (!same).then(|| Difference {
+                value: value.unwrap_or_else(|| "(not set)".to_owned()),
+                origin: self.origin(&key).unwrap_or(Origin::Code { location: None }),
+                key,
+            })
+        };
+        self.values().into_iter().filter_map(difference).collect()
+    }
+
+    /// Say what holds for a key, which layer won and which it won over.
+    ///
+    /// A key is written as in the settings, with dots: `integration.messaging.provider.backend`,
+    /// `integration.messaging.handler_tuning.0.paused`.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::UnknownKey`] if nothing is called so, or it is a whole section.
+    pub fn explain(&self, key: &str) -> Result<Explanation, SettingsError> {
+        let path = parse_key(key).unwrap_or_default();
+        let name = join_all(&path);
+        let values = self.values();
+        let option = path.len() > 1 && path[path.len() - 2] == "librdkafka";
+        let known = schema::key_at(if option { &path[..path.len() - 1] } else { &path });
+        let exists = option || values.iter().any(|(key, _)| *key == name);
+        let Some(known) = known.filter(|_| exists) else {
+            let nearest = nearest(key, values.iter().map(|(key, _)| key.as_str())).map(str::to_owned);
+            return Err(SettingsError::UnknownKey {
+                key: key.to_owned(),
+                nearest,
+            });
+        };
+        let value = values
+            .into_iter()
+            .find(|(key, _)| *key == name)
+            .and_then(|(_, value)| value);
+        let trace = self.trace_of(&name);
+        Ok(Explanation {
+            value,
+            origin: trace.map_or(Origin::BuiltIn, |trace| trace.origin.clone()),
+            overridden: trace.map(|trace| trace.overridden.clone()).unwrap_or_default(),
+            doc: known.doc,
+            key: name,
+        })
+    }
+
+    /// Return where a key was written; none if it has its default, or was changed in code after loading.
+    ///
+    /// The caller's own checks name it in their messages. A key that a named connection inherits is found
+    /// where it was inherited from.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Option<Origin> {
+        self.trace_of(key).map(|trace| trace.origin.clone())
+    }
+
+    fn trace_of(&self, key: &str) -> Option<&Trace> {
+        let twin = |key: &str| match key.strip_suffix("consumer.bootstrap_servers") {
+            Some(connection) => Some(format!("{connection}producer.bootstrap_servers")),
+            None => Some(format!(
+                "{}consumer.bootstrap_servers",
+                key.strip_suffix("producer.bootstrap_servers")?
+            )),
+        };
+        let at = |key: &str| self.traces.get(key).or_else(|| self.traces.get(&twin(key)?));
+        at(key).or_else(|| at(&inherited_from(key)?))
+    }
+
+    /// All keys and their values, as TOML; none for what is not set.
+    pub(super) fn values(&self) -> Vec<(String, Option<String>)> {
+        let mut values = Values::default();
+        values.general(self);
+        for (name, connection) in &self.messaging.connections {
+            if name == DEFAULT_CONNECTION {
+                values.connection("integration.messaging", connection);
+            } else {
+                values.connection(&join(CONNECTIONS, name), connection);
+            }
+        }
+        for (index, tuning) in self.messaging.handler_tuning.iter().enumerate() {
+            values.tuning(index, tuning);
+        }
+        values.values
+    }
+
+    /// What would hold for each key if it was not set.
+    fn inherited_values(&self) -> BTreeMap<String, Option<String>> {
+        let mut values = Values {
+            values: Self::default().values(),
+            ..Values::default()
+        };
+        if let Some(parent) = self.messaging.connections.get(DEFAULT_CONNECTION) {
+            for name in self
+                .messaging
+                .connections
+                .keys()
+                .filter(|name| *name != DEFAULT_CONNECTION)
+            {
+                values.connection(&join(CONNECTIONS, name), parent);
+            }
+        }
+        for index in 0..self.messaging.handler_tuning.len() {
+            values.no_tuning(index);
+        }
+        values.values.into_iter().collect()
+    }
+}
+
+/// Return the key that a named connection's key inherits from.
+fn inherited_from(key: &str) -> Option<String> {
+    let path = parse_key(key)?;
+    let connections = CONNECTIONS.split('.').count();
+    let inside = path.len() > connections + 2 && key.starts_with(CONNECTIONS);
+    inside.then(|| format!("integration.messaging.{}", join_all(&path[connections + 1..])))
+}
+
+/// Collects keys and values.
+#[derive(Default)]
+struct Values {
+    section: String,
+    values: Vec<(String, Option<String>)>,
+}
+
+impl Values {
+    fn section(&mut self, path: &str) -> &mut Self {
+        path.clone_into(&mut self.section);
+        self
+    }
+
+    fn put(&mut self, name: &str, value: Option<String>) -> &mut Self {
+        self.values.push((join(&self.section, name), value));
+        self
+    }
+
+    fn is(&mut self, name: &str, value: impl ToString) -> &mut Self {
+        self.put(name, Some(value.to_string()))
+    }
+
+    fn text(&mut self, name: &str, value: impl AsRef<str>) -> &mut Self {
+        self.put(name, Some(quoted(value.as_ref())))
+    }
+
+    fn maybe_text(&mut self, name: &str, value: Option<impl AsRef<str>>) -> &mut Self {
+        self.put(name, value.map(|value| quoted(value.as_ref())))
+    }
+
+    fn texts(&mut self, name: &str, values: &[String]) -> &mut Self {
+        let values: Vec<_> = values.iter().map(|value| quoted(value)).collect();
+        self.put(name, Some(format!("[{}]", values.join(", "))))
+    }
+
+    fn options(&mut self, name: &str, options: &BTreeMap<String, String>) -> &mut Self {
+        let section = join(&self.section, name);
+        for (name, value) in options {
+            self.values.push((join(&section, name), Some(quoted(value))));
+        }
+        self
+    }
+
+    fn milliseconds(&mut self, name: &str, value: Duration) -> &mut Self {
+        self.is(name, value.as_millis())
+    }
+
+    fn seconds(&mut self, name: &str, value: Duration) -> &mut Self {
+        self.is(name, value.as_secs_f64())
+    }
+
+    fn general(&mut self, settings: &Settings) {
+        let Settings {
+            app,
+            messaging,
+            lifecycle,
+            ..
+        } = settings;
+        self.section("app")
+            .text("name", &app.name)
+            .text("version", &app.version);
+        self.section("integration.messaging")
+            .is("enabled", messaging.enabled);
+        self.section("integration.messaging.provider")
+            .text("backend", messaging.backend.as_str());
+        let topics = &messaging.topics;
+        self.section("integration.messaging.topics")
+            .text("auto_create", topics.auto_create.as_str())
+            .is("default_partitions", topics.default_partitions)
+            .is("default_replication", topics.default_replication);
+        let dlq = &messaging.dlq;
+        self.section("integration.messaging.dlq")
+            .is("enabled", dlq.enabled)
+            .is("max_attempts", dlq.max_attempts)
+            .text("strategy", dlq.strategy.as_str());
+        self.section("integration.messaging.dlq.retry")
+            .text("mode", dlq.retry.mode.as_str())
+            .seconds("min_delay_seconds", dlq.retry.min_delay)
+            .seconds("max_delay_seconds", dlq.retry.max_delay)
+            .is("factor", format!("{:?}", dlq.retry.factor))
+            .is("jitter", dlq.retry.jitter);
+        self.section("lifecycle")
+            .seconds("startup_timeout_seconds", lifecycle.startup_timeout)
+            .seconds("shutdown_timeout_seconds", lifecycle.shutdown_timeout);
+    }
+
+    fn connection(&mut self, path: &str, connection: &ConnectionSettings) {
+        self.section(&format!("{path}.consumer"))
+            .consumer(&connection.consumer);
+        self.section(&format!("{path}.producer"))
+            .producer(&connection.producer);
+        self.section(&format!("{path}.security"))
+            .security(&connection.security);
+    }
+
+    fn consumer(&mut self, consumer: &ConsumerSettings) {
+        self.texts("bootstrap_servers", &consumer.bootstrap_servers)
+            .maybe_text("group_id", consumer.group_id.as_ref())
+            .text("auto_offset_reset", consumer.auto_offset_reset.as_str())
+            .milliseconds("commit_interval_ms", consumer.commit_interval)
+            .milliseconds("session_timeout_ms", consumer.session_timeout)
+            .is("max_poll_records", consumer.max_poll_records)
+            .is("fetch_max_bytes", consumer.fetch_max_bytes)
+            .milliseconds("fetch_max_wait_ms", consumer.fetch_max_wait)
+            .text("isolation_level", consumer.isolation_level.as_str())
+            .text("group_protocol", consumer.group_protocol.as_str())
+            .maybe_text("group_instance_id", consumer.group_instance_id.as_ref())
+            .maybe_text("client_id", consumer.client_id.as_ref())
+            .milliseconds("max_poll_interval_ms", consumer.max_poll_interval)
+            .milliseconds("revoke_timeout_ms", consumer.revoke_timeout)
+            .milliseconds("handler_timeout_ms", consumer.handler_timeout.unwrap_or_default())
+            .is("max_in_flight_messages", consumer.max_in_flight_messages)
+            .is("max_in_flight_bytes", consumer.max_in_flight_bytes)
+            .is("queued_max_kbytes", consumer.queued_max_kbytes)
+            .options("librdkafka", &consumer.librdkafka);
+    }
+
+    fn producer(&mut self, producer: &ProducerSettings) {
+        self.texts("bootstrap_servers", &producer.bootstrap_servers)
+            .milliseconds("linger_ms", producer.linger)
+            .is("batch_max_bytes", producer.batch_max_bytes)
+            .text("wire_compression", producer.wire_compression.as_str())
+            .milliseconds("delivery_timeout_ms", producer.delivery_timeout)
+            .options("librdkafka", &producer.librdkafka);
+    }
+
+    fn security(&mut self, security: &SecuritySettings) {
+        let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        self.text("protocol", security.protocol.as_str())
+            .maybe_text(
+                "mechanism",
+                security.mechanism.map(|mechanism| mechanism.as_str()),
+            )
+            .maybe_text("username", security.username.as_ref())
+            .maybe_text("password", security.password.as_ref().map(|_| MASK))
+            .maybe_text("ca_file", path(&security.ca_file))
+            .maybe_text("certificate_file", path(&security.certificate_file))
+            .maybe_text("key_file", path(&security.key_file))
+            .maybe_text("key_password", security.key_password.as_ref().map(|_| MASK));
+    }
+
+    fn tuning(&mut self, index: usize, tuning: &HandlerTuning) {
+        self.section(&format!("{TUNING}.{index}"))
+            .text("handler_id", &tuning.handler_id)
+            .put(
+                "concurrency",
+                tuning.concurrency.map(|concurrency| concurrency.to_string()),
+            )
+            .maybe_text("priority", tuning.priority.map(|priority| priority.as_str()))
+            .put("paused", tuning.paused.map(|paused| paused.to_string()));
+    }
+
+    fn no_tuning(&mut self, index: usize) {
+        self.section(&format!("{TUNING}.{index}"));
+        for name in ["handler_id", "concurrency", "priority", "paused"] {
+            self.put(name, None);
+        }
+    }
+}

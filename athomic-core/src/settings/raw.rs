@@ -1,0 +1,329 @@
+//! What was written, after all layers were merged: every key optional, nothing interpreted.
+//!
+//! The structs mirror the file. Each value carries its key and its place, for the faults that only show
+//! when values are compared.
+
+use std::collections::BTreeMap;
+
+use super::error::{Fault, Origin, Problem};
+use super::schema::{CONNECTIONS, CONSUMER, PRODUCER, SECURITY, TUNING};
+use super::secret::Secret;
+use super::tree::{Node, SecretPlace, Table, join};
+
+/// A value that was written, and where.
+#[derive(Clone, Debug)]
+pub(super) struct Written<T> {
+    pub(super) value: T,
+    pub(super) key: String,
+    pub(super) origin: Origin,
+}
+
+impl<T> Written<T> {
+    pub(super) fn fault(&self, problem: Problem) -> Fault {
+        Fault::new(self.key.as_str(), &self.origin, problem)
+    }
+}
+
+/// A value that may have been written.
+pub(super) type Field<T> = Option<Written<T>>;
+
+/// A secret, or the place where it is kept.
+#[derive(Clone, Debug)]
+pub(super) enum RawSecret {
+    Text(Secret),
+    Place(SecretPlace),
+}
+
+/// Define the mirror of one section.
+macro_rules! section {
+    ($(#[$meta:meta])* $name:ident { $($field:ident: $kind:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default)]
+        pub(super) struct $name {
+            $(pub(super) $field: Field<$kind>,)*
+        }
+
+        impl $name {
+            /// The keys of the section, for the test that compares them with the schema.
+            #[cfg(test)]
+            pub(super) const KEYS: &[&str] = &[$(stringify!($field)),*];
+
+            fn read(path: &str, table: Option<&Table>) -> Self {
+                let Some(table) = table else { return Self::default() };
+                Self { $($field: read(path, table, stringify!($field)),)* }
+            }
+        }
+    };
+}
+
+/// The whole file.
+#[derive(Debug)]
+pub(super) struct RawSettings {
+    pub(super) app: RawApp,
+    pub(super) messaging: RawMessaging,
+    pub(super) lifecycle: RawLifecycle,
+}
+
+/// The section `integration.messaging`.
+#[derive(Debug)]
+pub(super) struct RawMessaging {
+    pub(super) switch: RawSwitch,
+    pub(super) provider: RawProvider,
+    pub(super) connection: RawConnection,
+    pub(super) connections: Vec<(String, RawConnection)>,
+    pub(super) topics: RawTopics,
+    pub(super) dlq: RawDlq,
+    pub(super) retry: RawRetry,
+    pub(super) handler_tuning: Vec<(Origin, RawTuning)>,
+}
+
+/// One connection, the default one or a named one.
+#[derive(Clone, Debug)]
+pub(super) struct RawConnection {
+    pub(super) consumer: RawConsumer,
+    pub(super) producer: RawProducer,
+    pub(super) security: RawSecurity,
+    /// Where the connection begins; none if nothing of it was written.
+    pub(super) origin: Option<Origin>,
+    /// The path of its security section.
+    pub(super) security_path: String,
+}
+
+section! {
+    /// The section `app`.
+    RawApp { name: String, version: String, }
+}
+section! {
+    /// The section `lifecycle`.
+    RawLifecycle { startup_timeout_seconds: f64, shutdown_timeout_seconds: f64, }
+}
+section! {
+    /// The keys of `integration.messaging` itself.
+    RawSwitch { enabled: bool, }
+}
+section! {
+    /// The section `integration.messaging.provider`.
+    RawProvider { backend: String, }
+}
+section! {
+    /// A section `consumer`.
+    RawConsumer {
+        bootstrap_servers: Vec<String>,
+        group_id: String,
+        auto_offset_reset: String,
+        commit_interval_ms: i128,
+        session_timeout_ms: i128,
+        max_poll_records: i128,
+        fetch_max_bytes: i128,
+        fetch_max_wait_ms: i128,
+        isolation_level: String,
+        group_protocol: String,
+        group_instance_id: String,
+        client_id: String,
+        max_poll_interval_ms: i128,
+        revoke_timeout_ms: i128,
+        handler_timeout_ms: i128,
+        max_in_flight_messages: i128,
+        max_in_flight_bytes: i128,
+        queued_max_kbytes: i128,
+        librdkafka: BTreeMap<String, Written<String>>,
+    }
+}
+section! {
+    /// A section `producer`.
+    RawProducer {
+        bootstrap_servers: Vec<String>,
+        linger_ms: i128,
+        batch_max_bytes: i128,
+        wire_compression: String,
+        delivery_timeout_ms: i128,
+        librdkafka: BTreeMap<String, Written<String>>,
+    }
+}
+section! {
+    /// A section `security`.
+    RawSecurity {
+        protocol: String,
+        mechanism: String,
+        username: String,
+        password: RawSecret,
+        ca_file: String,
+        certificate_file: String,
+        key_file: String,
+        key_password: RawSecret,
+    }
+}
+section! {
+    /// The section `integration.messaging.topics`.
+    RawTopics { auto_create: String, default_partitions: i128, default_replication: i128, }
+}
+section! {
+    /// The section `integration.messaging.dlq`.
+    RawDlq { enabled: bool, max_attempts: i128, strategy: String, }
+}
+section! {
+    /// The section `integration.messaging.dlq.retry`.
+    RawRetry { mode: String, min_delay_seconds: f64, max_delay_seconds: f64, factor: f64, jitter: bool, }
+}
+section! {
+    /// One entry of `integration.messaging.handler_tuning`.
+    RawTuning { handler_id: String, concurrency: i128, priority: String, paused: bool, }
+}
+
+impl RawSettings {
+    /// Read the merged layers, which were checked before.
+    pub(super) fn read(root: &Table) -> Self {
+        let table = |path: &str| table_at(root, path);
+        Self {
+            app: RawApp::read("app", table("app")),
+            messaging: RawMessaging::read(root),
+            lifecycle: RawLifecycle::read("lifecycle", table("lifecycle")),
+        }
+    }
+}
+
+impl RawMessaging {
+    fn read(root: &Table) -> Self {
+        let (switch, provider) = ("integration.messaging", "integration.messaging.provider");
+        let (topics, dlq) = ("integration.messaging.topics", "integration.messaging.dlq");
+        let retry = "integration.messaging.dlq.retry";
+        let connection = RawConnection {
+            consumer: RawConsumer::read(CONSUMER, table_at(root, CONSUMER)),
+            producer: RawProducer::read(PRODUCER, table_at(root, PRODUCER)),
+            security: RawSecurity::read(SECURITY, table_at(root, SECURITY)),
+            origin: None,
+            security_path: SECURITY.to_owned(),
+        };
+        Self {
+            switch: RawSwitch::read(switch, table_at(root, switch)),
+            provider: RawProvider::read(provider, table_at(root, provider)),
+            connection,
+            connections: read_connections(root),
+            topics: RawTopics::read(topics, table_at(root, topics)),
+            dlq: RawDlq::read(dlq, table_at(root, dlq)),
+            retry: RawRetry::read(retry, table_at(root, retry)),
+            handler_tuning: read_tuning(root),
+        }
+    }
+}
+
+fn read_connections(root: &Table) -> Vec<(String, RawConnection)> {
+    let connections = table_at(root, CONNECTIONS).into_iter().flatten();
+    let read = |(name, entry): (&String, &super::tree::Entry)| {
+        let path = join(CONNECTIONS, name);
+        let section = |section: &str| entry.node.as_table()?.get(section)?.node.as_table();
+        let connection = RawConnection {
+            consumer: RawConsumer::read(&join(&path, "consumer"), section("consumer")),
+            producer: RawProducer::read(&join(&path, "producer"), section("producer")),
+            security: RawSecurity::read(&join(&path, "security"), section("security")),
+            origin: Some(entry.origin.clone()),
+            security_path: join(&path, "security"),
+        };
+        (name.clone(), connection)
+    };
+    connections.map(read).collect()
+}
+
+fn read_tuning(root: &Table) -> Vec<(Origin, RawTuning)> {
+    let entry = table_at(root, "integration.messaging").and_then(|messaging| messaging.get("handler_tuning"));
+    let Some(Node::List(items)) = entry.map(|entry| &entry.node) else {
+        return Vec::new();
+    };
+    let read = |(index, item): (usize, &super::tree::Entry)| {
+        (
+            item.origin.clone(),
+            RawTuning::read(&format!("{TUNING}.{index}"), item.node.as_table()),
+        )
+    };
+    items.iter().enumerate().map(read).collect()
+}
+
+fn table_at<'t>(root: &'t Table, path: &str) -> Option<&'t Table> {
+    path.split('.')
+        .try_fold(root, |table, name| table.get(name)?.node.as_table())
+}
+
+fn read<T: FromNode>(path: &str, table: &Table, name: &str) -> Field<T> {
+    let entry = table.get(name)?;
+    let key = join(path, name);
+    Some(Written {
+        value: T::from_node(&key, &entry.node)?,
+        key,
+        origin: entry.origin.clone(),
+    })
+}
+
+/// A type that a checked value can be read as.
+trait FromNode: Sized {
+    fn from_node(key: &str, node: &Node) -> Option<Self>;
+}
+
+impl FromNode for String {
+    fn from_node(_: &str, node: &Node) -> Option<Self> {
+        match node {
+            Node::Text(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl FromNode for bool {
+    fn from_node(_: &str, node: &Node) -> Option<Self> {
+        match node {
+            Node::Boolean(boolean) => Some(*boolean),
+            _ => None,
+        }
+    }
+}
+
+impl FromNode for i128 {
+    fn from_node(_: &str, node: &Node) -> Option<Self> {
+        match node {
+            Node::Integer(integer) => Some(*integer),
+            _ => None,
+        }
+    }
+}
+
+impl FromNode for f64 {
+    fn from_node(_: &str, node: &Node) -> Option<Self> {
+        match node {
+            Node::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
+}
+
+impl FromNode for Vec<String> {
+    fn from_node(key: &str, node: &Node) -> Option<Self> {
+        match node {
+            Node::List(items) => items
+                .iter()
+                .map(|item| String::from_node(key, &item.node))
+                .collect(),
+            _ => None,
+        }
+    }
+}
+
+impl FromNode for BTreeMap<String, Written<String>> {
+    fn from_node(key: &str, node: &Node) -> Option<Self> {
+        let table = node.as_table()?;
+        Some(
+            table
+                .keys()
+                .filter_map(|name| Some((name.clone(), read(key, table, name)?)))
+                .collect(),
+        )
+    }
+}
+
+impl FromNode for RawSecret {
+    fn from_node(_: &str, node: &Node) -> Option<Self> {
+        match node {
+            Node::Secret(secret) => Some(Self::Text(secret.clone())),
+            Node::SecretIn(place) => Some(Self::Place(place.clone())),
+            _ => None,
+        }
+    }
+}

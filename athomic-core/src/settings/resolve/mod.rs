@@ -1,0 +1,312 @@
+//! From what was written to what it means: the one step that fills in defaults, inherits and compares.
+//!
+//! Every fault is collected; where one is found, the default stands in, so that the rest is checked too.
+
+mod security;
+mod values;
+
+use std::collections::BTreeMap;
+
+use super::environment::Environment;
+use super::error::{Fault, Origin, Problem};
+use super::raw::{
+    Field, RawConnection, RawConsumer, RawDlq, RawMessaging, RawProducer, RawRetry, RawSettings, RawTopics,
+    RawTuning,
+};
+use super::resolved::{
+    AppSettings, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DlqSettings,
+    GroupProtocol, HandlerTuning, LifecycleSettings, MessagingSettings, ProducerSettings, RetrySettings,
+    Settings, TopicsSettings,
+};
+use super::schema::{CONNECTIONS, TUNING};
+use super::tree::join;
+
+/// Give everything that was written its meaning.
+///
+/// # Errors
+///
+/// Every fault.
+pub(super) fn resolve(raw: &RawSettings, environment: &Environment) -> Result<Settings, Vec<Fault>> {
+    let mut resolver = Resolver {
+        environment,
+        fetch_secrets: false,
+        faults: Vec::new(),
+    };
+    let settings = resolver.settings(raw);
+    if resolver.faults.is_empty() {
+        Ok(settings)
+    } else {
+        Err(resolver.faults)
+    }
+}
+
+struct Resolver<'e> {
+    environment: &'e Environment,
+    /// Whether secrets are fetched: not for the embedded broker, so that a developer needs none.
+    fetch_secrets: bool,
+    faults: Vec<Fault>,
+}
+
+impl Resolver<'_> {
+    fn settings(&mut self, raw: &RawSettings) -> Settings {
+        let (app, lifecycle) = (AppSettings::default(), LifecycleSettings::default());
+        let messaging = self.messaging(&raw.messaging);
+        Settings {
+            app: AppSettings {
+                name: self.text(&raw.app.name).unwrap_or(app.name),
+                version: self.text(&raw.app.version).unwrap_or(app.version),
+            },
+            messaging,
+            lifecycle: LifecycleSettings {
+                startup_timeout: self
+                    .some_seconds(&raw.lifecycle.startup_timeout_seconds, lifecycle.startup_timeout),
+                shutdown_timeout: self.some_seconds(
+                    &raw.lifecycle.shutdown_timeout_seconds,
+                    lifecycle.shutdown_timeout,
+                ),
+            },
+            ..Settings::default()
+        }
+    }
+
+    fn messaging(&mut self, raw: &RawMessaging) -> MessagingSettings {
+        let backend = self.choice(&raw.provider.backend, Backend::Memory);
+        self.fetch_secrets = backend == Backend::Kafka;
+        MessagingSettings {
+            enabled: value_or(&raw.switch.enabled, true),
+            backend,
+            connections: self.connections(raw),
+            topics: self.topics(&raw.topics),
+            dlq: self.dlq(&raw.dlq, &raw.retry),
+            handler_tuning: self.handler_tuning(&raw.handler_tuning),
+        }
+    }
+
+    fn connections(&mut self, raw: &RawMessaging) -> BTreeMap<String, ConnectionSettings> {
+        let parent = self.connection(
+            DEFAULT_CONNECTION,
+            &raw.connection,
+            &ConnectionSettings::default(),
+        );
+        let mut connections = BTreeMap::new();
+        for (name, raw) in &raw.connections {
+            if name == DEFAULT_CONNECTION {
+                self.refuse_default_connection(raw);
+            } else {
+                connections.insert(name.clone(), self.connection(name, raw, &parent));
+            }
+        }
+        connections.insert(parent.name.clone(), parent);
+        connections
+    }
+
+    fn refuse_default_connection(&mut self, raw: &RawConnection) {
+        let reason = "the default connection is `integration.messaging.consumer`, `producer` and `security`; set it there";
+        let origin = raw.origin.as_ref().unwrap_or(&Origin::BuiltIn);
+        self.faults.push(Fault::new(
+            join(CONNECTIONS, DEFAULT_CONNECTION),
+            origin,
+            Problem::invalid(reason),
+        ));
+    }
+
+    /// Resolve a connection that inherits from `parent`, which for the default one holds the defaults.
+    fn connection(
+        &mut self,
+        name: &str,
+        raw: &RawConnection,
+        parent: &ConnectionSettings,
+    ) -> ConnectionSettings {
+        let servers = self.servers(&raw.consumer.bootstrap_servers);
+        let own = self.servers(&raw.producer.bootstrap_servers);
+        let (consuming, publishing) = (
+            servers.as_ref().or(own.as_ref()),
+            own.as_ref().or(servers.as_ref()),
+        );
+        let mut consumer = self.consumer(&raw.consumer, &parent.consumer);
+        let mut producer = self.producer(&raw.producer, &parent.producer);
+        // Invariant: credentials follow the servers. A connection to servers of its own inherits none.
+        let other_cluster = consuming.is_some() && name != DEFAULT_CONNECTION;
+        if let Some(servers) = consuming {
+            consumer.bootstrap_servers.clone_from(servers);
+        }
+        if let Some(servers) = publishing {
+            producer.bootstrap_servers.clone_from(servers);
+        }
+        let security = if raw.security.is_empty() && !other_cluster {
+            parent.security.clone()
+        } else {
+            self.security(&raw.security, &raw.security_path)
+        };
+        ConnectionSettings {
+            name: name.to_owned(),
+            consumer,
+            producer,
+            security,
+        }
+    }
+
+    fn consumer(&mut self, raw: &RawConsumer, parent: &ConsumerSettings) -> ConsumerSettings {
+        let consumer = ConsumerSettings {
+            bootstrap_servers: parent.bootstrap_servers.clone(),
+            group_id: self.text(&raw.group_id).or_else(|| parent.group_id.clone()),
+            auto_offset_reset: self.choice(&raw.auto_offset_reset, parent.auto_offset_reset),
+            commit_interval: self.some_milliseconds(&raw.commit_interval_ms, parent.commit_interval),
+            session_timeout: self.some_milliseconds(&raw.session_timeout_ms, parent.session_timeout),
+            max_poll_records: self.count(&raw.max_poll_records, parent.max_poll_records),
+            fetch_max_bytes: self.count(&raw.fetch_max_bytes, parent.fetch_max_bytes),
+            fetch_max_wait: self.milliseconds(&raw.fetch_max_wait_ms, parent.fetch_max_wait),
+            isolation_level: self.choice(&raw.isolation_level, parent.isolation_level),
+            group_protocol: self.choice(&raw.group_protocol, parent.group_protocol),
+            group_instance_id: self
+                .text(&raw.group_instance_id)
+                .or_else(|| parent.group_instance_id.clone()),
+            client_id: self.text(&raw.client_id).or_else(|| parent.client_id.clone()),
+            max_poll_interval: self.some_milliseconds(&raw.max_poll_interval_ms, parent.max_poll_interval),
+            revoke_timeout: self.milliseconds(&raw.revoke_timeout_ms, parent.revoke_timeout),
+            handler_timeout: self.timeout(&raw.handler_timeout_ms, parent.handler_timeout),
+            max_in_flight_messages: self.count(&raw.max_in_flight_messages, parent.max_in_flight_messages),
+            max_in_flight_bytes: self.count(&raw.max_in_flight_bytes, parent.max_in_flight_bytes),
+            queued_max_kbytes: self.count(&raw.queued_max_kbytes, parent.queued_max_kbytes),
+            librdkafka: self.options(&raw.librdkafka, &parent.librdkafka),
+        };
+        self.compare_consumer(raw, &consumer);
+        consumer
+    }
+
+    fn compare_consumer(&mut self, raw: &RawConsumer, consumer: &ConsumerSettings) {
+        let broker_decides = consumer.group_protocol == GroupProtocol::Consumer;
+        if let (true, Some(written)) = (broker_decides, &raw.session_timeout_ms)
+            && raw.group_protocol.is_some()
+        {
+            let reason = "with `group_protocol = \"consumer\"` the broker decides \
+                          (`group.consumer.session.timeout.ms`); remove it";
+            self.faults.push(written.fault(Problem::invalid(reason)));
+        }
+        let poll = consumer.max_poll_interval;
+        let revoke = (&raw.revoke_timeout_ms, &raw.max_poll_interval_ms);
+        if consumer.revoke_timeout >= poll
+            && let Some(written) = revoke.0.as_ref().or(revoke.1.as_ref())
+        {
+            self.faults.push(written.fault(Problem::invalid(format!(
+                "`revoke_timeout_ms` ({}) must be less than `max_poll_interval_ms` ({}), or draining costs the membership",
+                consumer.revoke_timeout.as_millis(),
+                poll.as_millis(),
+            ))));
+        }
+        let session = (&raw.session_timeout_ms, &raw.max_poll_interval_ms);
+        if !broker_decides
+            && consumer.session_timeout > poll
+            && let Some(written) = session.0.as_ref().or(session.1.as_ref())
+        {
+            self.faults.push(written.fault(Problem::invalid(format!(
+                "`session_timeout_ms` ({}) must not be more than `max_poll_interval_ms` ({})",
+                consumer.session_timeout.as_millis(),
+                poll.as_millis(),
+            ))));
+        }
+    }
+
+    fn producer(&mut self, raw: &RawProducer, parent: &ProducerSettings) -> ProducerSettings {
+        let producer = ProducerSettings {
+            bootstrap_servers: parent.bootstrap_servers.clone(),
+            linger: self.milliseconds(&raw.linger_ms, parent.linger),
+            batch_max_bytes: self.count(&raw.batch_max_bytes, parent.batch_max_bytes),
+            wire_compression: self.choice(&raw.wire_compression, parent.wire_compression),
+            delivery_timeout: self.some_milliseconds(&raw.delivery_timeout_ms, parent.delivery_timeout),
+            librdkafka: self.options(&raw.librdkafka, &parent.librdkafka),
+        };
+        if producer.linger > producer.delivery_timeout
+            && let Some(written) = raw.delivery_timeout_ms.as_ref().or(raw.linger_ms.as_ref())
+        {
+            self.faults.push(written.fault(Problem::invalid(format!(
+                "`delivery_timeout_ms` ({}) must not be less than `linger_ms` ({})",
+                producer.delivery_timeout.as_millis(),
+                producer.linger.as_millis(),
+            ))));
+        }
+        producer
+    }
+
+    fn topics(&mut self, raw: &RawTopics) -> TopicsSettings {
+        let default = TopicsSettings::default();
+        TopicsSettings {
+            auto_create: self.choice(&raw.auto_create, default.auto_create),
+            default_partitions: self.count(&raw.default_partitions, default.default_partitions),
+            default_replication: self.count(&raw.default_replication, default.default_replication),
+        }
+    }
+
+    fn dlq(&mut self, raw: &RawDlq, retry: &RawRetry) -> DlqSettings {
+        let default = DlqSettings::default();
+        DlqSettings {
+            enabled: value_or(&raw.enabled, default.enabled),
+            max_attempts: self.count(&raw.max_attempts, default.max_attempts),
+            strategy: self.choice(&raw.strategy, default.strategy),
+            retry: self.retry(retry),
+        }
+    }
+
+    fn retry(&mut self, raw: &RawRetry) -> RetrySettings {
+        let default = RetrySettings::default();
+        let retry = RetrySettings {
+            mode: self.choice(&raw.mode, default.mode),
+            min_delay: self.seconds(&raw.min_delay_seconds, default.min_delay),
+            max_delay: self.seconds(&raw.max_delay_seconds, default.max_delay),
+            factor: value_or(&raw.factor, default.factor),
+            jitter: value_or(&raw.jitter, default.jitter),
+        };
+        if let Some(written) = &raw.factor
+            && !(written.value.is_finite() && written.value >= 1.0)
+        {
+            self.faults
+                .push(written.fault(Problem::invalid("must be a number of at least 1")));
+        }
+        if retry.min_delay > retry.max_delay
+            && let Some(written) = raw.min_delay_seconds.as_ref().or(raw.max_delay_seconds.as_ref())
+        {
+            self.faults.push(written.fault(Problem::invalid(format!(
+                "`min_delay_seconds` ({}) must not be more than `max_delay_seconds` ({})",
+                retry.min_delay.as_secs_f64(),
+                retry.max_delay.as_secs_f64(),
+            ))));
+        }
+        retry
+    }
+
+    fn handler_tuning(&mut self, raw: &[(Origin, RawTuning)]) -> Vec<HandlerTuning> {
+        let mut tuned: Vec<HandlerTuning> = Vec::new();
+        for (index, (origin, raw)) in raw.iter().enumerate() {
+            let handler_id = self.text(&raw.handler_id);
+            let tuning = HandlerTuning {
+                handler_id: handler_id.unwrap_or_default(),
+                concurrency: self.optional_count(&raw.concurrency),
+                priority: self.optional_choice(&raw.priority),
+                paused: raw.paused.as_ref().map(|written| written.value),
+                origin: origin.clone(),
+            };
+            match &raw.handler_id {
+                None => {
+                    let problem = Problem::missing("an entry names the handler that it tunes");
+                    self.faults.push(Fault::new(
+                        format!("{TUNING}.{index}.handler_id"),
+                        origin,
+                        problem,
+                    ));
+                }
+                Some(written) => {
+                    if let Some(first) = tuned.iter().find(|first| first.handler_id == written.value) {
+                        let reason = format!("`{}` is tuned already at {}", written.value, first.origin);
+                        self.faults.push(written.fault(Problem::invalid(reason)));
+                    }
+                }
+            }
+            tuned.push(tuning);
+        }
+        tuned
+    }
+}
+
+fn value_or<T: Copy>(field: &Field<T>, default: T) -> T {
+    field.as_ref().map_or(default, |written| written.value)
+}

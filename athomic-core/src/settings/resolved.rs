@@ -1,0 +1,518 @@
+//! What the settings mean: every default filled in, every value of the type it is used as.
+//!
+//! No field has an `Option` that means "default"; a `None` here says that there is nothing, such as no
+//! group of one's own. The structs grow with athomic and are `#[non_exhaustive]`: outside this crate, start
+//! from `Default` and change fields.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::choice::choice;
+use super::error::Origin;
+use super::explain::Traces;
+use super::secret::Secret;
+use crate::handler::Priority;
+
+/// The name of the connection that handlers use if they name none.
+pub const DEFAULT_CONNECTION: &str = "default";
+
+/// All settings of a program.
+///
+/// `Default` gives the built-in defaults, with which a program runs on the embedded broker.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Who the program is: section `app`.
+    pub app: AppSettings,
+    /// Brokers, consumers, failures: section `integration.messaging`.
+    pub messaging: MessagingSettings,
+    /// Start and stop: section `lifecycle`.
+    pub lifecycle: LifecycleSettings,
+    /// The active profile; none if only `[default]` and bare tables count.
+    pub profile: Option<String>,
+    /// Where each value comes from, for messages.
+    pub(super) traces: Arc<Traces>,
+}
+
+/// Settings are equal if they mean the same, wherever they were written.
+impl PartialEq for Settings {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            app,
+            messaging,
+            lifecycle,
+            profile,
+            traces: _,
+        } = self;
+        (app, messaging, lifecycle, profile)
+            == (&other.app, &other.messaging, &other.lifecycle, &other.profile)
+    }
+}
+
+/// Who the program is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AppSettings {
+    /// The name under which brokers and telemetry know the program. Default `athomic`.
+    pub name: String,
+    /// The version of the program. Default `0.0.0`.
+    pub version: String,
+}
+
+impl Default for AppSettings {
+    fn default() -> Self {
+        Self {
+            name: "athomic".to_owned(),
+            version: "0.0.0".to_owned(),
+        }
+    }
+}
+
+/// How long starting and stopping may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LifecycleSettings {
+    /// How long all services together may take to start. Default 60 s.
+    pub startup_timeout: Duration,
+    /// How long work in flight may take to drain. Default 30 s.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for LifecycleSettings {
+    fn default() -> Self {
+        Self {
+            startup_timeout: Duration::from_secs(60),
+            shutdown_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Brokers, consumers and what happens to failures.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct MessagingSettings {
+    /// Whether the program consumes and publishes at all. Default `true`.
+    pub enabled: bool,
+    /// The kind of broker. Default [`Backend::Memory`].
+    pub backend: Backend,
+    /// The connections by name. Always has [`DEFAULT_CONNECTION`], whose values the others inherit.
+    pub connections: BTreeMap<String, ConnectionSettings>,
+    /// Creation of missing topics.
+    pub topics: TopicsSettings,
+    /// What happens to messages that fail.
+    pub dlq: DlqSettings,
+    /// Changes to single handlers without a rebuild, in the order written.
+    pub handler_tuning: Vec<HandlerTuning>,
+}
+
+impl Default for MessagingSettings {
+    fn default() -> Self {
+        let connection = ConnectionSettings::default();
+        Self {
+            enabled: true,
+            backend: Backend::Memory,
+            connections: BTreeMap::from([(connection.name.clone(), connection)]),
+            topics: TopicsSettings::default(),
+            dlq: DlqSettings::default(),
+            handler_tuning: Vec::new(),
+        }
+    }
+}
+
+/// One cluster and how to consume from it and publish to it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ConnectionSettings {
+    /// The name that handlers give as `connection_name`.
+    pub name: String,
+    /// How to consume.
+    pub consumer: ConsumerSettings,
+    /// How to publish.
+    pub producer: ProducerSettings,
+    /// Encryption and identity.
+    pub security: SecuritySettings,
+}
+
+impl Default for ConnectionSettings {
+    fn default() -> Self {
+        Self {
+            name: DEFAULT_CONNECTION.to_owned(),
+            consumer: ConsumerSettings::default(),
+            producer: ProducerSettings::default(),
+            security: SecuritySettings::default(),
+        }
+    }
+}
+
+/// How to consume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConsumerSettings {
+    /// Brokers to ask first, `host:port`. Never empty. Default `localhost:9092`.
+    pub bootstrap_servers: Vec<String>,
+    /// The consumer group of handlers that name none.
+    pub group_id: Option<String>,
+    /// Where a group without a committed offset begins. Default [`OffsetReset::Earliest`].
+    pub auto_offset_reset: OffsetReset,
+    /// How often offsets are committed. Default 1000 ms.
+    pub commit_interval: Duration,
+    /// How long the broker waits for a silent member before it gives its partitions away. Default 45 s.
+    /// With [`GroupProtocol::Consumer`] the broker's own setting holds.
+    pub session_timeout: Duration,
+    /// The most messages taken from the client at once. Default 500.
+    pub max_poll_records: NonZeroUsize,
+    /// The most bytes in one answer of a broker. Default 1 MiB.
+    pub fetch_max_bytes: usize,
+    /// How long a broker may wait for messages before it answers. Default 500 ms.
+    pub fetch_max_wait: Duration,
+    /// Whether records of open and aborted transactions are seen. Default
+    /// [`IsolationLevel::ReadCommitted`].
+    pub isolation_level: IsolationLevel,
+    /// How the group shares out partitions. Default [`GroupProtocol::Classic`].
+    pub group_protocol: GroupProtocol,
+    /// The name of a static member of the group, unique in it.
+    pub group_instance_id: Option<String>,
+    /// The name that brokers log and count by; none means the name of the program.
+    pub client_id: Option<String>,
+    /// How long the client may go without polling before it leaves the group. Default 300 s.
+    pub max_poll_interval: Duration,
+    /// How long a revoked partition may take to drain; shorter than `max_poll_interval`. Default 20 s.
+    pub revoke_timeout: Duration,
+    /// How long one execution of a handler may take; none means as long as it likes, the default.
+    pub handler_timeout: Option<Duration>,
+    /// The most messages in flight in one partition. Default 1000.
+    pub max_in_flight_messages: NonZeroUsize,
+    /// The most bytes in flight in one partition. Default 16 MiB.
+    pub max_in_flight_bytes: usize,
+    /// The most kilobytes that the client fetches ahead, over all partitions of a consumer. Default 8192.
+    pub queued_max_kbytes: usize,
+    /// Options handed to librdkafka as they are.
+    pub librdkafka: BTreeMap<String, String>,
+}
+
+impl Default for ConsumerSettings {
+    fn default() -> Self {
+        Self {
+            bootstrap_servers: vec!["localhost:9092".to_owned()],
+            group_id: None,
+            auto_offset_reset: OffsetReset::Earliest,
+            commit_interval: Duration::from_secs(1),
+            session_timeout: Duration::from_secs(45),
+            max_poll_records: const { NonZeroUsize::new(500).expect("not zero") },
+            fetch_max_bytes: 1 << 20,
+            fetch_max_wait: Duration::from_millis(500),
+            isolation_level: IsolationLevel::ReadCommitted,
+            group_protocol: GroupProtocol::Classic,
+            group_instance_id: None,
+            client_id: None,
+            max_poll_interval: Duration::from_secs(300),
+            revoke_timeout: Duration::from_secs(20),
+            handler_timeout: None,
+            max_in_flight_messages: const { NonZeroUsize::new(1000).expect("not zero") },
+            max_in_flight_bytes: 16 << 20,
+            queued_max_kbytes: 8192,
+            librdkafka: BTreeMap::new(),
+        }
+    }
+}
+
+/// How to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProducerSettings {
+    /// Brokers to ask first, `host:port`. Never empty. Default `localhost:9092`.
+    pub bootstrap_servers: Vec<String>,
+    /// How long a record may wait for others to share a request with. Default 5 ms.
+    pub linger: Duration,
+    /// The most bytes in one batch of records. Default 1 MiB.
+    pub batch_max_bytes: usize,
+    /// Compression of record batches. Default [`WireCompression::None`].
+    pub wire_compression: WireCompression,
+    /// How long publishing may take, retries included. Default 120 s.
+    pub delivery_timeout: Duration,
+    /// Options handed to librdkafka as they are.
+    pub librdkafka: BTreeMap<String, String>,
+}
+
+impl Default for ProducerSettings {
+    fn default() -> Self {
+        Self {
+            bootstrap_servers: vec!["localhost:9092".to_owned()],
+            linger: Duration::from_millis(5),
+            batch_max_bytes: 1 << 20,
+            wire_compression: WireCompression::None,
+            delivery_timeout: Duration::from_secs(120),
+            librdkafka: BTreeMap::new(),
+        }
+    }
+}
+
+/// Encryption and identity.
+///
+/// Checked on loading: SASL has mechanism, user name and password; files go with TLS, and a certificate
+/// with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SecuritySettings {
+    /// What the connection is wrapped in. Default [`SecurityProtocol::Plaintext`].
+    pub protocol: SecurityProtocol,
+    /// How the program proves who it is, with the two SASL protocols.
+    pub mechanism: Option<SaslMechanism>,
+    /// The SASL user.
+    pub username: Option<String>,
+    /// The SASL password. Not fetched, and none, while the embedded broker is in use.
+    pub password: Option<Secret>,
+    /// A PEM file with the authorities to trust; none means those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// A PEM file with the certificate that the program shows.
+    pub certificate_file: Option<PathBuf>,
+    /// A PEM file with the key of the certificate.
+    pub key_file: Option<PathBuf>,
+    /// The password of the key file. Not fetched, and none, while the embedded broker is in use.
+    pub key_password: Option<Secret>,
+}
+
+impl Default for SecuritySettings {
+    fn default() -> Self {
+        Self {
+            protocol: SecurityProtocol::Plaintext,
+            mechanism: None,
+            username: None,
+            password: None,
+            ca_file: None,
+            certificate_file: None,
+            key_file: None,
+            key_password: None,
+        }
+    }
+}
+
+/// Creation of missing topics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicsSettings {
+    /// Whether missing topics are created. Default [`AutoCreate::Dev`].
+    pub auto_create: AutoCreate,
+    /// The partitions of a created topic. Default 3.
+    pub default_partitions: NonZeroU32,
+    /// The copies of each partition of a created topic. Default 1.
+    pub default_replication: NonZeroU16,
+}
+
+impl Default for TopicsSettings {
+    fn default() -> Self {
+        Self {
+            auto_create: AutoCreate::Dev,
+            default_partitions: const { NonZeroU32::new(3).expect("not zero") },
+            default_replication: NonZeroU16::MIN,
+        }
+    }
+}
+
+/// What happens to messages that fail.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct DlqSettings {
+    /// Whether messages that failed for good are handed to the strategy. Default `true`.
+    pub enabled: bool,
+    /// How often a message is tried in all. Default 3.
+    pub max_attempts: NonZeroU32,
+    /// What happens to a message after its last attempt. Default [`DlqStrategy::LoggingOnly`].
+    pub strategy: DlqStrategy,
+    /// The time between attempts.
+    pub retry: RetrySettings,
+}
+
+impl Default for DlqSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_attempts: const { NonZeroU32::new(3).expect("not zero") },
+            strategy: DlqStrategy::LoggingOnly,
+            retry: RetrySettings::default(),
+        }
+    }
+}
+
+/// The time between attempts.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RetrySettings {
+    /// Where a message waits for its next attempt. Default [`RetryMode::InPlace`].
+    pub mode: RetryMode,
+    /// The wait before the second attempt. Default 1 s.
+    pub min_delay: Duration,
+    /// The longest wait; not shorter than `min_delay`. Default 300 s.
+    pub max_delay: Duration,
+    /// What each wait is multiplied by to get the next; finite and at least 1. Default 2.
+    pub factor: f64,
+    /// Whether waits are varied at random, so that failures do not come back in step. Default `true`.
+    pub jitter: bool,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            mode: RetryMode::InPlace,
+            min_delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(300),
+            factor: 2.0,
+            jitter: true,
+        }
+    }
+}
+
+/// Changes to one handler; what is none stays as the attribute says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HandlerTuning {
+    /// The handler, as module path and function name. Whether it exists is for the caller to check.
+    pub handler_id: String,
+    /// How many executions may run at once in the process.
+    pub concurrency: Option<NonZeroUsize>,
+    /// The priority.
+    pub priority: Option<Priority>,
+    /// Whether the handler starts paused.
+    pub paused: Option<bool>,
+    /// Where the entry was written, for messages.
+    pub origin: Origin,
+}
+
+choice! {
+    /// The kind of broker.
+    pub enum Backend {
+        /// The embedded broker, in the process.
+        Memory = "memory",
+        /// Apache Kafka or what speaks its protocol; needs the feature `kafka`.
+        Kafka = "kafka",
+    }
+    not built: []
+}
+
+choice! {
+    /// Where a group without a committed offset begins.
+    pub enum OffsetReset {
+        /// With the oldest message.
+        Earliest = "earliest",
+        /// With what arrives from now on.
+        Latest = "latest",
+        /// Nowhere: the consumer stops with an error.
+        Fail = "fail",
+    }
+    not built: []
+}
+
+choice! {
+    /// Whether records of open and aborted transactions are seen.
+    pub enum IsolationLevel {
+        /// Only what was committed, or was not part of a transaction.
+        ReadCommitted = "read_committed",
+        /// Everything.
+        ReadUncommitted = "read_uncommitted",
+    }
+    not built: []
+}
+
+choice! {
+    /// How a group shares out its partitions.
+    pub enum GroupProtocol {
+        /// By the broker (KIP-848), which must be of version 4.0 or later.
+        Consumer = "consumer",
+        /// By one of the members, as every broker can.
+        Classic = "classic",
+    }
+    not built: []
+}
+
+choice! {
+    /// Compression of record batches; not of payloads.
+    pub enum WireCompression {
+        /// No compression.
+        None = "none",
+        /// gzip: smallest among the old ones, slow.
+        Gzip = "gzip",
+        /// LZ4: fast.
+        Lz4 = "lz4",
+        /// Snappy: fast.
+        Snappy = "snappy",
+        /// Zstandard: small and fast enough.
+        Zstd = "zstd",
+    }
+    not built: []
+}
+
+choice! {
+    /// What a connection is wrapped in.
+    pub enum SecurityProtocol {
+        /// Nothing.
+        Plaintext = "plaintext",
+        /// TLS.
+        Ssl = "ssl",
+        /// SASL without encryption.
+        SaslPlaintext = "sasl_plaintext",
+        /// SASL within TLS.
+        SaslSsl = "sasl_ssl",
+    }
+    not built: []
+}
+
+impl SecurityProtocol {
+    /// Return whether the connection is encrypted.
+    #[must_use]
+    pub fn uses_tls(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+
+    /// Return whether the program identifies itself by SASL.
+    #[must_use]
+    pub fn uses_sasl(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+}
+
+choice! {
+    /// How a program proves who it is.
+    pub enum SaslMechanism {
+        /// By user name and password as they are.
+        Plain = "PLAIN",
+        /// By a proof of the password, SHA-256.
+        ScramSha256 = "SCRAM-SHA-256",
+        /// By a proof of the password, SHA-512.
+        ScramSha512 = "SCRAM-SHA-512",
+    }
+    not built: ["OAUTHBEARER"]
+}
+
+choice! {
+    /// Whether missing topics are created.
+    pub enum AutoCreate {
+        /// No: a missing topic is an error at the start.
+        Never = "never",
+        /// Only on the embedded broker.
+        Dev = "dev",
+        /// On every broker.
+        Always = "always",
+    }
+    not built: []
+}
+
+choice! {
+    /// What happens to a message after its last attempt.
+    pub enum DlqStrategy {
+        /// It is logged with its coordinates and settled.
+        LoggingOnly = "logging_only",
+    }
+    not built: ["republish_to_parking_lot", "keep"]
+}
+
+choice! {
+    /// Where a message waits for its next attempt.
+    pub enum RetryMode {
+        /// In its lane, before the messages behind it.
+        InPlace = "in_place",
+    }
+    not built: ["republish", "delay_topic"]
+}

@@ -1,0 +1,419 @@
+//! The keys that athomic understands today.
+
+use super::{Key, Kind, Preset, Section};
+use crate::handler::Priority;
+use crate::settings::choice::Choice;
+use crate::settings::resolved::{
+    AutoCreate, Backend, DlqStrategy, GroupProtocol, IsolationLevel, OffsetReset, RetryMode, SaslMechanism,
+    SecurityProtocol, WireCompression,
+};
+
+pub(in crate::settings) const CONSUMER: &str = "integration.messaging.consumer";
+pub(in crate::settings) const PRODUCER: &str = "integration.messaging.producer";
+pub(in crate::settings) const SECURITY: &str = "integration.messaging.security";
+pub(in crate::settings) const CONNECTIONS: &str = "integration.messaging.connections";
+pub(in crate::settings) const TUNING: &str = "integration.messaging.handler_tuning";
+
+/// Everything that athomic understands today.
+pub(in crate::settings) static SECTIONS: &[Section] = &[
+    Section {
+        paths: &["app"],
+        doc: "Who the program is.",
+        keys: &[
+            key(
+                "name",
+                Kind::Text,
+                "\"athomic\"",
+                "The name under which brokers and telemetry know the program.",
+            ),
+            key("version", Kind::Text, "\"0.0.0\"", "The version of the program."),
+        ],
+    },
+    Section {
+        paths: &["integration.messaging"],
+        doc: "Consuming and publishing.",
+        keys: &[key(
+            "enabled",
+            Kind::Boolean,
+            "true",
+            "Whether the program consumes and publishes at all.",
+        )],
+    },
+    Section {
+        paths: &["integration.messaging.provider"],
+        doc: "The kind of broker.",
+        keys: &[key(
+            "backend",
+            one_of::<Backend>(),
+            "\"memory\"",
+            "The embedded broker, or Kafka (needs the feature `kafka`).",
+        )],
+    },
+    Section {
+        paths: &[CONSUMER, "integration.messaging.connections.*.consumer"],
+        doc: "How to consume. What `connections.NAME.consumer` lacks is inherited from here.",
+        keys: CONSUMER_KEYS,
+    },
+    Section {
+        paths: &[PRODUCER, "integration.messaging.connections.*.producer"],
+        doc: "How to publish. What `connections.NAME.producer` lacks is inherited from here.",
+        keys: PRODUCER_KEYS,
+    },
+    Section {
+        paths: &[SECURITY, "integration.messaging.connections.*.security"],
+        doc: "Encryption and identity. A connection that names servers of its own inherits nothing of this, \
+              so that no password reaches a foreign server.",
+        keys: SECURITY_KEYS,
+    },
+    Section {
+        paths: &["integration.messaging.topics"],
+        doc: "Creation of missing topics.",
+        keys: &[
+            key(
+                "auto_create",
+                one_of::<AutoCreate>(),
+                "\"dev\"",
+                "Whether missing topics are created; `dev` means only on the embedded broker.",
+            ),
+            key(
+                "default_partitions",
+                Kind::Integer,
+                "3",
+                "The partitions of a created topic.",
+            ),
+            key(
+                "default_replication",
+                Kind::Integer,
+                "1",
+                "The copies of each partition of a created topic.",
+            ),
+        ],
+    },
+    Section {
+        paths: &["integration.messaging.dlq"],
+        doc: "What happens to messages that fail.",
+        keys: &[
+            key(
+                "enabled",
+                Kind::Boolean,
+                "true",
+                "Whether messages that failed for good go to the strategy.",
+            ),
+            key(
+                "max_attempts",
+                Kind::Integer,
+                "3",
+                "How often a message is tried in all.",
+            ),
+            key(
+                "strategy",
+                one_of::<DlqStrategy>(),
+                "\"logging_only\"",
+                "What happens to a message after its last attempt; `logging_only` logs its coordinates and settles it.",
+            ),
+        ],
+    },
+    Section {
+        paths: &["integration.messaging.dlq.retry"],
+        doc: "The time between attempts.",
+        keys: &[
+            key(
+                "mode",
+                one_of::<RetryMode>(),
+                "\"in_place\"",
+                "Where a message waits for its next attempt; `in_place` holds back the messages behind it.",
+            ),
+            key(
+                "min_delay_seconds",
+                Kind::Seconds,
+                "1",
+                "The wait before the second attempt.",
+            ),
+            key("max_delay_seconds", Kind::Seconds, "300", "The longest wait."),
+            key(
+                "factor",
+                Kind::Number,
+                "2.0",
+                "What each wait is multiplied by to get the next; at least 1.",
+            ),
+            key(
+                "jitter",
+                Kind::Boolean,
+                "true",
+                "Whether waits are varied at random.",
+            ),
+        ],
+    },
+    Section {
+        paths: &["integration.messaging.handler_tuning.[]"],
+        doc: "Changes to single handlers without a rebuild. What an entry lacks stays as the attribute says.",
+        keys: &[
+            unset(
+                "handler_id",
+                Kind::Text,
+                "\"orders::handlers::on_order\"",
+                "The handler, as module path and function name. Required.",
+            ),
+            unset(
+                "concurrency",
+                Kind::Integer,
+                "25",
+                "How many executions may run at once in the process.",
+            ),
+            unset(
+                "priority",
+                one_of::<Priority>(),
+                "\"normal\"",
+                "How urgent the handler is.",
+            ),
+            unset(
+                "paused",
+                Kind::Boolean,
+                "false",
+                "Whether the handler starts paused.",
+            ),
+        ],
+    },
+    Section {
+        paths: &["lifecycle"],
+        doc: "Start and stop.",
+        keys: &[
+            key(
+                "startup_timeout_seconds",
+                Kind::Seconds,
+                "60",
+                "How long all services together may take to start.",
+            ),
+            key(
+                "shutdown_timeout_seconds",
+                Kind::Seconds,
+                "30",
+                "How long work in flight may take to drain.",
+            ),
+        ],
+    },
+];
+
+static CONSUMER_KEYS: &[Key] = &[
+    key(
+        "bootstrap_servers",
+        Kind::TextList,
+        "[\"localhost:9092\"]",
+        "Brokers to ask first. If only one of consumer and producer names servers, both use them.",
+    ),
+    unset(
+        "group_id",
+        Kind::Text,
+        "\"orders\"",
+        "The consumer group of handlers that name none.",
+    ),
+    key(
+        "auto_offset_reset",
+        one_of::<OffsetReset>(),
+        "\"earliest\"",
+        "Where a group without a committed offset begins; `fail` stops the consumer instead.",
+    ),
+    key(
+        "commit_interval_ms",
+        Kind::Milliseconds,
+        "1000",
+        "How often offsets are committed.",
+    ),
+    key(
+        "session_timeout_ms",
+        Kind::Milliseconds,
+        "45000",
+        "How long a silent member keeps its partitions; with `group_protocol = \"consumer\"` the broker decides.",
+    ),
+    key(
+        "max_poll_records",
+        Kind::Integer,
+        "500",
+        "The most messages taken from the client at once.",
+    ),
+    key(
+        "fetch_max_bytes",
+        Kind::Integer,
+        "1048576",
+        "The most bytes in one answer of a broker.",
+    ),
+    key(
+        "fetch_max_wait_ms",
+        Kind::Milliseconds,
+        "500",
+        "How long a broker may wait for messages to send.",
+    ),
+    key(
+        "isolation_level",
+        one_of::<IsolationLevel>(),
+        "\"read_committed\"",
+        "Whether records of open and aborted transactions are seen.",
+    ),
+    key(
+        "group_protocol",
+        one_of::<GroupProtocol>(),
+        "\"classic\"",
+        "Who shares out the partitions: the broker (`consumer`, KIP-848, Kafka 4.0) or a member.",
+    ),
+    unset(
+        "group_instance_id",
+        Kind::Text,
+        "\"orders-0\"",
+        "The name of a static member, unique in the group.",
+    ),
+    unset(
+        "client_id",
+        Kind::Text,
+        "\"orders\"",
+        "The name that brokers log and count by; if unset, the name of the program.",
+    ),
+    key(
+        "max_poll_interval_ms",
+        Kind::Milliseconds,
+        "300000",
+        "How long the client may go without polling before it leaves the group.",
+    ),
+    key(
+        "revoke_timeout_ms",
+        Kind::Milliseconds,
+        "20000",
+        "How long a revoked partition may take to drain; less than `max_poll_interval_ms`.",
+    ),
+    key(
+        "handler_timeout_ms",
+        Kind::Milliseconds,
+        "0",
+        "How long one execution of a handler may take; 0 means as long as it likes.",
+    ),
+    key(
+        "max_in_flight_messages",
+        Kind::Integer,
+        "1000",
+        "The most messages in flight in one partition.",
+    ),
+    key(
+        "max_in_flight_bytes",
+        Kind::Integer,
+        "16777216",
+        "The most bytes in flight in one partition.",
+    ),
+    key(
+        "queued_max_kbytes",
+        Kind::Integer,
+        "8192",
+        "The most kilobytes fetched ahead by one consumer.",
+    ),
+    unset(
+        "librdkafka",
+        Kind::Options,
+        "{ \"socket.keepalive.enable\" = true }",
+        "Options of librdkafka, handed over as they are.",
+    ),
+];
+
+static PRODUCER_KEYS: &[Key] = &[
+    key(
+        "bootstrap_servers",
+        Kind::TextList,
+        "[\"localhost:9092\"]",
+        "Brokers to ask first. If only one of consumer and producer names servers, both use them.",
+    ),
+    key(
+        "linger_ms",
+        Kind::Milliseconds,
+        "5",
+        "How long a record may wait for others to share a request with.",
+    ),
+    key(
+        "batch_max_bytes",
+        Kind::Integer,
+        "1048576",
+        "The most bytes in one batch of records.",
+    ),
+    key(
+        "wire_compression",
+        one_of::<WireCompression>(),
+        "\"none\"",
+        "Compression of record batches; not of payloads.",
+    ),
+    key(
+        "delivery_timeout_ms",
+        Kind::Milliseconds,
+        "120000",
+        "How long publishing may take, retries included; not less than `linger_ms`.",
+    ),
+    unset(
+        "librdkafka",
+        Kind::Options,
+        "{ \"socket.keepalive.enable\" = true }",
+        "Options of librdkafka, handed over as they are.",
+    ),
+];
+
+static SECURITY_KEYS: &[Key] = &[
+    key(
+        "protocol",
+        one_of::<SecurityProtocol>(),
+        "\"plaintext\"",
+        "What the connection is wrapped in.",
+    ),
+    unset(
+        "mechanism",
+        one_of::<SaslMechanism>(),
+        "\"SCRAM-SHA-512\"",
+        "How the program proves who it is, with `sasl_plaintext` and `sasl_ssl`.",
+    ),
+    unset("username", Kind::Text, "\"orders\"", "The SASL user."),
+    unset(
+        "password",
+        Kind::Secret,
+        "{ env = \"KAFKA_PASSWORD\" }",
+        "The SASL password: text, an environment variable, or `{ file = \"PATH\" }`.",
+    ),
+    unset(
+        "ca_file",
+        Kind::Text,
+        "\"certs/ca.pem\"",
+        "The authorities to trust (PEM); if unset, those of the system.",
+    ),
+    unset(
+        "certificate_file",
+        Kind::Text,
+        "\"certs/client.pem\"",
+        "The certificate that the program shows (PEM).",
+    ),
+    unset(
+        "key_file",
+        Kind::Text,
+        "\"certs/client.key\"",
+        "The key of the certificate (PEM).",
+    ),
+    unset(
+        "key_password",
+        Kind::Secret,
+        "{ file = \"certs/key-password\" }",
+        "The password of the key file.",
+    ),
+];
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        preset: Preset::Is(default),
+        doc,
+    }
+}
+
+const fn unset(name: &'static str, kind: Kind, example: &'static str, doc: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        preset: Preset::Unset(example),
+        doc,
+    }
+}
+
+const fn one_of<C: Choice>() -> Kind {
+    Kind::Choice(C::WORDS)
+}

@@ -1,0 +1,182 @@
+//! The rest of the schema: what is known and not built yet.
+
+use crate::settings::tree::Node;
+
+/// A part of the schema whose runtime does not exist yet.
+pub(in crate::settings) struct Planned {
+    /// The section, or the single key.
+    pub(in crate::settings) path: &'static str,
+    /// Its keys, as paths below it; empty if `path` is a key itself.
+    pub(super) keys: &'static [&'static str],
+    /// Return whether a value, at a path below the section, only says what athomic does anyway.
+    pub(in crate::settings) idle: fn(&str, &Node) -> bool,
+}
+
+impl Planned {
+    /// Return how many leading names of a key's path are those of the section.
+    pub(in crate::settings) fn depth(&self) -> usize {
+        self.path.split('.').count()
+    }
+
+    /// Return whether a key, by its path below the section, names the format of payloads.
+    pub(in crate::settings) fn takes_format(&self, below: &[String]) -> bool {
+        self.path.ends_with("pipeline") || matches!(below, [name] if name == "format")
+    }
+}
+
+const fn planned(path: &'static str, keys: &'static [&'static str]) -> Planned {
+    Planned {
+        path,
+        keys,
+        idle: |_, _| false,
+    }
+}
+
+/// The rest of the schema. A section with `enabled = false` is idle as a whole.
+pub(in crate::settings) static PLANNED: &[Planned] = &[
+    planned(
+        "integration.messaging.republisher",
+        &[
+            "enabled",
+            "delay_strategy_backend",
+            "consumer.*",
+            "producer.*",
+            "delay_topics.*",
+        ],
+    ),
+    planned("integration.messaging.payload.max_decoded_bytes", &[]),
+    Planned {
+        path: "integration.messaging.payload.pipeline",
+        keys: &[],
+        idle: |_, node| is_plain_json(node),
+    },
+    planned("integration.messaging.dlq.topic", &[]),
+    planned("integration.messaging.dlq.parking_lot_topic", &[]),
+    planned("integration.messaging.dlq.format", &[]),
+    planned("integration.messaging.dlq.header_sets", &[]),
+    planned("integration.messaging.dlq.error_max_bytes", &[]),
+    planned("integration.messaging.dlq.error_redact", &[]),
+    Planned {
+        path: "integration.messaging.dlq.index_in_kv",
+        keys: &[],
+        idle: |_, node| is_false(node),
+    },
+    planned("integration.messaging.dlq.index_ttl_seconds", &[]),
+    planned("integration.messaging.dlq.ordered_mode", &[]),
+    planned(
+        "integration.messaging.ordering",
+        &[
+            "kvstore",
+            "first_sequence",
+            "room_ttl_seconds",
+            "room_max_messages",
+            "gap_timeout_seconds",
+            "on_gap",
+        ],
+    ),
+    Planned {
+        path: "serializer",
+        keys: &[
+            "format",
+            "schema_registry_url",
+            "schema_id_location",
+            "subject_strategy",
+            "auto_register",
+        ],
+        idle: |key, node| key == "format" && is_json(node),
+    },
+    planned(
+        "security.crypto",
+        &["algorithm", "active_key", "keys", "fernet_key"],
+    ),
+    planned(
+        "storage",
+        &[
+            "enabled",
+            "provider.backend",
+            "provider.base_path",
+            "provider.bucket",
+            "provider.endpoint",
+            "provider.region",
+        ],
+    ),
+    planned(
+        "database.kvstore.*",
+        &["enabled", "namespace", "provider.backend", "provider.uri"],
+    ),
+    planned(
+        "resilience.idempotency",
+        &[
+            "enabled",
+            "default_ttl_seconds",
+            "default_lock_timeout_seconds",
+            "kvstore.namespace",
+            "kvstore.provider.backend",
+            "kvstore.provider.uri",
+        ],
+    ),
+    planned("resilience.rate_limiter", &["policies.*"]),
+    planned("context", &["propagate"]),
+    planned(
+        "lineage",
+        &[
+            "enabled",
+            "collector_topic",
+            "granularity",
+            "producer.job_namespace",
+            "producer.producer_uri",
+            "store.backend",
+        ],
+    ),
+    Planned {
+        path: "observability",
+        keys: &[
+            "enabled",
+            "exporter_enabled",
+            "exporter_port",
+            "tracing_enabled",
+            "otlp_endpoint",
+            "otlp_protocol",
+            "sampling_rate",
+            "process_span_parent",
+            "metrics.enabled",
+            "metrics.collection_interval_seconds",
+            "metrics.partition_attribute",
+            "metrics.metrics_protection_enabled",
+            "metrics.allow_metrics_ips",
+        ],
+        idle: |key, node| key.ends_with("enabled") && is_false(node),
+    },
+    planned("console", &["enabled", "bind", "actions", "auth"]),
+];
+
+fn is_false(node: &Node) -> bool {
+    matches!(node, Node::Boolean(false))
+}
+
+fn is_json(node: &Node) -> bool {
+    matches!(node, Node::Text(word) if word == "json" || word == ORJSON)
+}
+
+/// The Python framework's word for JSON.
+pub(in crate::settings) const ORJSON: &str = "orjson";
+
+/// Return whether a payload pipeline is one JSON serializer, which is what athomic does without one.
+fn is_plain_json(node: &Node) -> bool {
+    let Node::List(steps) = node else { return false };
+    let [step] = steps.as_slice() else { return false };
+    let Node::Table(step) = &step.node else {
+        return false;
+    };
+    let serializer =
+        matches!(step.get("step").map(|entry| &entry.node), Some(Node::Text(name)) if name == "serializer");
+    let settings_are_json = step.get("settings").is_none_or(|settings| {
+        let table = settings.node.as_table();
+        table.is_some_and(|table| {
+            table
+                .iter()
+                .all(|(name, entry)| name == "backend" && is_json(&entry.node))
+        })
+    });
+    serializer && settings_are_json && step.keys().all(|name| name == "step" || name == "settings")
+}

@@ -1,0 +1,151 @@
+//! Parts of the schema without a runtime are refused, never ignored.
+
+use super::*;
+
+fn check(toml: &str, expected: &str) {
+    let found = faults(loader(toml));
+    assert_eq!(found, [format!("settings.toml:{expected}; remove it")], "{toml}");
+}
+
+#[test]
+fn parts_without_a_runtime_are_refused_by_name() {
+    let messaging = "integration.messaging";
+    check(
+        "[integration.messaging.republisher]\nenabled = true",
+        &format!("2:1: `{messaging}.republisher`: is not built yet"),
+    );
+    check(
+        "[integration.messaging.payload]\nmax_decoded_bytes = 1",
+        &format!("2:1: `{messaging}.payload.max_decoded_bytes`: is not built yet"),
+    );
+    check(
+        "[integration.messaging.dlq]\ntopic = 't'",
+        &format!("2:1: `{messaging}.dlq.topic`: is not built yet"),
+    );
+    check(
+        "[resilience.idempotency]\nenabled = true\ndefault_ttl_seconds = 1",
+        "2:1: `resilience.idempotency`: is not built yet",
+    );
+    check(
+        "[database.kvstore.ordering]\nenabled = true",
+        "2:1: `database.kvstore.ordering`: is not built yet",
+    );
+    check(
+        "[observability]\nexporter_enabled = true",
+        "2:1: `observability`: is not built yet",
+    );
+    check(
+        "[lineage]\nproducer.job_namespace = 'x'",
+        "2:10: `lineage`: is not built yet",
+    );
+    check("console.enabled = true", "1:9: `console`: is not built yet");
+}
+
+#[test]
+fn words_without_a_runtime_are_refused_by_name() {
+    check_faults(
+        "[integration.messaging.dlq]\nstrategy = 'keep'\nretry.mode = 'delay_topic'",
+        &[
+            "settings.toml:2:12: `integration.messaging.dlq.strategy`: `keep` is not built yet; use `logging_only`",
+            "settings.toml:3:14: `integration.messaging.dlq.retry.mode`: `delay_topic` is not built yet; use `in_place`",
+        ],
+    );
+}
+
+#[test]
+fn a_section_that_is_switched_off_does_no_harm() {
+    check_warnings(
+        loader("[console]\nenabled = false\nbind = '127.0.0.1:1'\n[lineage]\nenabled = false"),
+        &[],
+    );
+    let merged = loader("[console]\nenabled = true\n[p.console]\nenabled = false").profile("p");
+    check_warnings(merged, &[]);
+}
+
+#[test]
+fn saying_what_holds_anyway_does_no_harm() {
+    check_warnings(
+        loader(
+            "[[integration.messaging.payload.pipeline]]\nstep = 'serializer'\nsettings.backend = 'json'\n\
+             [serializer]\nformat = 'json'\n[integration.messaging.dlq]\nindex_in_kv = false\n\
+             strategy = 'logging_only'\n[observability]\ntracing_enabled = false",
+        ),
+        &[],
+    );
+}
+
+#[test]
+fn another_pipeline_is_refused() {
+    let refused = "1:24: `integration.messaging.payload.pipeline`: is not built yet";
+    for pipeline in [
+        "[{ step = 'serializer', settings.backend = 'msgpack' }]",
+        "[{ step = 'serializer' }, { step = 'crypto' }]",
+        "[{ step = 'compression' }]",
+        "[]",
+    ] {
+        let toml = format!("integration.messaging.payload.pipeline = {pipeline}");
+        let found = faults(loader(&toml));
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0].contains(refused.split(": ").nth(1).unwrap()),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn one_fault_per_section_and_file() {
+    let folder = Folder::new("planned");
+    let main = folder.write("settings.toml", "[console]\nenabled = true\nbind = 'x'\n");
+    let own = folder.write("p.toml", "[console]\nauth = 'token'");
+    let expected =
+        [main, own].map(|path| format!("{}:2:1: `console`: is not built yet; remove it", path.display()));
+    assert_eq!(faults(folder.loader().profile("p")), expected);
+}
+
+#[test]
+fn environment_and_code_are_refused_too() {
+    let variables = [(
+        "ATHOMIC_INTEGRATION__MESSAGING__PAYLOAD__PIPELINE__0__STEP",
+        "crypto",
+    )];
+    assert_eq!(
+        faults(with_variables("", &variables)),
+        [
+            "environment variable ATHOMIC_INTEGRATION__MESSAGING__PAYLOAD__PIPELINE__0__STEP: \
+         `integration.messaging.payload.pipeline`: is not built yet; remove it",
+        ]
+    );
+    let variables = [(
+        "ATHOMIC_INTEGRATION__MESSAGING__REPUBLISHER__DELAY_TOPICS__60",
+        "t",
+    )];
+    assert!(
+        faults(with_variables("", &variables))[0]
+            .contains("`integration.messaging.republisher`: is not built yet")
+    );
+    assert!(faults(loader("").set("console.enabled", true))[0].contains("`console`: is not built yet"));
+}
+
+#[test]
+fn unknown_names_in_a_planned_section_are_unknown() {
+    check_warnings(
+        loader("[console]\nenabled = false\nbnid = 'x'"),
+        &["settings.toml:3:1: `console.bnid`: unknown key; did you mean `bind`?"],
+    );
+}
+
+#[test]
+fn compatibility_words_are_noted_or_explained() {
+    check_warnings(
+        loader("serializer.format = 'orjson'"),
+        &["settings.toml:1:21: `serializer.format`: `orjson` is read as `json`"],
+    );
+    check_faults(
+        "security.crypto.fernet_key = 'canary'",
+        &[
+            "settings.toml:1:17: `security.crypto.fernet_key`: athomic does not use Fernet: it names neither key \
+         nor algorithm in the message; remove it",
+        ],
+    );
+}

@@ -1,0 +1,109 @@
+//! The table, the reference file, the mirror and the types agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::settings::raw::{
+    RawApp, RawConsumer, RawDlq, RawLifecycle, RawProducer, RawProvider, RawRetry, RawSecurity, RawSwitch,
+    RawTopics, RawTuning,
+};
+use crate::settings::schema::SECTIONS;
+
+const HEADING: &str = "\
+# Every settings key of athomic with its default; a key without one is commented out, with an example.
+# A file names only what it changes. `[x]` and `[default.x]` hold for every profile, `[PROFILE.x]` for one.
+";
+
+/// Write the reference file from the table.
+fn reference() -> String {
+    let mut text = HEADING.to_owned();
+    let mut last = String::new();
+    for key in keys() {
+        let (section, name) = key.path.rsplit_once('.').unwrap();
+        if last != section {
+            section.clone_into(&mut last);
+            let header = match section.strip_suffix(".[]") {
+                Some(list) => format!("#[[{list}]]"),
+                None => format!("[{section}]"),
+            };
+            text += &format!("\n# {}\n{header}\n", key.section);
+        }
+        let words = if key.takes.contains('|') {
+            format!(" One of: {}.", key.takes)
+        } else {
+            String::new()
+        };
+        let mark = if key.default.is_none() { "#" } else { "" };
+        text += &format!("# {}{words}\n{mark}{name} = {}\n", key.doc, key.example);
+    }
+    text
+}
+
+/// To write the file anew after a change of the table, set `UPDATE_REFERENCE`.
+#[test]
+fn the_reference_file_is_what_the_table_says() {
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/settings/reference.toml");
+        return fs::write(file, reference()).unwrap();
+    }
+    assert_eq!(REFERENCE, reference());
+}
+
+#[test]
+fn the_reference_file_holds_the_defaults() {
+    let loaded = loaded(loader(REFERENCE));
+    assert_eq!(loaded.settings, Settings::default());
+    assert_eq!(loaded.warnings, []);
+}
+
+#[test]
+fn the_examples_in_the_reference_file_are_of_the_right_type() {
+    let example = |line: &str| match line.strip_prefix('#') {
+        Some(key) if !key.starts_with(' ') => key.to_owned(),
+        _ => line.to_owned(),
+    };
+    let text: Vec<_> = REFERENCE.lines().map(example).collect();
+    let variables = [("KAFKA_PASSWORD", "x")];
+    let loader = with_variables(&text.join("\n"), &variables)
+        .set("integration.messaging.security.protocol", "sasl_ssl");
+    let loaded = loaded(loader);
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.settings.messaging.handler_tuning.len(), 1);
+}
+
+#[test]
+fn the_table_states_the_defaults_of_the_types() {
+    let values: BTreeMap<_, _> = Settings::default().values().into_iter().collect();
+    for key in keys().filter(|key| !key.path.contains("[]")) {
+        let value = values.get(&key.path).cloned().flatten();
+        assert_eq!(value.as_deref(), key.default, "{}", key.path);
+    }
+    let known: BTreeSet<_> = keys().map(|key| key.path).collect();
+    assert!(values.keys().all(|key| known.contains(key)));
+}
+
+#[test]
+fn the_table_and_the_mirror_have_the_same_keys() {
+    let mirrors = [
+        RawApp::KEYS,
+        RawSwitch::KEYS,
+        RawProvider::KEYS,
+        RawConsumer::KEYS,
+        RawProducer::KEYS,
+        RawSecurity::KEYS,
+        RawTopics::KEYS,
+        RawDlq::KEYS,
+        RawRetry::KEYS,
+        RawTuning::KEYS,
+        RawLifecycle::KEYS,
+    ];
+    let sections = SECTIONS
+        .iter()
+        .map(|section| section.keys.iter().map(|key| key.name).collect::<Vec<_>>());
+    assert_eq!(sections.collect::<Vec<_>>(), mirrors);
+}
+
+#[test]
+fn every_key_has_a_sentence() {
+    assert!(keys().all(|key| key.doc.ends_with('.') && key.section.ends_with('.')));
+}

@@ -1,0 +1,101 @@
+//! The connections of an application, by their names in the settings.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::memory::MemoryBroker;
+use super::{DynTransport, TransportError, backend};
+use crate::publisher::Publisher;
+use crate::settings::{Backend, ConnectionSettings, Settings};
+
+/// Each named connection of an application: its transport and its publisher.
+#[derive(Debug, Default)]
+pub struct Connections(BTreeMap<String, Connection>);
+
+/// One named connection.
+pub struct Connection {
+    transport: Arc<dyn DynTransport>,
+    publisher: Publisher,
+}
+
+impl Connections {
+    /// Prepare all connections of the settings. Nothing is connected yet. Without Kafka all of them
+    /// are the same embedded broker.
+    ///
+    /// # Errors
+    /// The backend is not part of this program, or refuses its settings.
+    pub fn new(settings: &Settings, broker: &MemoryBroker) -> Result<Self, ConnectionsError> {
+        let transport = |connection: &ConnectionSettings| -> Result<Arc<dyn DynTransport>, ConnectionsError> {
+            match settings.messaging.backend {
+                Backend::Memory => Ok(Arc::new(broker.transport((&connection.consumer).into()))),
+                other => {
+                    let name = other.as_str();
+                    let backend = backend(name).ok_or(ConnectionsError::NotBuiltIn { name })?;
+                    Ok((backend.connect)(settings, connection)?)
+                }
+            }
+        };
+        let connections = settings.messaging.connections.values();
+        let connections = connections
+            .map(|connection| Ok((connection.name.clone(), Connection::new(transport(connection)?))));
+        connections.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Look a connection up.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Connection> {
+        self.0.get(name)
+    }
+
+    /// Iterate over the connections by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Connection)> {
+        self.0
+            .iter()
+            .map(|(name, connection)| (name.as_str(), connection))
+    }
+}
+
+impl Connection {
+    fn new(transport: Arc<dyn DynTransport>) -> Self {
+        Self {
+            publisher: Publisher::new(Arc::clone(&transport)),
+            transport,
+        }
+    }
+
+    /// Return what makes consumers and publishers.
+    #[must_use]
+    pub fn transport(&self) -> Arc<dyn DynTransport> {
+        Arc::clone(&self.transport)
+    }
+
+    /// Return the publisher that all of the connection's handlers share.
+    #[must_use]
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.transport.system())
+    }
+}
+
+/// The connections of the settings cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionsError {
+    /// The settings name a backend that this program was built without.
+    #[error(
+        "integration.messaging.provider.backend is \"{name}\", and this program was built without it; add the feature: `cargo add athomic --features {name}`"
+    )]
+    NotBuiltIn {
+        /// The backend, which is also the feature's name.
+        name: &'static str,
+    },
+    /// The backend refuses its settings.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+}
