@@ -4,6 +4,7 @@
 #[path = "private.rs"]
 pub mod __private;
 mod error;
+pub mod guide;
 pub mod prelude;
 
 pub use athomic_core::app::{App, AppBuilder, RunningApp};

@@ -67,7 +67,8 @@ pub(crate) enum Kind {
     Number(u64),
     Flag,
     Word(&'static [&'static str]),
-    Path,
+    /// The path of the given thing.
+    Path(&'static str),
     Field,
     Duration,
     Group(&'static [Key]),
@@ -84,7 +85,7 @@ impl Kind {
             Self::Number(_) => input.peek(LitInt),
             Self::Flag => input.peek(LitBool),
             Self::Word(_) => input.peek(LitStr) || input.peek(Ident::peek_any),
-            Self::Path => path() && !input.peek(LitBool),
+            Self::Path(_) => path() && !input.peek(LitBool),
             Self::Group(_) => input.peek(token::Paren),
         }
     }
@@ -99,7 +100,7 @@ impl fmt::Display for Kind {
             Self::Number(least) => write!(f, "a whole number from {least}"),
             Self::Flag => f.write_str("`true` or `false`"),
             Self::Word(words) => write!(f, "{}", choice(words)),
-            Self::Path => f.write_str("the path of a function"),
+            Self::Path(thing) => write!(f, "the path of {thing}"),
             Self::Field => f.write_str("the name of a field, or several joined by dots, as a string"),
             Self::Duration => f.write_str("a duration such as `\"250ms\"`, `\"10s\"` or `\"1h30m\"`"),
             Self::Group(_) => f.write_str("settings in parentheses"),
@@ -294,7 +295,7 @@ pub(crate) static KEYS: &[Key] = &[
     },
     Key {
         name: "idempotency_key_resolver",
-        kind: Kind::Path,
+        kind: Kind::Path("a function"),
         need: BOTH,
         example: "idempotency_key_resolver = order_key",
         doc: "The function `fn(&T) -> String` that names a message for idempotency.",
@@ -321,7 +322,7 @@ pub(crate) static KEYS: &[Key] = &[
     },
     Key {
         name: "crate",
-        kind: Kind::Path,
+        kind: Kind::Path("a crate"),
         need: BOTH,
         example: "crate = my_prelude::athomic",
         doc: "Where the `athomic` crate is to be found, for macros of your own that write handlers.",
@@ -331,7 +332,7 @@ pub(crate) static KEYS: &[Key] = &[
 ];
 
 /// The keys within `idempotency_settings(..)`.
-const IDEMPOTENCY_KEYS: &[Key] = &[
+pub(crate) const IDEMPOTENCY_KEYS: &[Key] = &[
     Key {
         name: "enabled",
         kind: Kind::Flag,
