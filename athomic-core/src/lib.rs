@@ -26,3 +26,6 @@ pub mod commit;
 pub mod publisher;
 
 pub(crate) mod nearest;
+
+#[cfg(feature = "testing")]
+pub mod testing;

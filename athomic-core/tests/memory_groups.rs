@@ -1,5 +1,7 @@
 //! Groups on the embedded broker under a paused clock: what only its control can bring about.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::time::Duration;
 
 use athomic_core::message::{Offset, PartitionOffset, TopicPartition};

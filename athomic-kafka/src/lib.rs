@@ -1,1 +1,19 @@
-//! The Kafka transport of athomic.
+//! The Kafka transport of athomic, by librdkafka.
+//!
+//! Stage 1 of 9, and the way out at the end: implements `athomic_core::transport` on Kafka. Modules in
+//! reading order: `settings` (from settings to the client's options), `transport`, `consumer`,
+//! `publisher`, `admin`, `error`, and `client`, the only folder that names a Kafka client.
+
+mod admin;
+mod backend;
+mod client;
+mod consumer;
+mod error;
+mod publisher;
+mod settings;
+mod transport;
+
+pub use admin::KafkaAdmin;
+pub use consumer::KafkaConsumer;
+pub use publisher::KafkaPublisher;
+pub use transport::KafkaTransport;

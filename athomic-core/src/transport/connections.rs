@@ -28,7 +28,7 @@ impl Connections {
     pub fn new(settings: &Settings, broker: &MemoryBroker) -> Result<Self, ConnectionsError> {
         let transport = |connection: &ConnectionSettings| -> Result<Arc<dyn DynTransport>, ConnectionsError> {
             match settings.messaging.backend {
-                Backend::Memory => Ok(Arc::new(broker.transport(connection.into()))),
+                Backend::Memory => Ok(Arc::new(broker.transport((&connection.consumer).into()))),
                 other => {
                     let name = other.as_str();
                     let backend = backend(name).ok_or(ConnectionsError::NotBuiltIn { name })?;

@@ -12,8 +12,9 @@ use super::broker::{Silenced, Stopped, pause, unreachable};
 use super::faults::{Call, Operation, injected};
 use super::member::PendingEvent;
 use super::stream::MemoryStream;
-use super::{MemberId, MemoryBroker, OffsetReset};
+use super::{MemberId, MemoryBroker};
 use crate::message::PartitionOffset;
+use crate::settings::OffsetReset;
 use crate::transport::{Assignment, Consumer, ConsumerEvent, Revocation, TransportError};
 
 /// A consumer on the embedded broker. Dropped without [`close`](Consumer::close), it is gone as if

@@ -77,6 +77,7 @@ use broker::{State, Stopped, pause, unreachable};
 use faults::injected;
 use member::{Member, PendingEvent};
 
+use crate::settings::{ConsumerSettings, OffsetReset};
 use crate::transport::{Subscription, Transport, TransportError};
 
 /// Numbers the members of a broker's groups, in the order in which they joined.
@@ -87,18 +88,6 @@ impl fmt::Display for MemberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "member {}", self.0)
     }
-}
-
-/// Where a group without a commit begins, and one whose commit is no longer in the log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum OffsetReset {
-    /// With the oldest message.
-    #[default]
-    Earliest,
-    /// With what arrives from now on.
-    Latest,
-    /// Nowhere: fetching fails with [`TransportError::OffsetOutOfRange`].
-    Fail,
 }
 
 /// What consumers on the embedded broker may have set for them.
@@ -113,12 +102,18 @@ pub struct MemoryConsumerConfig {
 }
 
 impl Default for MemoryConsumerConfig {
-    /// The defaults of Kafka's own consumer.
     fn default() -> Self {
+        Self::from(&ConsumerSettings::default())
+    }
+}
+
+impl From<&ConsumerSettings> for MemoryConsumerConfig {
+    fn from(settings: &ConsumerSettings) -> Self {
         Self {
-            offset_reset: OffsetReset::Earliest,
-            session_timeout: Duration::from_secs(45),
-            rebalance_timeout: Duration::from_secs(300),
+            offset_reset: settings.auto_offset_reset,
+            session_timeout: settings.session_timeout,
+            // As in Kafka: a member that is still busy by then has left.
+            rebalance_timeout: settings.max_poll_interval,
         }
     }
 }
@@ -212,21 +207,5 @@ impl Transport for MemoryTransport {
 
     async fn admin(&self) -> Result<MemoryAdmin, TransportError> {
         Ok(MemoryAdmin::new(self.broker.clone()))
-    }
-}
-
-impl From<&crate::settings::ConnectionSettings> for MemoryConsumerConfig {
-    fn from(connection: &crate::settings::ConnectionSettings) -> Self {
-        use crate::settings::OffsetReset as Setting;
-        let consumer = &connection.consumer;
-        Self {
-            offset_reset: match consumer.auto_offset_reset {
-                Setting::Earliest => OffsetReset::Earliest,
-                Setting::Latest => OffsetReset::Latest,
-                Setting::Fail => OffsetReset::Fail,
-            },
-            session_timeout: consumer.session_timeout,
-            rebalance_timeout: consumer.max_poll_interval,
-        }
     }
 }

@@ -12,8 +12,9 @@ use super::lease::Lease;
 use super::log::Read;
 use super::member::Grant;
 use super::topics::{TopicId, unknown};
-use super::{MemberId, MemoryBroker, OffsetReset};
+use super::{MemberId, MemoryBroker};
 use crate::message::{Headers, Offset, OwnedRecord, RecordBatch, Timestamp, TopicPartition};
+use crate::settings::OffsetReset;
 use crate::transport::{FetchLimits, Fetched, PartitionStream, TransportError};
 
 /// Where a stream reads next.

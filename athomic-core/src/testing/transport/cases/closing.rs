@@ -1,0 +1,115 @@
+//! The end of a consumer, and going on after the broker's.
+
+use std::collections::BTreeSet;
+
+use tokio::time::timeout;
+
+use super::super::TestCluster;
+use super::super::member::LIMITS;
+use super::super::rig::{MemberOf, Rig, commit_stubbornly};
+use crate::transport::{Consumer, Fetched, TransportError};
+
+/// Closing twice is closing once, also for those who ask at the same time.
+pub async fn closing_is_idempotent<C: TestCluster>(cluster: &C) {
+    let rig = Rig::new(cluster, 1).await;
+    let mut member = rig.member().await;
+    rig.until_shared(&mut [&mut member], 1).await;
+    let consumer = &member.consumer;
+    let closing = async { tokio::join!(consumer.close(), consumer.close()) };
+    let (first, second) = timeout(cluster.deadline(), closing).await.expect("closing ends");
+    first.expect("the group can be told");
+    second.expect("closing again is no error");
+    let third = timeout(cluster.deadline(), consumer.close())
+        .await
+        .expect("closing ends");
+    third.expect("closing again is no error");
+}
+
+/// Who waits for an event learns that there will be none.
+pub async fn closing_ends_a_waiting_event<C: TestCluster>(cluster: &C) {
+    let rig = Rig::new(cluster, 1).await;
+    let mut member = rig.member().await;
+    rig.until_shared(&mut [&mut member], 1).await;
+    let consumer = std::sync::Arc::clone(&member.consumer);
+    // The member has its own wait under way, and there may be only one.
+    drop(member);
+    let last_event = async {
+        loop {
+            if let Err(error) = consumer.next_event().await {
+                break error;
+            }
+        }
+    };
+    let both = async { tokio::join!(last_event, consumer.close()) };
+    let (error, closed) = timeout(cluster.deadline(), both).await.expect("both end");
+    closed.expect("the group can be told");
+    assert!(matches!(error, TransportError::Closed), "{error:?}");
+    let again = timeout(cluster.deadline(), consumer.next_event()).await;
+    let again = again.expect("a closed consumer answers at once");
+    assert!(matches!(again, Err(TransportError::Closed)), "{again:?}");
+}
+
+/// Who waits for messages learns that there will be none.
+pub async fn closing_ends_a_waiting_fetch<C: TestCluster>(cluster: &C) {
+    let rig = Rig::new(cluster, 1).await;
+    let mut member = rig.member().await.reading(|_| false);
+    rig.until_shared(&mut [&mut member], 1).await;
+    let mut assignment = member.held.remove(0);
+    let ended = async {
+        loop {
+            match assignment.stream.fetch(LIMITS).await {
+                Ok(Fetched::Position(_)) => {}
+                other => break other,
+            }
+        }
+    };
+    let both = async { tokio::join!(ended, member.consumer.close()) };
+    let (ended, closed) = timeout(cluster.deadline(), both).await.expect("both end");
+    closed.expect("the group can be told");
+    assert!(matches!(ended, Ok(Fetched::Ended)), "{ended:?}");
+    // Also for who asks later, with messages there to be read.
+    rig.publish_numbered(0, "late", 1).await;
+    let later = timeout(cluster.deadline(), assignment.stream.fetch(LIMITS)).await;
+    let later = later.expect("an ended stream answers at once");
+    assert!(matches!(later, Ok(Fetched::Ended)), "{later:?}");
+}
+
+/// A closed consumer commits nothing.
+pub async fn nothing_can_be_committed_after_closing<C: TestCluster>(cluster: &C) {
+    let rig = Rig::new(cluster, 1).await;
+    let mut member = rig.member().await;
+    rig.until_shared(&mut [&mut member], 1).await;
+    member.consumer.close().await.expect("the group can be told");
+    let refused = timeout(cluster.deadline(), member.consumer.commit(&[rig.at(0, 1)])).await;
+    let refused = refused.expect("a closed consumer answers at once");
+    assert!(matches!(refused, Err(TransportError::Closed)), "{refused:?}");
+    assert_eq!(rig.committed(0).await, None);
+}
+
+/// The broker goes and comes back: publishing, reading and committing go on by themselves.
+pub async fn consuming_and_publishing_survive_a_restart<C: TestCluster>(cluster: &C) {
+    let rig = Rig::new(cluster, 1).await;
+    let mut member = rig.member().await;
+    let before = rig.publish_numbered(0, "before", 5).await;
+    rig.until_seen(&mut [&mut member], 5).await;
+    cluster.restart().await;
+    for number in 0..5 {
+        rig.publish_stubbornly(rig.message(0, format!("after{number}")))
+            .await;
+    }
+    // Some may come twice: if the session lapsed, the group begins again at its commit.
+    let seen_all = |members: &[&mut MemberOf<C>]| {
+        let seen: BTreeSet<_> = members[0].payloads().into_iter().collect();
+        before.iter().all(|payload| seen.contains(payload))
+            && (0..5).all(|number| seen.contains(&format!("after{number}")))
+    };
+    rig.until(&mut [&mut member], "everything is read", seen_all)
+        .await;
+    let position = member
+        .position(&rig.partition(0))
+        .expect("the partition was read");
+    let committed = commit_stubbornly(&*member.consumer, &[rig.at(0, position)]).await;
+    committed.expect("the member owns the partition");
+    assert_eq!(rig.committed(0).await, Some(position));
+    member.leave().await;
+}

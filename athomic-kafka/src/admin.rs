@@ -1,0 +1,75 @@
+//! `KafkaAdmin`: looks at topics and makes them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use athomic_core::message::{Partition, PartitionOffset, TopicPartition};
+use athomic_core::transport::{Admin, NewTopic, TransportError};
+
+use crate::client::librdkafka::{Code, Fault, admin};
+use crate::error::Endpoint;
+
+/// Looks at Kafka's topics and makes them. Asking about a topic does not create it.
+#[derive(Clone)]
+pub struct KafkaAdmin {
+    options: Arc<BTreeMap<String, String>>,
+    endpoint: Endpoint,
+}
+
+impl KafkaAdmin {
+    pub(crate) fn new(options: BTreeMap<String, String>, endpoint: Endpoint) -> Self {
+        Self {
+            options: Arc::new(options),
+            endpoint,
+        }
+    }
+
+    /// Run what blocks where blocking is allowed.
+    async fn ask<T: Send + 'static>(
+        &self,
+        action: &str,
+        question: impl FnOnce(&BTreeMap<String, String>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, TransportError> {
+        let options = Arc::clone(&self.options);
+        let answer = tokio::task::spawn_blocking(move || question(&options)).await;
+        let answer = answer.unwrap_or_else(|error| Err(Fault::new(Code::Fail, error.to_string())));
+        answer.map_err(|fault| self.endpoint.error(action, fault))
+    }
+}
+
+impl Admin for KafkaAdmin {
+    async fn partitions(&self, topics: &[String]) -> Result<BTreeMap<String, Partition>, TransportError> {
+        let topics = topics.to_vec();
+        self.ask("look at topics", move |options| {
+            admin::partitions(options, &topics)
+        })
+        .await
+    }
+
+    async fn create_topics(&self, topics: &[NewTopic]) -> Result<(), TransportError> {
+        let created = admin::create_topics(&self.options, topics).await;
+        created.map_err(|fault| self.endpoint.error("create topics", fault))
+    }
+
+    async fn committed(
+        &self,
+        group_id: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<PartitionOffset>, TransportError> {
+        let action = format!("read the offsets of group `{group_id}`");
+        let (group_id, partitions) = (group_id.to_owned(), partitions.to_vec());
+        self.ask(&action, move |options| {
+            admin::committed(options, &group_id, &partitions)
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for KafkaAdmin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaAdmin")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}

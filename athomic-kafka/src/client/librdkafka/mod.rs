@@ -1,0 +1,22 @@
+//! Kafka by librdkafka: the only folder that names it.
+//!
+//! - `native.rs` is the C interface: the one module with `unsafe`.
+//! - `fault.rs` sorts what librdkafka reports.
+//! - `member.rs` is the thread that polls a consumer: rebalances, commits, errors, leaving.
+//! - `partition.rs` is an assigned partition: its queue, drained by an async task, and its batches.
+//! - `producer.rs` publishes, with one completion for all records of a call.
+//! - `admin.rs` looks at topics and makes them.
+
+pub(crate) mod admin;
+mod fault;
+pub(crate) mod member;
+#[expect(
+    unsafe_code,
+    reason = "librdkafka is a C library; every call into it that has no safe wrapper is here"
+)]
+mod native;
+mod partition;
+pub(crate) mod producer;
+
+pub(crate) use fault::{Code, Fault, FaultKind};
+pub(crate) use native::features;

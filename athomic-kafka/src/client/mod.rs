@@ -1,0 +1,3 @@
+//! The Kafka clients that this crate can use. Outside this folder no client is named.
+
+pub(crate) mod librdkafka;

@@ -1,0 +1,86 @@
+//! `KafkaConsumer`: a member of a consumer group.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use athomic_core::message::PartitionOffset;
+use athomic_core::transport::{Consumer, ConsumerEvent, Subscription, TransportError};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::client::librdkafka::member::{CommitError, Happening, Member};
+use crate::error::Endpoint;
+
+/// A member of a consumer group on Kafka.
+///
+/// A thread of its own, `athomic-poll-<handler>`, serves rebalances and errors; messages go from
+/// librdkafka's partition queues straight to whoever reads the partition's stream, in librdkafka's
+/// memory. Dropping it leaves the group in the background.
+///
+/// While revoked partitions drain, librdkafka pauses the partitions that stay; they read on, where
+/// they were, when the revocation is complete.
+pub struct KafkaConsumer {
+    member: Member,
+    happenings: Mutex<mpsc::UnboundedReceiver<Happening>>,
+    endpoint: Arc<Endpoint>,
+    group: String,
+}
+
+impl KafkaConsumer {
+    pub(crate) fn join(
+        options: &BTreeMap<String, String>,
+        subscription: &Subscription,
+        endpoint: Endpoint,
+    ) -> Result<Self, TransportError> {
+        let endpoint = Arc::new(endpoint);
+        let group = subscription.group_id.clone();
+        let (member, happenings) = Member::join(options, subscription, Arc::clone(&endpoint))
+            .map_err(|fault| endpoint.error(format!("join group `{group}`"), fault))?;
+        Ok(Self {
+            member,
+            happenings: Mutex::new(happenings),
+            endpoint,
+            group,
+        })
+    }
+}
+
+impl Consumer for KafkaConsumer {
+    // Cancel safety: the receiver's own `recv` is.
+    async fn next_event(&self) -> Result<ConsumerEvent, TransportError> {
+        self.happenings
+            .lock()
+            .await
+            .recv()
+            .await
+            .unwrap_or(Err(TransportError::Closed))
+    }
+
+    async fn commit(&self, offsets: &[PartitionOffset]) -> Result<(), TransportError> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        self.member.commit(offsets).await.map_err(|error| match error {
+            CommitError::Closed => TransportError::Closed,
+            CommitError::Refused(fault) => self
+                .endpoint
+                .error(format!("commit offsets of group `{}`", self.group), fault),
+        })
+    }
+
+    async fn close(&self) -> Result<(), TransportError> {
+        let left = self.member.leave().await;
+        left.map_err(|fault| {
+            self.endpoint
+                .error(format!("leave group `{}`", self.group), fault)
+        })
+    }
+}
+
+impl fmt::Debug for KafkaConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaConsumer")
+            .field("group", &self.group)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,551 @@
+//! From settings to librdkafka's options: what athomic sets, what may be passed through, and what not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use athomic_core::settings::{
+    ConnectionSettings, ConsumerSettings, GroupProtocol, IsolationLevel, OffsetReset, ProducerSettings,
+    SaslMechanism, SecurityProtocol, SecuritySettings, Settings, WireCompression,
+};
+use athomic_core::transport::{Subscription, TransportError};
+
+use crate::error::Endpoint;
+
+/// Options of librdkafka by their names. Holds secrets: never printed.
+pub(crate) type Options = BTreeMap<String, String>;
+
+/// The least that librdkafka takes for `message.max.bytes`.
+const SMALLEST_MESSAGE_LIMIT: usize = 1000;
+
+/// What a transport needs of the settings, checked.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub(crate) name: String,
+    consumer: ConsumerSettings,
+    producer: ProducerSettings,
+    /// What every client of the connection has: identity and encryption.
+    common: Options,
+    /// The beginning of each client's id.
+    client_id: String,
+}
+
+impl Connection {
+    /// Check the settings of a connection.
+    pub(crate) fn new(
+        settings: &Settings,
+        connection: &ConnectionSettings,
+        features: &[String],
+    ) -> Result<Self, TransportError> {
+        let refuse = |message| TransportError::Settings {
+            connection: connection.name.clone(),
+            message,
+        };
+        check_passed_on("consumer", &connection.consumer.librdkafka, OWNED_BY_CONSUMER).map_err(refuse)?;
+        check_passed_on("producer", &connection.producer.librdkafka, OWNED_BY_PRODUCER).map_err(refuse)?;
+        let client_id = connection
+            .consumer
+            .client_id
+            .as_ref()
+            .unwrap_or(&settings.app.name)
+            .clone();
+        Ok(Self {
+            name: connection.name.clone(),
+            consumer: connection.consumer.clone(),
+            producer: connection.producer.clone(),
+            common: security(&connection.security, features).map_err(refuse)?,
+            client_id,
+        })
+    }
+
+    /// Return what errors of consumers say about the connection.
+    pub(crate) fn consumer_endpoint(&self) -> Endpoint {
+        self.endpoint(&self.consumer.bootstrap_servers)
+    }
+
+    /// Return what errors of publishers say about the connection.
+    pub(crate) fn producer_endpoint(&self) -> Endpoint {
+        self.endpoint(&self.producer.bootstrap_servers)
+    }
+
+    fn endpoint(&self, servers: &[String]) -> Endpoint {
+        Endpoint {
+            connection: self.name.clone(),
+            servers: servers.join(","),
+        }
+    }
+
+    /// Return the options of a consumer.
+    pub(crate) fn consumer_options(&self, subscription: &Subscription) -> Options {
+        let settings = &self.consumer;
+        let fetch_bytes = subscription.fetch.max_bytes.unwrap_or(settings.fetch_max_bytes);
+        let fetch_bytes = fetch_bytes.max(SMALLEST_MESSAGE_LIMIT);
+        let mut options = self.client_options(&settings.bootstrap_servers);
+        options.extend(pairs([
+            ("client.id", self.id_for(&subscription.handler_id)),
+            ("group.id", subscription.group_id.clone()),
+            ("enable.auto.commit", "false".to_owned()),
+            ("enable.auto.offset.store", "false".to_owned()),
+            // A batch with the end of a partition in it moves librdkafka's position one too far, up to
+            // librdkafka 2.12: after the next rebalance a message would be left out.
+            ("enable.partition.eof", "false".to_owned()),
+            ("allow.auto.create.topics", "false".to_owned()),
+            (
+                "auto.offset.reset",
+                offset_reset(settings.auto_offset_reset).to_owned(),
+            ),
+            ("isolation.level", isolation(settings.isolation_level).to_owned()),
+            ("max.poll.interval.ms", millis(settings.max_poll_interval)),
+            (
+                "fetch.wait.max.ms",
+                millis(subscription.fetch.max_wait.unwrap_or(settings.fetch_max_wait)),
+            ),
+            ("fetch.max.bytes", fetch_bytes.to_string()),
+            // librdkafka wants it no larger than `fetch.max.bytes`; it limits nothing for a consumer.
+            ("message.max.bytes", fetch_bytes.min(1_000_000).to_string()),
+            (
+                "max.partition.fetch.bytes",
+                fetch_bytes.min(256 << 10).to_string(),
+            ),
+            (
+                "queued.max.messages.kbytes",
+                settings.queued_max_kbytes.to_string(),
+            ),
+            ("queued.min.messages", "100000".to_owned()),
+            // At librdkafka's own second, a full queue costs nine tenths of the throughput.
+            ("fetch.queue.backoff.ms", "5".to_owned()),
+        ]));
+        options.extend(pairs(match settings.group_protocol {
+            GroupProtocol::Classic => vec![
+                ("group.protocol", "classic".to_owned()),
+                ("partition.assignment.strategy", "cooperative-sticky".to_owned()),
+                ("session.timeout.ms", millis(settings.session_timeout)),
+            ],
+            // The broker decides about assignor, heartbeat and session; librdkafka refuses those here.
+            GroupProtocol::Consumer => vec![("group.protocol", "consumer".to_owned())],
+        }));
+        if let Some(instance) = &settings.group_instance_id {
+            options.insert("group.instance.id".to_owned(), instance.clone());
+        }
+        options.extend(settings.librdkafka.clone());
+        options
+    }
+
+    /// Return the options of a producer.
+    pub(crate) fn producer_options(&self) -> Options {
+        let settings = &self.producer;
+        let batch = settings.batch_max_bytes.max(1);
+        let mut options = self.client_options(&settings.bootstrap_servers);
+        options.extend(pairs([
+            ("enable.idempotence", "true".to_owned()),
+            ("acks", "all".to_owned()),
+            ("partitioner", "murmur2_random".to_owned()),
+            ("linger.ms", millis(settings.linger)),
+            ("batch.size", batch.to_string()),
+            ("message.max.bytes", batch.max(1_000_000).to_string()),
+            (
+                "compression.type",
+                compression(settings.wire_compression).to_owned(),
+            ),
+            ("message.timeout.ms", millis(settings.delivery_timeout)),
+            ("queue.buffering.max.kbytes", (64 << 10).to_string()),
+        ]));
+        options.extend(settings.librdkafka.clone());
+        options
+    }
+
+    /// Return the options of a client that only asks.
+    pub(crate) fn admin_options(&self) -> Options {
+        self.client_options(&self.consumer.bootstrap_servers)
+    }
+
+    fn client_options(&self, servers: &[String]) -> Options {
+        let mut options = self.common.clone();
+        options.extend(pairs([
+            ("bootstrap.servers", servers.join(",")),
+            ("client.id", self.client_id.clone()),
+            ("socket.nagle.disable", "true".to_owned()),
+        ]));
+        options
+    }
+
+    /// Name a handler's client; `::` would be awkward in the broker's metrics.
+    fn id_for(&self, handler: &str) -> String {
+        format!("{}-{}", self.client_id, handler.replace("::", "."))
+    }
+}
+
+/// Options that are not passed on, and what to do instead.
+type Owned = &'static [(&'static str, &'static str)];
+
+const NEVER_LOSES: &str = "athomic commits what is settled, and nothing else";
+
+const OWNED_BY_CONSUMER: Owned = &[
+    ("enable.auto.commit", NEVER_LOSES),
+    ("auto.commit.enable", NEVER_LOSES),
+    ("auto.commit.interval.ms", NEVER_LOSES),
+    ("enable.auto.offset.store", NEVER_LOSES),
+    (
+        "enable.partition.eof",
+        "it makes librdkafka lose its position in batches",
+    ),
+    (
+        "allow.auto.create.topics",
+        "`topics.auto_create` decides about creating topics",
+    ),
+    ("group.id", "use `group_id`"),
+    ("group.protocol", "use `group_protocol`"),
+    ("group.instance.id", "use `group_instance_id`"),
+    ("session.timeout.ms", "use `session_timeout_ms`"),
+    ("max.poll.interval.ms", "use `max_poll_interval_ms`"),
+    ("auto.offset.reset", "use `auto_offset_reset`"),
+    ("isolation.level", "use `isolation_level`"),
+    ("fetch.max.bytes", "use `fetch_max_bytes`"),
+    ("fetch.wait.max.ms", "use `fetch_max_wait_ms`"),
+    ("queued.max.messages.kbytes", "use `queued_max_kbytes`"),
+];
+
+const OWNED_BY_PRODUCER: Owned = &[
+    (
+        "enable.idempotence",
+        "athomic publishes idempotently, so that a retry repeats nothing",
+    ),
+    (
+        "acks",
+        "athomic waits for all in-sync replicas, so that what it calls published is",
+    ),
+    (
+        "request.required.acks",
+        "athomic waits for all in-sync replicas, so that what it calls published is",
+    ),
+    ("transactional.id", "athomic does not publish in transactions"),
+    (
+        "partitioner",
+        "athomic puts a key where Kafka's own clients put it",
+    ),
+    ("delivery.report.only.error", "athomic waits for every report"),
+    ("linger.ms", "use `linger_ms`"),
+    ("queue.buffering.max.ms", "use `linger_ms`"),
+    ("batch.size", "use `batch_max_bytes`"),
+    ("compression.type", "use `wire_compression`"),
+    ("compression.codec", "use `wire_compression`"),
+    ("message.timeout.ms", "use `delivery_timeout_ms`"),
+    ("delivery.timeout.ms", "use `delivery_timeout_ms`"),
+];
+
+const OWNED_BY_BOTH: Owned = &[
+    ("bootstrap.servers", "use `bootstrap_servers`"),
+    ("metadata.broker.list", "use `bootstrap_servers`"),
+    ("client.id", "use `client_id`"),
+    ("security.protocol", "use `security.protocol`"),
+    ("sasl.mechanism", "use `security.mechanism`"),
+    ("sasl.mechanisms", "use `security.mechanism`"),
+    ("sasl.username", "use `security.username`"),
+    ("sasl.password", "use `security.password`, which is never printed"),
+    ("ssl.ca.location", "use `security.ca_file`"),
+    ("ssl.certificate.location", "use `security.certificate_file`"),
+    ("ssl.key.location", "use `security.key_file`"),
+    (
+        "ssl.key.password",
+        "use `security.key_password`, which is never printed",
+    ),
+];
+
+fn check_passed_on(section: &str, options: &Options, owned: Owned) -> Result<(), String> {
+    let faults: Vec<_> = OWNED_BY_BOTH
+        .iter()
+        .chain(owned)
+        .filter(|(name, _)| options.contains_key(*name))
+        .map(|(name, instead)| format!("`{section}.librdkafka.\"{name}\"` is not passed on: {instead}"))
+        .collect();
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults.join("; "))
+    }
+}
+
+fn security(settings: &SecuritySettings, features: &[String]) -> Result<Options, String> {
+    let mut options = pairs([("security.protocol", protocol(settings.protocol).to_owned())]);
+    if settings.protocol.uses_tls() {
+        need(
+            "ssl",
+            &format!("`security.protocol = \"{}\"`", settings.protocol),
+            features,
+        )?;
+        let files = [
+            ("ssl.ca.location", &settings.ca_file),
+            ("ssl.certificate.location", &settings.certificate_file),
+            ("ssl.key.location", &settings.key_file),
+        ];
+        for (name, file) in files {
+            options.extend(file.as_deref().map(|file| (name.to_owned(), text_of(file))));
+        }
+        let password = settings.key_password.as_ref();
+        options.extend(password.map(|it| ("ssl.key.password".to_owned(), it.expose().to_owned())));
+    }
+    if settings.protocol.uses_sasl() {
+        let mechanism = settings.mechanism.ok_or("SASL needs `security.mechanism`")?;
+        let needed = if mechanism == SaslMechanism::Plain {
+            "sasl_plain"
+        } else {
+            "sasl_scram"
+        };
+        need(
+            needed,
+            &format!("`security.mechanism = \"{mechanism}\"`"),
+            features,
+        )?;
+        options.insert("sasl.mechanism".to_owned(), mechanism.as_str().to_owned());
+        options.extend(
+            settings
+                .username
+                .clone()
+                .map(|name| ("sasl.username".to_owned(), name)),
+        );
+        let password = settings.password.as_ref();
+        options.extend(password.map(|it| ("sasl.password".to_owned(), it.expose().to_owned())));
+    }
+    Ok(options)
+}
+
+/// Check that the client was built with what a setting needs.
+fn need(feature: &str, setting: &str, features: &[String]) -> Result<(), String> {
+    if features.iter().any(|built_in| built_in == feature) {
+        return Ok(());
+    }
+    Err(format!(
+        "{setting} needs TLS code that this program was built without; add the feature `kafka-tls` of \
+         `athomic` (system's OpenSSL) or `kafka-tls-vendored`"
+    ))
+}
+
+fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> Options {
+    pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+fn text_of(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn offset_reset(reset: OffsetReset) -> &'static str {
+    match reset {
+        OffsetReset::Earliest => "earliest",
+        OffsetReset::Latest => "latest",
+        OffsetReset::Fail => "error",
+    }
+}
+
+fn isolation(level: IsolationLevel) -> &'static str {
+    match level {
+        IsolationLevel::ReadCommitted => "read_committed",
+        IsolationLevel::ReadUncommitted => "read_uncommitted",
+    }
+}
+
+fn compression(compression: WireCompression) -> &'static str {
+    match compression {
+        WireCompression::None => "none",
+        WireCompression::Gzip => "gzip",
+        WireCompression::Lz4 => "lz4",
+        WireCompression::Snappy => "snappy",
+        WireCompression::Zstd => "zstd",
+    }
+}
+
+fn protocol(protocol: SecurityProtocol) -> &'static str {
+    match protocol {
+        SecurityProtocol::Plaintext => "plaintext",
+        SecurityProtocol::Ssl => "ssl",
+        SecurityProtocol::SaslPlaintext => "sasl_plaintext",
+        SecurityProtocol::SaslSsl => "sasl_ssl",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use athomic_core::settings::{
+        ConnectionSettings, GroupProtocol, SaslMechanism, Secret, SecurityProtocol, Settings,
+    };
+    use athomic_core::transport::{FetchOverrides, Subscription, TransportError};
+
+    use super::{Connection, Options};
+
+    fn connect(
+        features: &[&str],
+        change: impl FnOnce(&mut ConnectionSettings),
+    ) -> Result<Connection, TransportError> {
+        let mut connection = ConnectionSettings::default();
+        change(&mut connection);
+        let features: Vec<_> = features.iter().map(|&feature| feature.to_owned()).collect();
+        Connection::new(&Settings::default(), &connection, &features)
+    }
+
+    fn consumer(change: impl FnOnce(&mut ConnectionSettings)) -> Options {
+        let connection = connect(&["ssl", "sasl_plain", "sasl_scram"], change).expect("valid settings");
+        connection.consumer_options(&subscription(FetchOverrides::default()))
+    }
+
+    fn subscription(fetch: FetchOverrides) -> Subscription {
+        Subscription {
+            topics: vec!["orders".to_owned()],
+            group_id: "billing".to_owned(),
+            handler_id: "billing::on_order".to_owned(),
+            fetch,
+        }
+    }
+
+    fn refusal(change: impl FnOnce(&mut ConnectionSettings)) -> String {
+        match connect(&[], change).err() {
+            Some(TransportError::Settings { message, .. }) => message,
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_consumer_commits_and_stores_nothing_by_itself() {
+        let options = consumer(|_| {});
+        for name in [
+            "enable.auto.commit",
+            "enable.auto.offset.store",
+            "enable.partition.eof",
+        ] {
+            assert_eq!(options[name], "false", "{name}");
+        }
+        assert_eq!(options["group.id"], "billing");
+        assert_eq!(options["client.id"], "athomic-billing.on_order");
+        assert_eq!(options["partition.assignment.strategy"], "cooperative-sticky");
+        assert_eq!(options["isolation.level"], "read_committed");
+    }
+
+    #[test]
+    fn the_consumer_protocol_goes_without_what_it_forbids() {
+        let options = consumer(|settings| settings.consumer.group_protocol = GroupProtocol::Consumer);
+        assert_eq!(options["group.protocol"], "consumer");
+        for forbidden in [
+            "session.timeout.ms",
+            "heartbeat.interval.ms",
+            "partition.assignment.strategy",
+        ] {
+            assert!(!options.contains_key(forbidden), "{forbidden}");
+        }
+    }
+
+    #[test]
+    fn a_handler_has_a_say_in_fetching() {
+        let fetch = FetchOverrides {
+            max_wait: Some(Duration::from_millis(7)),
+            max_bytes: Some(2000),
+        };
+        let options = connect(&[], |_| {})
+            .expect("valid settings")
+            .consumer_options(&subscription(fetch));
+        assert_eq!(options["fetch.wait.max.ms"], "7");
+        assert_eq!(options["fetch.max.bytes"], "2000");
+        assert_eq!(options["message.max.bytes"], "2000");
+    }
+
+    #[test]
+    fn other_options_are_passed_on_and_win() {
+        let backoff = ("fetch.queue.backoff.ms".to_owned(), "50".to_owned());
+        let options = consumer(|settings| settings.consumer.librdkafka.extend([backoff]));
+        assert_eq!(options["fetch.queue.backoff.ms"], "50");
+    }
+
+    #[test]
+    fn what_athomic_sets_is_not_passed_on_and_all_faults_are_named() {
+        let message = refusal(|settings| {
+            for name in ["enable.auto.commit", "bootstrap.servers"] {
+                settings
+                    .consumer
+                    .librdkafka
+                    .insert(name.to_owned(), "x".to_owned());
+            }
+        });
+        assert_eq!(
+            message,
+            "`consumer.librdkafka.\"bootstrap.servers\"` is not passed on: use `bootstrap_servers`; \
+             `consumer.librdkafka.\"enable.auto.commit\"` is not passed on: athomic commits what is settled, \
+             and nothing else"
+        );
+        let message = refusal(|settings| {
+            settings
+                .producer
+                .librdkafka
+                .insert("acks".to_owned(), "1".to_owned());
+        });
+        assert!(message.starts_with("`producer.librdkafka.\"acks\"`"), "{message}");
+    }
+
+    #[test]
+    fn a_publisher_waits_for_all_replicas_and_repeats_nothing() {
+        let options = connect(&[], |_| {}).expect("valid settings").producer_options();
+        assert_eq!(options["enable.idempotence"], "true");
+        assert_eq!(options["acks"], "all");
+        assert_eq!(options["partitioner"], "murmur2_random");
+        assert_eq!(options["message.timeout.ms"], "120000");
+    }
+
+    #[test]
+    fn security_names_the_feature_that_it_lacks() {
+        let tls = |settings: &mut ConnectionSettings| settings.security.protocol = SecurityProtocol::Ssl;
+        assert!(refusal(tls).contains("add the feature `kafka-tls`"));
+        let scram = |settings: &mut ConnectionSettings| {
+            settings.security.protocol = SecurityProtocol::SaslPlaintext;
+            settings.security.mechanism = Some(SaslMechanism::ScramSha512);
+        };
+        assert!(refusal(scram).contains("`security.mechanism = \"SCRAM-SHA-512\"` needs"));
+    }
+
+    #[test]
+    fn identity_and_certificates_are_for_every_client() {
+        let connection = connect(&["ssl", "sasl_scram"], |settings| {
+            settings.security.protocol = SecurityProtocol::SaslSsl;
+            settings.security.mechanism = Some(SaslMechanism::ScramSha256);
+            settings.security.username = Some("orders".to_owned());
+            settings.security.password = Some(Secret::new("hidden"));
+            settings.security.ca_file = Some("ca.pem".into());
+        })
+        .expect("valid settings");
+        let consumer = connection.consumer_options(&subscription(FetchOverrides::default()));
+        for options in [
+            consumer,
+            connection.producer_options(),
+            connection.admin_options(),
+        ] {
+            assert_eq!(options["security.protocol"], "sasl_ssl");
+            assert_eq!(options["sasl.mechanism"], "SCRAM-SHA-256");
+            assert_eq!(options["sasl.username"], "orders");
+            assert_eq!(options["sasl.password"], "hidden");
+            assert_eq!(options["ssl.ca.location"], "ca.pem");
+        }
+    }
+
+    #[test]
+    fn librdkafka_takes_all_that_is_set() {
+        for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+            let options = connect(&[], |settings| settings.consumer.group_protocol = protocol)
+                .expect("valid settings")
+                .consumer_options(&subscription(FetchOverrides {
+                    max_bytes: Some(1),
+                    max_wait: None,
+                }));
+            let endpoint = crate::error::Endpoint {
+                connection: "default".to_owned(),
+                servers: "localhost:1".to_owned(),
+            };
+            let consumer =
+                crate::KafkaConsumer::join(&options, &subscription(FetchOverrides::default()), endpoint);
+            assert!(consumer.is_ok(), "{consumer:?}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `KafkaTransport`: one named connection.
+
+use std::fmt;
+
+use athomic_core::settings::{ConnectionSettings, Settings};
+use athomic_core::transport::{Subscription, Transport, TransportError};
+
+use crate::client::librdkafka::features;
+use crate::settings::Connection;
+use crate::{KafkaAdmin, KafkaConsumer, KafkaPublisher};
+
+/// A named connection to Kafka. Making one opens no connection.
+pub struct KafkaTransport {
+    connection: Connection,
+}
+
+impl KafkaTransport {
+    /// Check the settings of a connection and make its transport.
+    ///
+    /// # Errors
+    /// [`TransportError::Settings`] for options that athomic sets itself, and for TLS or SASL without the
+    /// feature that brings it.
+    pub fn connect(settings: &Settings, connection: &ConnectionSettings) -> Result<Self, TransportError> {
+        Ok(Self {
+            connection: Connection::new(settings, connection, &features())?,
+        })
+    }
+}
+
+impl Transport for KafkaTransport {
+    type Consumer = KafkaConsumer;
+    type Publisher = KafkaPublisher;
+    type Admin = KafkaAdmin;
+
+    fn system(&self) -> &'static str {
+        "kafka"
+    }
+
+    async fn consumer(&self, subscription: Subscription) -> Result<KafkaConsumer, TransportError> {
+        let options = self.connection.consumer_options(&subscription);
+        KafkaConsumer::join(&options, &subscription, self.connection.consumer_endpoint())
+    }
+
+    async fn publisher(&self) -> Result<KafkaPublisher, TransportError> {
+        KafkaPublisher::start(
+            &self.connection.producer_options(),
+            self.connection.producer_endpoint(),
+        )
+    }
+
+    async fn admin(&self) -> Result<KafkaAdmin, TransportError> {
+        Ok(KafkaAdmin::new(
+            self.connection.admin_options(),
+            self.connection.consumer_endpoint(),
+        ))
+    }
+}
+
+impl fmt::Debug for KafkaTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaTransport")
+            .field("connection", &self.connection.name)
+            .finish_non_exhaustive()
+    }
+}
