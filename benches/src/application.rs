@@ -26,7 +26,8 @@ async fn on_order(order: OrderEvent) {
     handled(1);
 }
 
-#[subscribe_to(topic = topic::NAME, handler_id = "batch", batch_size = 500)]
+// The last batch of a partition is not full, and is handed over when its time is over.
+#[subscribe_to(topic = topic::NAME, handler_id = "batch", batch_size = 500, max_batch_linger_ms = 10)]
 async fn on_orders(orders: Vec<OrderEvent>) {
     let count = orders.len() as u64;
     black_box(orders);

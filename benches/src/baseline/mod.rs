@@ -16,7 +16,8 @@ use rdkafka::ClientConfig;
 
 use crate::order::OrderEvent;
 
-/// What `athomic-kafka` tells librdkafka by default.
+/// What `athomic-kafka` tells librdkafka by default, but for the ends of partitions: athomic wants to
+/// know of them, the loops have no use for them.
 const ATHOMICS_OPTIONS: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
