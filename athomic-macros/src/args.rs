@@ -793,10 +793,7 @@ mod tests {
         for key in KEYS.iter().chain(IDEMPOTENCY_KEYS) {
             assert!(key.doc.ends_with('.'), "{}", key.name);
             assert!(key.example.starts_with(key.name), "{}", key.name);
-            assert_eq!(
-                KEYS.iter().filter(|other| other.name == key.name).count() <= 1,
-                true
-            );
+            assert!(KEYS.iter().filter(|other| other.name == key.name).count() <= 1);
         }
     }
 
