@@ -30,8 +30,15 @@ fn build(example: &str) -> PathBuf {
         "debug" => {}
         profile => drop(cargo.args(["--profile", profile])),
     }
-    if cfg!(feature = "kafka") {
-        cargo.args(["--features", "kafka"]);
+    // The features of this test, so that nothing is built twice.
+    for (feature, enabled) in [
+        ("kafka", cfg!(feature = "kafka")),
+        ("kafka-tls", cfg!(feature = "kafka-tls")),
+        ("kafka-tls-vendored", cfg!(feature = "kafka-tls-vendored")),
+    ] {
+        if enabled {
+            cargo.args(["--features", feature]);
+        }
     }
     assert!(cargo.status().unwrap().success(), "`{cargo:?}` failed");
     profile.join("examples").join(example)

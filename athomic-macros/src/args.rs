@@ -244,7 +244,7 @@ pub(crate) static KEYS: &[Key] = &[
         kind: Kind::Number(1),
         need: SUBSCRIBED,
         example: "fetch_timeout_ms = 1000",
-        doc: "How long one read of the broker may take, in milliseconds.",
+        doc: "How long the broker may wait for messages to send, in milliseconds.",
         default: "as in the settings",
         read: |args, key, input| set(&mut args.fetch_timeout_ms, number(key, input)),
     },
@@ -253,7 +253,7 @@ pub(crate) static KEYS: &[Key] = &[
         kind: Kind::Number(0),
         need: SUBSCRIBED,
         example: "fetch_max_linger_ms = 100",
-        doc: "How long the broker may hold a fetch back for more data, in milliseconds.",
+        doc: "Another name of `max_batch_linger_ms`; one of the two.",
         default: "as in the settings",
         read: |args, key, input| set(&mut args.fetch_max_linger_ms, number(key, input)),
     },
@@ -262,7 +262,7 @@ pub(crate) static KEYS: &[Key] = &[
         kind: Kind::Number(1),
         need: SUBSCRIBED,
         example: "fetch_max_bytes = 1048576",
-        doc: "How many bytes one fetch may bring.",
+        doc: "How many bytes one fetch may bring, and one batch may hold.",
         default: "as in the settings",
         read: |args, key, input| set(&mut args.fetch_max_bytes, number(key, input)),
     },
@@ -793,10 +793,7 @@ mod tests {
         for key in KEYS.iter().chain(IDEMPOTENCY_KEYS) {
             assert!(key.doc.ends_with('.'), "{}", key.name);
             assert!(key.example.starts_with(key.name), "{}", key.name);
-            assert_eq!(
-                KEYS.iter().filter(|other| other.name == key.name).count() <= 1,
-                true
-            );
+            assert!(KEYS.iter().filter(|other| other.name == key.name).count() <= 1);
         }
     }
 

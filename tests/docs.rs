@@ -1,4 +1,4 @@
-//! docs/reference-map.md names only what exists, and docs/attributes.md and docs/settings.md all there is.
+//! What the documents name exists, and what exists is documented.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -142,7 +142,41 @@ fn every_parameter_of_the_attributes_is_in_the_docs_and_the_map() {
     }
 }
 
-/// `UPDATE_DOCS=1 cargo test --test reference_map` writes the page anew.
+#[test]
+fn files_and_tests_of_the_architecture_exist() {
+    let page = read("ARCHITECTURE.md");
+    let tests: String = ["athomic-core", "athomic-kafka", "athomic-macros", "tests"]
+        .iter()
+        .map(|folder| sources(&root().join(folder)))
+        .collect();
+    let (_, invariants) = page.split_once("\n## Invariants\n").unwrap();
+    let (invariants, _) = invariants.split_once("\n## ").unwrap();
+    let mut missing = Vec::new();
+    for name in rows(&page).flatten().flat_map(quoted) {
+        let is_file = name.contains('/') && !name.contains(' ');
+        if is_file && !root().join(name).exists() {
+            missing.push(name);
+        }
+    }
+    for name in rows(invariants)
+        .filter_map(|row| row.last().copied())
+        .flat_map(quoted)
+    {
+        if !name.contains('/')
+            && !["(", "<"]
+                .iter()
+                .any(|next| tests.contains(&format!("fn {name}{next}")))
+        {
+            missing.push(name);
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "ARCHITECTURE.md names what is not there: {missing:#?}"
+    );
+}
+
+/// `UPDATE_DOCS=1 cargo test --test docs` writes the page anew.
 #[test]
 fn the_page_of_settings_is_what_the_table_of_keys_says() {
     let page = settings_page();
