@@ -1,5 +1,7 @@
 //! Partitions that come and go: nothing lost, nothing committed that is not ours, others undisturbed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use athomic_core::handler::Ordering;
@@ -331,4 +333,52 @@ async fn a_stop_during_a_revocation_waits_for_both() {
     app.stop().await;
     assert_eq!((cluster.committed(0), cluster.committed(1)), (Some(1), Some(1)));
     assert!(cluster.control.members(GROUP).is_empty());
+}
+
+/// Counts executions at once, also of those that are cancelled.
+#[derive(Default)]
+struct Running {
+    now: AtomicUsize,
+    peak: AtomicUsize,
+}
+
+struct Execution(Arc<Running>);
+
+impl Execution {
+    fn begin(running: Arc<Running>) -> Self {
+        let now = running.now.fetch_add(1, SeqCst) + 1;
+        running.peak.fetch_max(now, SeqCst);
+        Self(running)
+    }
+}
+
+impl Drop for Execution {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_comes_back_at_once_never_runs_two_messages() {
+    let (cluster, running) = (Cluster::new(1), Arc::new(Running::default()));
+    cluster.publish_all(0, [10_000; 3]);
+    let counted = Arc::clone(&running);
+    let on_message = move |millis: u64| {
+        let counted = Arc::clone(&counted);
+        async move {
+            let _execution = Execution::begin(counted);
+            sleep(Duration::from_millis(millis)).await;
+        }
+    };
+    let _app = cluster.start(handler().handler(on_message)).await;
+    for drains in [false, true, true, false] {
+        sleep(SECOND).await;
+        if drains {
+            revoke(&cluster);
+            sleep(SECOND).await;
+        }
+        lose(&cluster);
+    }
+    cluster.until_committed(0, 3).await;
+    assert_eq!(running.peak.load(SeqCst), 1);
 }
