@@ -1,8 +1,9 @@
-//! Annotate an `async fn` and get a complete, reliable Kafka consumer.
+#![doc = include_str!("../README.md")]
 
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+mod error;
 pub mod prelude;
 
 pub use athomic_core::app::{App, AppBuilder, RunningApp};
@@ -13,6 +14,7 @@ pub use athomic_core::{
 #[cfg(feature = "kafka")]
 pub use athomic_kafka::KafkaTransport;
 pub use athomic_macros::{ordered_consumer, subscribe_to};
+pub use error::Error;
 
-/// What `main` of an application returns: any error of building or running.
-pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+/// What `main` of an application returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,6 +1,7 @@
 //! The only paths that generated code names. Not for anybody else, and free to change.
 
 pub use core::option::Option::{self, None, Some};
+pub use core::primitive::u64;
 pub use core::result::Result::{self, Ok};
 pub use core::time::Duration;
 pub use core::{concat, file, line, module_path};
@@ -8,7 +9,9 @@ pub use std::borrow::Cow;
 pub use std::string::String;
 
 pub use athomic_core::consumer::MessageProcessor;
-pub use athomic_core::handler::compile_time::{assert_distinct, assert_target, assert_topic};
+pub use athomic_core::handler::compile_time::{
+    Topics, assert_distinct, assert_send, assert_target, assert_topic,
+};
 pub use athomic_core::handler::{
     AggregateKey, BatchContext, BatchHandler, ExtractError, FromBatch, FromMessage, Handler, HandlerKind,
     HandlerRegistration, IdempotencyOptions, MessageContext, MissingState, OrderedHandler, Ordering,

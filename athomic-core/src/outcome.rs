@@ -167,12 +167,14 @@ impl IntoOutcome for Outcome {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<E: Into<BoxError> + 'static> IntoOutcome for Result<(), E> {
     fn into_outcome(self) -> Outcome {
         self.map_or_else(classify, |()| Outcome::Ack)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<E: Into<BoxError> + 'static> IntoOutcome for Result<Outcome, E> {
     fn into_outcome(self) -> Outcome {
         self.unwrap_or_else(classify)
@@ -211,24 +213,28 @@ impl IntoBatchOutcome for Outcome {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<E: Into<BoxError> + 'static> IntoBatchOutcome for Result<(), E> {
     fn into_batch_outcome(self) -> BatchOutcome {
         BatchOutcome::All(self.into_outcome())
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<E: Into<BoxError> + 'static> IntoBatchOutcome for Result<Outcome, E> {
     fn into_batch_outcome(self) -> BatchOutcome {
         BatchOutcome::All(self.into_outcome())
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<O: IntoOutcome> IntoBatchOutcome for Vec<O> {
     fn into_batch_outcome(self) -> BatchOutcome {
         BatchOutcome::Each(self.into_iter().map(IntoOutcome::into_outcome).collect())
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<O: IntoOutcome, E: Into<BoxError> + 'static> IntoBatchOutcome for Result<Vec<O>, E> {
     fn into_batch_outcome(self) -> BatchOutcome {
         match self {

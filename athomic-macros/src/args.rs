@@ -402,6 +402,8 @@ pub(crate) struct Args {
     pub(crate) crate_path: Option<Path>,
     /// The names of all keys that were written, also of those whose value is wrong.
     written: Vec<(&'static str, Span)>,
+    /// The names of keys that were meant, most likely, by something that is wrong.
+    meant: Vec<&'static str>,
 }
 
 impl Args {
@@ -431,8 +433,9 @@ impl Args {
     }
 
     fn check_required(&self, attribute: Attribute, errors: &mut Errors) {
-        let missing = |key: &&Key| key.need(attribute) == Need::Required && self.place_of(key.name).is_none();
-        for key in attribute.keys().filter(missing) {
+        let given = |key: &Key| self.place_of(key.name).is_some() || self.meant.contains(&key.name);
+        let required = |key: &&Key| key.need(attribute) == Need::Required;
+        for key in attribute.keys().filter(required).filter(|key| !given(key)) {
             errors.push(mistake_at(
                 Span::call_site(),
                 format!("`#[{attribute}]` needs `{}`", key.name),
@@ -445,7 +448,7 @@ impl Args {
 /// Read `key = value, key(..), ...`.
 fn read_list(
     input: ParseStream,
-    find: impl Fn(&Ident) -> syn::Result<&'static Key>,
+    find: impl Fn(&Ident) -> Result<&'static Key, Unknown>,
     args: &mut Args,
     errors: &mut Errors,
 ) {
@@ -472,14 +475,18 @@ fn read_list(
 
 fn read_entry(
     input: ParseStream,
-    find: &impl Fn(&Ident) -> syn::Result<&'static Key>,
+    find: &impl Fn(&Ident) -> Result<&'static Key, Unknown>,
     args: &mut Args,
 ) -> syn::Result<()> {
     if !input.peek(Ident::peek_any) {
+        args.meant.push("topic");
         return Err(nameless(input));
     }
     let name = input.call(Ident::parse_any)?;
-    let key = find(&name)?;
+    let key = find(&name).map_err(|unknown| {
+        args.meant.extend(unknown.meant);
+        unknown.error
+    })?;
     let repeated = args.place_of(key.name).is_some();
     args.written.push((key.name, name.span()));
     if !matches!(key.kind, Kind::Group(_)) {
@@ -544,29 +551,41 @@ fn help_example(key: &Key) -> String {
     format!("write it like `{}`", key.example)
 }
 
-fn find_key(attribute: Attribute, name: &Ident) -> syn::Result<&'static Key> {
-    let other = attribute.other();
+/// A name that is no key, and the one that was most likely meant.
+struct Unknown {
+    error: syn::Error,
+    meant: Option<&'static str>,
+}
+
+fn find_key(attribute: Attribute, name: &Ident) -> Result<&'static Key, Unknown> {
     match KEYS.iter().find(|key| name == key.name) {
         Some(key) if key.need(attribute) != Need::Refused => Ok(key),
-        Some(_) => Err(mistake(
-            name,
-            format!("`{name}` is not for `#[{attribute}]`"),
-            format!("it is a key of `#[{other}]`"),
-        )),
+        Some(_) => Err(Unknown {
+            error: mistake(
+                name,
+                format!("`{name}` is not for `#[{attribute}]`"),
+                format!("it is a key of `#[{}]`", attribute.other()),
+            ),
+            meant: None,
+        }),
         None => Err(unknown_key(name, attribute.keys())),
     }
 }
 
-fn unknown_key(name: &Ident, known: impl Iterator<Item = &'static Key>) -> syn::Error {
+fn unknown_key(name: &Ident, known: impl Iterator<Item = &'static Key>) -> Unknown {
     let written = name.to_string();
     let known: Vec<_> = known.map(|key| key.name).collect();
     let quoted: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
     let accepted = format!("accepted keys: {}", quoted.join(", "));
-    let help = match checks::nearest(&written, known.into_iter()) {
-        Some(nearest) => format!("did you mean `{nearest}`? {accepted}"),
+    let meant = checks::nearest(&written, known.into_iter());
+    let help = match meant {
+        Some(meant) => format!("did you mean `{meant}`? {accepted}"),
         None => accepted,
     };
-    mistake(name, format!("unknown key `{written}`"), help)
+    Unknown {
+        error: mistake(name, format!("unknown key `{written}`"), help),
+        meant,
+    }
 }
 
 fn set<T>(place: &mut Option<T>, value: syn::Result<T>) -> syn::Result<()> {
@@ -791,7 +810,6 @@ mod tests {
                 "`batch_size` takes a whole number from 1",
                 "`group_id` takes a string",
                 "`enable_lineage` takes `true` or `false`",
-                "`#[subscribe_to]` needs `topic`",
             ],
         );
     }
@@ -803,10 +821,8 @@ mod tests {
             &["`target_type` takes a type", "topic contains a space"],
         );
         check("topic = \"a\" group_id = \"g\"", &["expected `,`"]);
-        check(
-            "\"a\"",
-            &["a value without its key", "`#[subscribe_to]` needs `topic`"],
-        );
+        check("\"a\"", &["a value without its key"]);
+        check("group_id = \"g\"", &["`#[subscribe_to]` needs `topic`"]);
         check(
             "topic",
             &["`topic` takes a string, the path of a constant, or a list of these"],

@@ -14,7 +14,9 @@
 //!             -> __athomic::Result<__athomic::Outcome, __athomic::ExtractError>
 //!         {
 //!             __athomic::Ok(__athomic::IntoOutcome::into_outcome(
-//!                 on_paid(payload, <Meta as __athomic::FromMessage>::from_message(context)?).await
+//!                 __athomic::assert_send(
+//!                     on_paid(payload, <Meta as __athomic::FromMessage>::from_message(context)?)
+//!                 ).await
 //!             ))
 //!         }
 //!         fn check(&self, states: &__athomic::StateMap) -> __athomic::Result<(), __athomic::MissingState> {
@@ -22,13 +24,14 @@
 //!             __athomic::Ok(())
 //!         }
 //!     }
+//!     const __TOPICS: __athomic::Topics = &["payments.v1"];
 //!     const __REGISTRATION: __athomic::HandlerRegistration = __athomic::HandlerRegistration {
 //!         handler_id: __athomic::concat!(__athomic::module_path!(), "::", "on_paid"),
 //!         location: __athomic::SourceLocation { file: __athomic::file!(), line: __athomic::line!() },
 //!         kind: __athomic::HandlerKind::Subscribed,
 //!         options: __athomic::SubscriptionOptions {
 //!             group_id: __athomic::Some("billing"),
-//!             ..__athomic::SubscriptionOptions::new(&["payments.v1"])
+//!             ..__athomic::SubscriptionOptions::new(__TOPICS)
 //!         },
 //!         target_type: "Paid",
 //!         processor: || __athomic::MessageProcessor::single(__Handler {}),
@@ -189,10 +192,29 @@ fn call(subscription: &Subscription<'_>, names: &Names) -> TokenStream {
         subscription.function.extractors.iter().map(
             |ty| quote_spanned!(Span::mixed_site()=> <#ty as __athomic::#extractor>::#extract(context)?),
         );
-    let called = quote_spanned!(Span::mixed_site()=> #function(payload #(, #extracted)*).await);
-    let at_result = Span::mixed_site().located_at(subscription.function.result);
-    let into = quote_spanned!(at_result=> __athomic::#into_outcome::#into_outcome_method);
-    quote_spanned!(Span::mixed_site()=> __athomic::Ok(#into(#called)))
+    let at_name = Span::mixed_site().located_at(function.span());
+    let called = quote_spanned!(at_name=> #function(payload #(, #extracted)*));
+    let (start, end) = subscription.function.result;
+    let (start, end) = (
+        Span::mixed_site().located_at(start),
+        Span::mixed_site().located_at(end),
+    );
+    let into = from_to(quote!(__athomic::#into_outcome::#into_outcome_method), start, end);
+    let sent = quote_spanned!(start=> __athomic::assert_send(#called));
+    let result = quote_spanned!(end=> #sent.await);
+    quote_spanned!(start=> __athomic::Ok(#into(#result)))
+}
+
+/// Let the last token stand at `end` and all others at `start`, so that together they span a type.
+fn from_to(tokens: TokenStream, start: Span, end: Span) -> TokenStream {
+    let mut tokens: Vec<_> = tokens.into_iter().collect();
+    for token in &mut tokens {
+        token.set_span(start);
+    }
+    if let Some(last) = tokens.last_mut() {
+        last.set_span(end);
+    }
+    tokens.into_iter().collect()
 }
 
 /// Read the two fields that order messages, each at the literal that names it.
@@ -200,26 +222,29 @@ fn ordered(subscription: &Subscription<'_>) -> TokenStream {
     let Mode::Ordered { key, sequence } = subscription.mode else {
         return TokenStream::new();
     };
-    let payload = Ident::new("payload", Span::mixed_site());
-    let (key, sequence) = (field(&payload, key), field(&payload, sequence));
+    let (key, sequence) = (
+        read_field(key, "AggregateKey", "aggregate_key"),
+        read_field(sequence, "SequenceId", "sequence_id"),
+    );
     quote_spanned! {Span::mixed_site()=>
         impl __athomic::OrderedHandler for __Handler {
             fn aggregate_key(payload: &Self::Payload) -> __athomic::Cow<'_, str> {
-                __athomic::AggregateKey::aggregate_key(#key)
+                #key
             }
-            fn sequence_id(payload: &Self::Payload) -> u64 {
-                __athomic::SequenceId::sequence_id(#sequence)
+            fn sequence_id(payload: &Self::Payload) -> __athomic::u64 {
+                #sequence
             }
         }
     }
 }
 
-fn field(payload: &Ident, path: &LitStr) -> TokenStream {
-    let span = path.span();
+fn read_field(path: &LitStr, name: &str, method: &str) -> TokenStream {
+    let span = Span::mixed_site().located_at(path.span());
+    let (name, method) = (Ident::new(name, span), Ident::new(method, span));
     let path = path.value();
     let parts = checks::field_path(&path).expect("it was checked when it was read");
     let members = parts.iter().map(|part| member(part, span));
-    quote_spanned!(span=> &#payload #(. #members)*)
+    quote_spanned!(span=> __athomic::#name::#method(&payload #(. #members)*))
 }
 
 fn member(part: &str, span: Span) -> TokenStream {
@@ -250,7 +275,10 @@ fn type_checks(subscription: &Subscription<'_>) -> TokenStream {
 fn topics(args: &Args) -> TokenStream {
     let topics = args.topics.iter().map(|topic| match topic {
         Topic::Name(name) => name.to_token_stream(),
-        Topic::Constant(path) => quote_spanned!(path.span()=> __athomic::assert_topic(#path)),
+        Topic::Constant(path) => {
+            let span = Span::mixed_site().located_at(path.span());
+            quote_spanned!(span=> __athomic::assert_topic(#path))
+        }
     });
     let list = quote!(&[#(#topics),*]);
     let has_constants = args
@@ -262,7 +290,7 @@ fn topics(args: &Args) -> TokenStream {
     } else {
         list
     };
-    quote_spanned!(Span::mixed_site()=> const __TOPICS: &[&str] = #list;)
+    quote_spanned!(Span::mixed_site()=> const __TOPICS: __athomic::Topics = #list;)
 }
 
 fn registration(subscription: &Subscription<'_>) -> TokenStream {

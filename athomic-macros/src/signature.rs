@@ -1,9 +1,8 @@
 //! The annotated function → what the runtime needs of it: its name and the types of its arguments.
 
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::parse::{ParseStream, Parser};
-use syn::spanned::Spanned;
 use syn::{FnArg, GenericArgument, PatType, PathArguments, ReturnType, Safety, Signature, Type, Visibility};
 
 use crate::args::Attribute;
@@ -102,8 +101,8 @@ pub(crate) struct Callable<'a> {
     pub(crate) payload: &'a Type,
     /// The types of the others.
     pub(crate) extractors: Vec<&'a Type>,
-    /// The tokens to point at when the result is none that a handler may return.
-    pub(crate) result: Span,
+    /// Where the return type begins and ends, to point at when it is none that a handler may return.
+    pub(crate) result: (Span, Span),
 }
 
 impl<'a> Variant<'a> {
@@ -147,11 +146,17 @@ impl<'a> Variant<'a> {
             payload,
             extractors: extractors.to_vec(),
             result: match &signature.output {
-                ReturnType::Default => signature.ident.span(),
-                ReturnType::Type(_, result) => result.span(),
+                ReturnType::Default => (signature.ident.span(), signature.ident.span()),
+                ReturnType::Type(_, result) => ends(result.to_token_stream()),
             },
         })
     }
+}
+
+fn ends(tokens: TokenStream) -> (Span, Span) {
+    let spans: Vec<_> = tokens.into_iter().map(|token| token.span()).collect();
+    let end = |span: Option<&Span>| span.copied().unwrap_or_else(Span::call_site);
+    (end(spans.first()), end(spans.last()))
 }
 
 fn read_signature(attribute: Attribute, input: ParseStream) -> syn::Result<Signature> {
@@ -225,18 +230,9 @@ fn check_argument<'a>(argument: &'a FnArg, errors: &mut Errors) -> Option<&'a Ty
         return None;
     };
     let ty = without_group(&argument.ty);
-    if let Type::Reference(reference) = ty {
-        let owned = reference.elem.to_token_stream();
-        let help = if owned.to_string() == "str" {
-            "take `String`".to_owned()
-        } else {
-            format!("take `{owned}`")
-        };
-        errors.push(mistake(
-            ty,
-            "a handler's arguments are its own, not borrowed",
-            help,
-        ));
+    if borrows(ty.to_token_stream()) {
+        let wrong = "a handler's arguments are its own, not borrowed";
+        errors.push(mistake(ty, wrong, help_to_own(ty)));
         return None;
     }
     if let Some(token) = find_impl(ty.to_token_stream()) {
@@ -248,6 +244,32 @@ fn check_argument<'a>(argument: &'a FnArg, errors: &mut Errors) -> Option<&'a Ty
         return None;
     }
     Some(ty)
+}
+
+/// Say whether a type borrows from the caller, as far as its own tokens show.
+fn borrows(tokens: TokenStream) -> bool {
+    let tokens: Vec<_> = tokens.into_iter().collect();
+    // What a function type borrows, it borrows for each call: it stands after `for` or in parentheses.
+    if tokens.iter().any(|token| token.to_string() == "for") {
+        return false;
+    }
+    let is = |token: Option<&TokenTree>, text: &str| token.is_some_and(|token| token.to_string() == text);
+    tokens.iter().enumerate().any(|(i, token)| match token {
+        TokenTree::Punct(punct) if punct.as_char() == '&' => !is(tokens.get(i + 1), "'"),
+        TokenTree::Punct(punct) if punct.as_char() == '\'' => !is(tokens.get(i + 1), "static"),
+        TokenTree::Group(group) if group.delimiter() == Delimiter::None => borrows(group.stream()),
+        _ => false,
+    })
+}
+
+fn help_to_own(ty: &Type) -> String {
+    match ty {
+        Type::Reference(reference) => match reference.elem.to_token_stream().to_string().as_str() {
+            "str" => "take `String`".to_owned(),
+            owned => format!("take `{owned}`"),
+        },
+        _ => "take a type that owns its data".to_owned(),
+    }
 }
 
 /// Find the `impl` of an `impl Trait`, however deep.

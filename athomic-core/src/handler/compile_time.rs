@@ -1,7 +1,12 @@
 //! What generated code asks the compiler: nothing here runs.
 
+use std::future::Future;
+
 use super::Message;
 use crate::message::{TopicNameError, check_topic_name};
+
+/// The topics of an attribute.
+pub type Topics = &'static [&'static str];
 
 /// The types that an attribute's `target_type` can be for a handler that takes `Payload`.
 #[diagnostic::on_unimplemented(
@@ -17,6 +22,13 @@ impl<T> TargetOf<Message<T>> for T {}
 
 /// Have the compiler check that an attribute's `target_type` is the handler's.
 pub const fn assert_target<Target: TargetOf<Payload>, Payload>() {}
+
+/// Have the compiler check that a handler's future is `Send`, and return it.
+///
+/// What comes back is `Send` by declaration, so that the check fails in this place only.
+pub fn assert_send<F: Future + Send>(future: F) -> impl Future<Output = F::Output> + Send {
+    future
+}
 
 /// Check the name of a topic that a constant holds, and return it.
 ///
@@ -42,7 +54,7 @@ pub const fn assert_topic(name: &'static str) -> &'static str {
 /// One is. The panic is a compile error, since this is called for constants.
 #[must_use]
 #[track_caller]
-pub const fn assert_distinct(topics: &'static [&'static str]) -> &'static [&'static str] {
+pub const fn assert_distinct(topics: Topics) -> Topics {
     let mut i = 0;
     while i < topics.len() {
         let mut j = i + 1;

@@ -42,7 +42,8 @@ impl DecodeError {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be decoded from a message",
     label = "not a payload",
-    note = "derive `serde::Deserialize` for `{Self}`; it must own its data and be `Send + 'static`"
+    note = "derive `serde::Deserialize` for `{Self}`; it must own its data and be `Send + 'static`",
+    note = "the payload is a handler's first argument; `Meta`, `State<S>` and the like come after it"
 )]
 pub trait Payload: Sized + Send + 'static {
     /// The type that the payload's bytes are decoded to.

@@ -116,9 +116,12 @@ pub trait Consumer: Send + Sync + 'static {
     /// Commit offsets for the group and wait until the broker has them.
     ///
     /// A later call must not be overtaken by an earlier one; the runtime has one under way at a time.
+    /// An offset for a partition that this member does not own, or no longer, never reaches the
+    /// group: Kafka itself would take it, so the transport looks at its own assignment.
     ///
     /// # Errors
     /// The commit was refused or its outcome is unknown. Retriable ones may be asked again.
+    /// [`TransportError::Fenced`] refuses all offsets of the call.
     fn commit(&self, offsets: &[PartitionOffset]) -> impl Future<Output = Result<(), TransportError>> + Send;
 
     /// Leave the group and free the client. Streams end, a waiting `next_event` returns
@@ -137,6 +140,8 @@ pub enum ConsumerEvent {
     /// Partitions go, when [`Revocation::complete`] is called: drain and commit first.
     Revoked(Revocation),
     /// Partitions are gone without notice (the session lapsed). Nothing may be committed for them.
+    /// Revocations that are not complete are void with it, and it may name what has just been given
+    /// back.
     Lost(Vec<TopicPartition>),
     /// Something failed that the client itself goes on to repair: to be counted and logged.
     Trouble(TransportError),
@@ -255,7 +260,8 @@ pub enum Fetched {
     /// Messages.
     Records(Arc<dyn RecordBatch>),
     /// There is nothing below this offset that has not been given: the log ends here, perhaps
-    /// behind transaction markers or compacted messages, which no reader ever sees.
+    /// behind transaction markers or compacted messages, which no reader ever sees. Told whenever
+    /// the end lies beyond the last message given; otherwise it may be told.
     Position(Offset),
     /// The partition is no longer ours.
     Ended,

@@ -1,11 +1,11 @@
 //! What the cases have in common: names, publishing, and driving members until something holds.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::member::Member;
 use super::{ConsumerOptions, TestCluster};
@@ -109,8 +109,7 @@ impl<'a, C: TestCluster> Rig<'a, C> {
     /// Publish, and return where the messages stand.
     pub(super) async fn publish(&self, messages: Vec<OutgoingMessage>) -> Vec<Delivery> {
         let count = messages.len();
-        let results = timeout(self.cluster.deadline(), self.publisher.publish(messages)).await;
-        let results = results.expect("publishing ends");
+        let results = in_time(self.cluster, "publishing ends", self.publisher.publish(messages)).await;
         assert_eq!(results.len(), count, "each message has its result");
         let acknowledged = results
             .into_iter()
@@ -221,7 +220,7 @@ async fn drive<T: Consumer>(
     time: Duration,
     holds: &mut (impl FnMut(&[&mut Member<T>]) -> bool + ?Sized),
 ) -> bool {
-    let driven = timeout(time, async {
+    let driven = async {
         while !holds(members) {
             let (index, revocation) = poll_fn(|cx| {
                 for (index, member) in members.iter_mut().enumerate() {
@@ -236,8 +235,29 @@ async fn drive<T: Consumer>(
                 give_back(members[index], revocation).await;
             }
         }
-    });
-    driven.await.is_ok()
+    };
+    within(time, driven).await.is_some()
+}
+
+/// Wait for what must happen.
+///
+/// # Panics
+/// If it does not before the cluster's deadline.
+pub(super) async fn in_time<R>(cluster: &impl TestCluster, what: &str, future: impl Future<Output = R>) -> R {
+    match within(cluster.deadline(), future).await {
+        Some(result) => result,
+        None => panic!("not in time: {what}"),
+    }
+}
+
+/// Wait so long, and not a look longer: where `timeout` polls once more when the time is over, a
+/// wake-up that was forgotten would pass for one that came.
+async fn within<R>(time: Duration, future: impl Future<Output = R>) -> Option<R> {
+    tokio::select! {
+        biased;
+        () = sleep(time) => None,
+        result = future => Some(result),
+    }
 }
 
 /// Answer a revocation as a consumer should: stop reading, commit what was read, complete.

@@ -49,11 +49,14 @@ impl MemoryConsumer {
     }
 
     fn look(&self, cx: &Context<'_>) -> Look {
+        let mut state = self.broker.lock();
+        // Under the lock: who closes takes it next, and finds the waker that is left below.
         if self.closed.load(Ordering::Acquire) {
             return Look::Event(Err(TransportError::Closed));
         }
-        let mut state = self.broker.lock();
-        let event = state.group(&self.group, |group, _| group.take_event(self.id, cx.waker()));
+        let event = state.group(&self.group, |group, world| {
+            group.take_event(self.id, cx.waker(), world)
+        });
         let deadline = state.peek(&self.group).and_then(|group| group.deadline);
         drop(state);
         match event {

@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use super::broker::{State, Stopped, unreachable};
+use super::broker::{Stopped, unreachable};
 use super::faults::{FaultPlan, FaultRule};
 use super::group::Group;
 use super::member::{PendingEvent, Standing};
 use super::topics::unknown;
 use super::{MemberId, MemoryBroker};
 use crate::message::{Offset, OwnedRecord, Partition, PartitionOffset, RawMessage, TopicPartition};
-use crate::transport::{Delivery, OutgoingMessage, TransportError};
+use crate::transport::{AssignmentEpoch, Delivery, OutgoingMessage, TransportError};
 
 /// Control over a [`MemoryBroker`] for tests, simulations and programs that feed themselves.
 ///
@@ -34,6 +34,20 @@ pub struct MemberInfo {
     pub alive: bool,
     /// Whether the coordinator counts it in; `false` after it was thrown out, until it is back.
     pub joined: bool,
+}
+
+/// A commit as the broker took it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AppliedCommit {
+    /// Who committed.
+    pub member: MemberId,
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The assignment under which the member owned the partition then.
+    pub epoch: AssignmentEpoch,
+    /// The offset.
+    pub offset: Offset,
 }
 
 impl BrokerControl {
@@ -186,6 +200,22 @@ impl BrokerControl {
             .collect()
     }
 
+    /// Record each commit of a group from now on, for [`recorded_commits`](Self::recorded_commits).
+    pub fn record_commits(&self, group: &str) {
+        let mut state = self.broker.lock();
+        state.group(group, |group, _| {
+            group.history.get_or_insert_default();
+        });
+    }
+
+    /// Return the recorded commits of a group, in the order in which the broker took them.
+    #[must_use]
+    pub fn recorded_commits(&self, group: &str) -> Vec<AppliedCommit> {
+        let state = self.broker.lock();
+        let history = state.peek(group).and_then(|group| group.history.clone());
+        history.unwrap_or_default()
+    }
+
     /// Return how far a group is behind the end of a partition; from the start if it never committed.
     ///
     /// # Errors
@@ -233,7 +263,9 @@ impl BrokerControl {
     /// Stop the broker: calls fail as unreachable, streams give nothing. Logs and groups stay.
     pub fn stop(&self) {
         let mut state = self.broker.lock();
-        state.down = true;
+        if std::mem::replace(&mut state.down, true) {
+            return;
+        }
         state.each_group(|group, world| {
             for member in group.members.values_mut() {
                 member.lose_touch(world.now);
@@ -251,6 +283,9 @@ impl BrokerControl {
     /// anew.
     pub fn start(&self) {
         let mut state = self.broker.lock();
+        if !state.down {
+            return;
+        }
         // Sessions that lapsed while the broker was down lapsed before it is up.
         state.each_group(|_, _| {});
         state.down = false;
@@ -272,8 +307,7 @@ impl BrokerControl {
     /// Say whether the broker is stopped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        let state: &State = &self.broker.lock();
-        state.down
+        self.broker.lock().down
     }
 
     // Faults.

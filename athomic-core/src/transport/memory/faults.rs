@@ -16,7 +16,7 @@ use crate::transport::TransportError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Operation {
-    /// A consumer joins its group, for the first time or after it lost its membership.
+    /// A consumer joins its group. That it joins again after a loss is the group's own affair.
     Join,
     /// A consumer leaves its group.
     Leave,
@@ -38,7 +38,7 @@ pub struct Call<'a> {
     pub operation: Operation,
     /// The consumer group, where a member calls.
     pub group: Option<&'a str>,
-    /// The member that calls; unknown while it joins for the first time.
+    /// The member that calls; unknown while it joins.
     pub member: Option<MemberId>,
     /// The topic that is fetched from or published to.
     pub topic: Option<&'a str>,

@@ -13,12 +13,12 @@ use std::task::Waker;
 
 use tokio::time::Instant;
 
-use super::MemberId;
 use super::assignor::{Target, assign};
 use super::lease::Lease;
 use super::member::{Grant, Member, PendingEvent, Standing};
 use super::topics::Topics;
 use super::wakes::Wakes;
+use super::{AppliedCommit, MemberId};
 use crate::message::{Offset, Partition, PartitionOffset, TopicPartition};
 use crate::transport::AssignmentEpoch;
 
@@ -45,6 +45,8 @@ pub(super) struct Group {
     /// their first message even under "latest", or what came before they were noticed would be lost.
     first_seen: BTreeMap<Arc<str>, Partition>,
     epoch: u64,
+    /// Each commit as it was taken, if somebody asked for it.
+    pub(super) history: Option<Vec<AppliedCommit>>,
     /// Members, subscriptions or topics have changed since the target was worked out.
     stale: bool,
     /// When time alone will change something.
@@ -56,6 +58,7 @@ pub(super) struct Group {
 pub(super) struct Ownership {
     pub(super) member: MemberId,
     pub(super) lease: Arc<Lease>,
+    epoch: AssignmentEpoch,
     /// The member has been told, so that it must hear of the end too.
     announced: bool,
 }
@@ -106,7 +109,7 @@ impl Group {
         member.silenced = silenced;
         if silenced {
             member.lose_touch(world.now);
-        } else {
+        } else if !world.down {
             member.regain_touch();
         }
         let owned = self.owned.values().filter(|ownership| ownership.member == id);
@@ -185,14 +188,31 @@ impl Group {
         }
         for PartitionOffset { partition, offset } in offsets {
             self.committed.insert(partition.clone(), *offset);
+            self.record(id, partition, *offset);
         }
         Ok(())
     }
 
+    fn record(&mut self, member: MemberId, partition: &TopicPartition, offset: Offset) {
+        if let (Some(history), Some(ownership)) = (&mut self.history, self.owned.get(partition)) {
+            history.push(AppliedCommit {
+                member,
+                partition: partition.clone(),
+                epoch: ownership.epoch,
+                offset,
+            });
+        }
+    }
+
     /// Give a member its next event, or remember to wake it for one.
-    pub(super) fn take_event(&mut self, id: MemberId, waker: &Waker) -> Option<PendingEvent> {
+    pub(super) fn take_event(
+        &mut self,
+        id: MemberId,
+        waker: &Waker,
+        world: &mut World<'_>,
+    ) -> Option<PendingEvent> {
         let member = self.members.get_mut(&id)?;
-        let event = member.take_event(waker)?;
+        let event = member.take_event(waker, world.wakes)?;
         if let PendingEvent::Assigned(grants) = &event {
             for grant in grants {
                 if let Some(ownership) = self.owned.get_mut(&grant.partition)
@@ -381,6 +401,7 @@ impl Group {
             let ownership = Ownership {
                 member: id,
                 lease: Arc::clone(&grant.lease),
+                epoch: grant.epoch,
                 announced: false,
             };
             self.owned.insert(grant.partition.clone(), ownership);

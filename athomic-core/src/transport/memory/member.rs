@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::MemoryConsumerConfig;
 use super::lease::Lease;
 use super::topics::TopicId;
+use super::wakes::Wakes;
 use crate::message::{Offset, TopicPartition};
 use crate::transport::{AssignmentEpoch, TransportError};
 
@@ -181,7 +182,7 @@ impl Member {
     }
 
     /// Take the next event. Who was thrown out joins again with the last loss it hears of.
-    pub(super) fn take_event(&mut self, waker: &Waker) -> Option<PendingEvent> {
+    pub(super) fn take_event(&mut self, waker: &Waker, wakes: &mut Wakes) -> Option<PendingEvent> {
         let event = if self.silenced {
             None
         } else {
@@ -191,8 +192,10 @@ impl Member {
         if self.standing == Standing::Out && !self.silenced && !self.events.iter().any(losses) {
             self.standing = Standing::Returning;
         }
-        if event.is_none() {
-            self.waker = Some(waker.clone());
+        let known = self.waker.as_ref().is_some_and(|known| known.will_wake(waker));
+        if event.is_none() && !known {
+            // To drop a waker may drop its task, and more of ours with it; so not here, under the lock.
+            wakes.add(self.waker.replace(waker.clone()));
         }
         event
     }

@@ -63,7 +63,7 @@ mod wakes;
 pub use admin::{MemoryAdmin, RETENTION_RECORDS};
 pub use broker::MemoryBroker;
 pub use consumer::MemoryConsumer;
-pub use control::{BrokerControl, MemberInfo};
+pub use control::{AppliedCommit, BrokerControl, MemberInfo};
 pub use faults::{Call, Fault, FaultPlan, FaultRule, InjectedFault, Operation};
 pub use partitioner::partition_for_key;
 pub use publisher::MemoryPublisher;

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use tokio::time::timeout;
-
 use super::super::TestCluster;
 use super::super::member::LIMITS;
-use super::super::rig::{MemberOf, Rig, commit_stubbornly};
+use super::super::rig::{MemberOf, Rig, commit_stubbornly, in_time};
 use crate::transport::{Consumer, Fetched, TransportError};
 
 /// Closing twice is closing once, also for those who ask at the same time.
@@ -16,12 +14,10 @@ pub async fn closing_is_idempotent<C: TestCluster>(cluster: &C) {
     rig.until_shared(&mut [&mut member], 1).await;
     let consumer = &member.consumer;
     let closing = async { tokio::join!(consumer.close(), consumer.close()) };
-    let (first, second) = timeout(cluster.deadline(), closing).await.expect("closing ends");
+    let (first, second) = in_time(cluster, "closing ends", closing).await;
     first.expect("the group can be told");
     second.expect("closing again is no error");
-    let third = timeout(cluster.deadline(), consumer.close())
-        .await
-        .expect("closing ends");
+    let third = in_time(cluster, "closing ends", consumer.close()).await;
     third.expect("closing again is no error");
 }
 
@@ -41,11 +37,10 @@ pub async fn closing_ends_a_waiting_event<C: TestCluster>(cluster: &C) {
         }
     };
     let both = async { tokio::join!(last_event, consumer.close()) };
-    let (error, closed) = timeout(cluster.deadline(), both).await.expect("both end");
+    let (error, closed) = in_time(cluster, "the wait ends", both).await;
     closed.expect("the group can be told");
     assert!(matches!(error, TransportError::Closed), "{error:?}");
-    let again = timeout(cluster.deadline(), consumer.next_event()).await;
-    let again = again.expect("a closed consumer answers at once");
+    let again = in_time(cluster, "a closed consumer answers", consumer.next_event()).await;
     assert!(matches!(again, Err(TransportError::Closed)), "{again:?}");
 }
 
@@ -64,13 +59,17 @@ pub async fn closing_ends_a_waiting_fetch<C: TestCluster>(cluster: &C) {
         }
     };
     let both = async { tokio::join!(ended, member.consumer.close()) };
-    let (ended, closed) = timeout(cluster.deadline(), both).await.expect("both end");
+    let (ended, closed) = in_time(cluster, "the wait ends", both).await;
     closed.expect("the group can be told");
     assert!(matches!(ended, Ok(Fetched::Ended)), "{ended:?}");
     // Also for who asks later, with messages there to be read.
     rig.publish_numbered(0, "late", 1).await;
-    let later = timeout(cluster.deadline(), assignment.stream.fetch(LIMITS)).await;
-    let later = later.expect("an ended stream answers at once");
+    let later = in_time(
+        cluster,
+        "an ended stream says so",
+        assignment.stream.fetch(LIMITS),
+    )
+    .await;
     assert!(matches!(later, Ok(Fetched::Ended)), "{later:?}");
 }
 
@@ -80,8 +79,13 @@ pub async fn nothing_can_be_committed_after_closing<C: TestCluster>(cluster: &C)
     let mut member = rig.member().await;
     rig.until_shared(&mut [&mut member], 1).await;
     member.consumer.close().await.expect("the group can be told");
-    let refused = timeout(cluster.deadline(), member.consumer.commit(&[rig.at(0, 1)])).await;
-    let refused = refused.expect("a closed consumer answers at once");
+    let commit = [rig.at(0, 1)];
+    let refused = in_time(
+        cluster,
+        "a closed consumer answers",
+        member.consumer.commit(&commit),
+    )
+    .await;
     assert!(matches!(refused, Err(TransportError::Closed)), "{refused:?}");
     assert_eq!(rig.committed(0).await, None);
 }

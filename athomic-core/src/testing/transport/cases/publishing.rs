@@ -5,10 +5,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::timeout;
 
 use super::super::TestCluster;
-use super::super::rig::{Rig, unique};
+use super::super::rig::{Rig, in_time, unique};
 use crate::transport::memory::partition_for_key;
 use crate::transport::{Admin, Consumer, NewTopic, OutgoingMessage, Publisher, TransportError};
 
@@ -115,12 +114,8 @@ pub async fn publishing_to_an_unknown_topic_fails<C: TestCluster>(cluster: &C) {
         ..rig.message(0, "lost")
     };
     let known = rig.message(0, "not lost");
-    let published = timeout(
-        cluster.deadline() * 2,
-        rig.publisher.publish(vec![message, known]),
-    )
-    .await;
-    let results = published.expect("publishing ends");
+    let publishing = rig.publisher.publish(vec![message, known]);
+    let results = in_time(cluster, "publishing ends", publishing).await;
     assert!(
         matches!(results[0], Err(TransportError::UnknownTopic { .. })),
         "{results:?}"

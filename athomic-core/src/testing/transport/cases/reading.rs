@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::super::TestCluster;
 use super::super::member::{Member, text};
-use super::super::rig::{ConsumerOf, MemberOf, Rig};
+use super::super::rig::{ConsumerOf, MemberOf, Rig, in_time};
 use crate::message::{Offset, RawMessage};
 use crate::transport::{Consumer, ConsumerEvent, FetchLimits, Fetched};
 
@@ -27,9 +27,7 @@ pub async fn fetch_limits_hold<C: TestCluster>(cluster: &C) {
     let mut member = rig.member().await.reading(|_| false);
     rig.until_shared(&mut [&mut member], 1).await;
     let reading = read_by_bytes(&mut member, sent.len());
-    let read = timeout(cluster.deadline(), reading)
-        .await
-        .expect("everything is read");
+    let read = in_time(cluster, "everything is read", reading).await;
     assert_eq!(read, sent);
     member.leave_uncommitted().await;
 }
@@ -75,9 +73,7 @@ pub async fn cancelled_waits_lose_nothing<C: TestCluster>(cluster: &C) {
     let rig = Rig::new(cluster, 1).await;
     let mut member = rig.member().await;
     let reading = read_impatiently(&rig, &mut member);
-    let read = timeout(cluster.deadline(), reading)
-        .await
-        .expect("everything is read");
+    let read = in_time(cluster, "everything is read", reading).await;
     assert!(read.iter().copied().eq(0..20), "{read:?}");
     member.leave_uncommitted().await;
 }

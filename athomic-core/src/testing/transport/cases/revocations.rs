@@ -1,10 +1,8 @@
 //! Giving partitions back: when they move, what may still be committed, what ends.
 
-use tokio::time::timeout;
-
 use super::super::TestCluster;
 use super::super::member::LIMITS;
-use super::super::rig::{MemberOf, Rig};
+use super::super::rig::{MemberOf, Rig, in_time};
 use crate::message::{Partition, TopicPartition};
 use crate::transport::{Assignment, Consumer, Fetched, Revocation};
 
@@ -182,8 +180,7 @@ pub async fn a_revoked_stream_ends_and_gives_nothing_more<C: TestCluster>(cluste
 }
 
 async fn ends<C: TestCluster>(cluster: &C, given: &mut Assignment) {
-    let fetched = timeout(cluster.deadline(), given.stream.fetch(LIMITS)).await;
-    let fetched = fetched.expect("a stream that ended says so");
+    let fetched = in_time(cluster, "an ended stream says so", given.stream.fetch(LIMITS)).await;
     assert!(matches!(fetched, Ok(Fetched::Ended)), "{fetched:?}");
 }
 

@@ -1,0 +1,8 @@
+use athomic::prelude::*;
+
+struct Paid;
+
+#[subscribe_to(topic = "payments.v1", batch_size = 100)]
+async fn on_paid(_paid: Vec<Paid>) {}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use athomic::prelude::*;
+
+#[derive(Deserialize)]
+struct Paid;
+
+#[subscribe_to(topic = "payments.v1")]
+async extern "C" fn on_paid(_paid: Paid) {}
+
+fn main() {}

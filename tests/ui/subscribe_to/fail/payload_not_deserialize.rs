@@ -1,0 +1,8 @@
+use athomic::prelude::*;
+
+struct Paid;
+
+#[subscribe_to(topic = "payments.v1")]
+async fn on_paid(_paid: Paid) {}
+
+fn main() {}

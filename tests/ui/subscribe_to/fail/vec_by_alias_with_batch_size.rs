@@ -1,0 +1,11 @@
+use athomic::prelude::*;
+
+#[derive(Deserialize)]
+struct Paid;
+
+#[subscribe_to(topic = "payments.v1", batch_size = 10)]
+async fn on_paid(_paid: Batch) {}
+
+type Batch = Vec<Paid>;
+
+fn main() {}

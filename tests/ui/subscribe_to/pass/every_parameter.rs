@@ -1,0 +1,44 @@
+#![deny(warnings)]
+#![forbid(unsafe_code)]
+
+use athomic::prelude::*;
+
+#[derive(Deserialize)]
+struct Paid {
+    id: u64,
+}
+
+fn payment_key(paid: &Paid) -> String {
+    paid.id.to_string()
+}
+
+#[subscribe_to(
+    topic = ["payments.v1", "payments.v2"],
+    group_id = "billing",
+    target_type = Paid,
+    priority = "high",
+    concurrency = 64,
+    ordering = "key",
+    fetch_timeout_ms = 1000,
+    fetch_max_linger_ms = 0,
+    fetch_max_bytes = 1_048_576,
+    connection_name = "analytics",
+    idempotency_settings(enabled = true, ttl = "24h", lock_timeout = "1m30s"),
+    idempotency_key_resolver = payment_key,
+    enable_lineage = false,
+    handler_id = "on-paid",
+    crate = ::athomic,
+)]
+async fn on_paid(paid: Paid) -> Result<(), HandlerError> {
+    println!("{}", paid.id);
+    Ok(())
+}
+
+// Words may stand without quotes, and parentheses empty.
+#[subscribe_to(topic = "payments.v1", priority = low, ordering = none, idempotency_settings())]
+async fn on_paid_later(_paid: Paid) {}
+
+#[subscribe_to(topic = "payments.v1", batch_size = 100, max_batch_linger_ms = 0)]
+async fn on_many_paid(_paid: Vec<Paid>) {}
+
+fn main() {}
