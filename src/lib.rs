@@ -1,9 +1,17 @@
 #![doc = include_str!("../README.md")]
+//! ## Features
+//!
+//! - none (default): the embedded broker alone; no server, no C code.
+//! - `kafka`: Kafka through librdkafka, which is built from C.
+//! - `kafka-tls`: TLS and SASL for Kafka, linked against the system's OpenSSL.
+//! - `kafka-tls-vendored`: the same with OpenSSL built from source.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
 mod error;
+pub mod guide;
 pub mod prelude;
 
 pub use athomic_core::app::{App, AppBuilder, RunningApp};

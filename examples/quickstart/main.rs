@@ -7,6 +7,7 @@
 //!
 //! No server is needed: with `backend = "memory"` athomic runs its embedded broker.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +68,7 @@ async fn main() -> athomic::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
 
     let done = Done(Arc::new(Semaphore::new(0)));
