@@ -29,14 +29,20 @@ fn lines(sequences: Range<u64>) -> String {
 }
 
 /// Messages that never succeed: one that cannot be decoded, two whose handler always fails.
-const POISON: &str = "poison:not json\npoison:{\"key\":\"poison\",\"seq\":1}\npoison:{\"key\":\"poison\",\"seq\":2}\n";
+const POISON: &str =
+    "poison:not json\npoison:{\"key\":\"poison\",\"seq\":1}\npoison:{\"key\":\"poison\",\"seq\":2}\n";
 
 fn notes(workers: &[&Worker]) -> Vec<Note> {
     workers.iter().flat_map(|worker| worker.journal()).collect()
 }
 
 fn handled(workers: &[&Worker]) -> usize {
-    notes(workers).iter().filter(|note| note.is_end).map(|note| (&note.key, note.seq)).collect::<HashSet<_>>().len()
+    notes(workers)
+        .iter()
+        .filter(|note| note.is_end)
+        .map(|note| (&note.key, note.seq))
+        .collect::<HashSet<_>>()
+        .len()
 }
 
 /// Each event ended, and no event of a key ended first before its predecessor did.
@@ -44,7 +50,9 @@ fn assert_complete_and_in_order(notes: &[Note], events: u64, folder: &str) {
     let ends = ends(notes);
     assert_eq!(ends.len() as u64, events, "each event ended; see {folder}");
     for ((key, seq), found) in &ends {
-        let Some(predecessor) = seq.checked_sub(1).and_then(|seq| ends.get(&(key.clone(), seq))) else { continue };
+        let Some(predecessor) = seq.checked_sub(1).and_then(|seq| ends.get(&(key.clone(), seq))) else {
+            continue;
+        };
         assert!(
             predecessor[0].nanos < found[0].nanos,
             "{key} {seq} ended first at {:?}, its predecessor at {:?}; see {folder}",
@@ -57,13 +65,20 @@ fn assert_complete_and_in_order(notes: &[Note], events: u64, folder: &str) {
 /// Lag is 0: the group has the end of each partition.
 async fn assert_all_committed(rig: &Rig, records: u64) {
     let committed: i64 = rig.committed().await.values().sum();
-    assert_eq!(committed, i64::try_from(records).expect("few"), "committed to the end; see {}", rig.folder());
+    assert_eq!(
+        committed,
+        i64::try_from(records).expect("few"),
+        "committed to the end; see {}",
+        rig.folder()
+    );
 }
 
 /// Two processes, a third that joins, a kill -9 under load, a SIGTERM under load.
 async fn survives_joins_kills_and_stops(protocol: &str) {
     let _alone = ALONE.lock().await;
-    let Some(rig) = Rig::new(protocol, PARTITIONS).await else { return };
+    let Some(rig) = Rig::new(protocol, PARTITIONS).await else {
+        return;
+    };
     let rounds = EVENTS / KEYS;
     let (mut first, mut second) = (rig.worker("first", protocol), rig.worker("second", protocol));
     let feed = async {
@@ -71,15 +86,24 @@ async fn survives_joins_kills_and_stops(protocol: &str) {
         rig.produce(lines(rounds / 2..rounds) + POISON).await;
     };
     let steer = async {
-        until("a tenth is handled", async || handled(&[&first, &second]) > 10_000).await;
+        until("a tenth is handled", async || {
+            handled(&[&first, &second]) > 10_000
+        })
+        .await;
         let mut third = rig.worker("third", protocol);
         until("the third takes part", async || third.journal().len() > 2_000).await;
         let committed = rig.committed().await;
         first.kill().await;
         let before = handled(&[&first, &second, &third]);
-        until("the others go on", async || handled(&[&first, &second, &third]) > before + 10_000).await;
+        until("the others go on", async || {
+            handled(&[&first, &second, &third]) > before + 10_000
+        })
+        .await;
         second.terminate().await;
-        until("all is handled", async || handled(&[&first, &second, &third]) as u64 == EVENTS).await;
+        until("all is handled", async || {
+            handled(&[&first, &second, &third]) as u64 == EVENTS
+        })
+        .await;
         third.terminate().await;
         (third, committed)
     };
@@ -91,9 +115,18 @@ async fn survives_joins_kills_and_stops(protocol: &str) {
     for found in ends(&notes).values().filter(|found| found.len() > 1) {
         repeats += 1;
         assert_eq!(found.len(), 2, "{found:?}; see {}", rig.folder());
-        assert_eq!(found[0].worker, "first", "only the killed one leaves repeats: {found:?}; see {}", rig.folder());
+        assert_eq!(
+            found[0].worker,
+            "first",
+            "only the killed one leaves repeats: {found:?}; see {}",
+            rig.folder()
+        );
         let floor = committed.get(&found[0].partition).copied().unwrap_or(0);
-        assert!(found[0].offset >= floor, "{found:?} repeats below the commit {floor}; see {}", rig.folder());
+        assert!(
+            found[0].offset >= floor,
+            "{found:?} repeats below the commit {floor}; see {}",
+            rig.folder()
+        );
     }
     println!("{protocol}: {repeats} repeats of {EVENTS} after a kill -9");
     assert_all_committed(&rig, EVENTS + 3).await;
@@ -112,17 +145,28 @@ async fn nothing_is_lost_or_reordered_with_the_consumer_protocol() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_repeats_nothing() {
     let _alone = ALONE.lock().await;
-    let Some(rig) = Rig::new("stop", PARTITIONS).await else { return };
+    let Some(rig) = Rig::new("stop", PARTITIONS).await else {
+        return;
+    };
     rig.produce(lines(0..60)).await;
     let (mut first, mut second) = (rig.worker("first", "classic"), rig.worker("second", "classic"));
-    until("both take part", async || first.journal().len() > 2_000 && second.journal().len() > 2_000).await;
+    until("both take part", async || {
+        first.journal().len() > 2_000 && second.journal().len() > 2_000
+    })
+    .await;
     first.terminate().await;
-    until("all is handled", async || handled(&[&first, &second]) as u64 == 60 * KEYS).await;
+    until("all is handled", async || {
+        handled(&[&first, &second]) as u64 == 60 * KEYS
+    })
+    .await;
     second.terminate().await;
 
     let notes = notes(&[&first, &second]);
     assert_complete_and_in_order(&notes, 60 * KEYS, &rig.folder());
-    let repeats: Vec<_> = ends(&notes).into_values().filter(|found| found.len() > 1).collect();
+    let repeats: Vec<_> = ends(&notes)
+        .into_values()
+        .filter(|found| found.len() > 1)
+        .collect();
     assert!(repeats.is_empty(), "{repeats:?}; see {}", rig.folder());
     assert_all_committed(&rig, 60 * KEYS).await;
 }

@@ -5,6 +5,7 @@
 //! so that it is there or not there after a `kill -9`, never half.
 
 use std::env;
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -28,9 +29,15 @@ struct Journal(Arc<File>);
 
 impl Journal {
     fn note(&self, what: char, event: &Event, meta: &Meta) -> io::Result<()> {
-        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let nanos = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos();
         let (partition, offset) = (meta.partition(), meta.offset());
-        let line = format!("{what} {} {} {partition} {offset} {nanos}\n", event.key, event.seq);
+        let line = format!(
+            "{what} {} {} {partition} {offset} {nanos}\n",
+            event.key, event.seq
+        );
         self.0.as_ref().write_all(line.as_bytes())
     }
 }
@@ -48,20 +55,44 @@ async fn on_event(event: Event, meta: Meta, State(journal): State<Journal>) -> R
 }
 
 #[tokio::main]
-async fn main() -> athomic::Result<()> {
-    let level = if env::var_os("E2E_DEBUG").is_some() { Level::DEBUG } else { Level::INFO };
-    tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(io::stderr).with_target(false).init();
+async fn main() -> Result<(), Box<dyn Error>> {
+    let level = if env::var_os("E2E_DEBUG").is_some() {
+        Level::DEBUG
+    } else {
+        Level::INFO
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .init();
     let told = |name: &str| env::var(name).map_err(|_| format!("{name} is not set"));
-    let journal = File::options().create(true).append(true).open(told("E2E_JOURNAL")?)?;
+    let journal = File::options()
+        .create(true)
+        .append(true)
+        .open(told("E2E_JOURNAL")?)?;
     let settings = Settings::loader()
         .text("worker.toml", SETTINGS)
         .set("app.name", told("E2E_NAME")?)
-        .set("integration.messaging.consumer.bootstrap_servers", vec![told("E2E_BOOTSTRAP")?])
-        .set("integration.messaging.consumer.group_protocol", told("E2E_PROTOCOL")?)
+        .set(
+            "integration.messaging.consumer.bootstrap_servers",
+            vec![told("E2E_BOOTSTRAP")?],
+        )
+        .set(
+            "integration.messaging.consumer.group_protocol",
+            told("E2E_PROTOCOL")?,
+        )
         .load()?
         .settings;
-    let handler = subscribe(told("E2E_TOPIC")?).group_id(told("E2E_GROUP")?).concurrency(16).handler(on_event);
-    let app = athomic::App::builder().settings(settings).without_discovery().register(handler);
+    let handler = subscribe(told("E2E_TOPIC")?)
+        .group_id(told("E2E_GROUP")?)
+        .concurrency(16)
+        .handler(on_event);
+    let app = athomic::App::builder()
+        .settings(settings)
+        .without_discovery()
+        .register(handler);
     app.state(Journal(Arc::new(journal))).build()?.run().await?;
     Ok(())
 }

@@ -30,22 +30,38 @@ impl Rig {
             println!("skipped: ATHOMIC_TEST_KAFKA is not set; `cargo xtask test` sets it");
             return None;
         };
-        let unique = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
+        let unique = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970")
+            .as_nanos();
         let topic = format!("e2e.{name}.{unique}");
         let settings = Settings::loader()
             .text("rig.toml", "integration.messaging.provider.backend = \"kafka\"")
-            .set("integration.messaging.consumer.bootstrap_servers", vec![bootstrap.clone()])
+            .set(
+                "integration.messaging.consumer.bootstrap_servers",
+                vec![bootstrap.clone()],
+            )
             .load()
             .expect("the rig's settings")
             .settings;
         let connection = &settings.messaging.connections["default"];
         let transport = KafkaTransport::connect(&settings, connection).expect("a transport");
         let admin = transport.admin().await.expect("an administrator");
-        admin.create_topics(&[NewTopic::new(&topic, partitions)]).await.expect("a topic");
+        admin
+            .create_topics(&[NewTopic::new(&topic, partitions)])
+            .await
+            .expect("a topic");
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(&topic);
         fs::create_dir_all(&folder).expect("a folder for journals");
         let group = format!("group-{topic}");
-        Some(Self { bootstrap, topic, group, partitions, folder, admin })
+        Some(Self {
+            bootstrap,
+            topic,
+            group,
+            partitions,
+            folder,
+            admin,
+        })
     }
 
     /// Write `key:payload` lines by Kafka's own console producer, or by kcat where the jars are not.
@@ -53,7 +69,10 @@ impl Rig {
         let mut command = match std::env::var("ATHOMIC_TEST_KAFKA_LIBS") {
             Ok(jars) => {
                 let mut command = Command::new("java");
-                command.arg("-cp").arg(format!("{jars}/*")).arg("org.apache.kafka.tools.ConsoleProducer");
+                command
+                    .arg("-cp")
+                    .arg(format!("{jars}/*"))
+                    .arg("org.apache.kafka.tools.ConsoleProducer");
                 command.args(["--bootstrap-server", &self.bootstrap, "--topic", &self.topic]);
                 command.args(["--property", "parse.key=true", "--property", "key.separator=:"]);
                 command
@@ -64,10 +83,16 @@ impl Rig {
                 command
             }
         };
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .kill_on_drop(true);
         let mut producer = command.spawn().expect("a foreign producer: Kafka's own, or kcat");
         let mut stdin = producer.stdin.take().expect("piped");
-        stdin.write_all(lines.as_bytes()).await.expect("the producer reads");
+        stdin
+            .write_all(lines.as_bytes())
+            .await
+            .expect("the producer reads");
         drop(stdin);
         assert!(producer.wait().await.expect("the producer ends").success());
     }
@@ -93,9 +118,18 @@ impl Rig {
     /// Return the group's committed offset of each partition that has one.
     pub(crate) async fn committed(&self) -> BTreeMap<i32, i64> {
         let count = i32::try_from(self.partitions).expect("few partitions");
-        let partitions: Vec<_> = (0..count).map(|number| TopicPartition::new(&*self.topic, number)).collect();
-        let offsets = self.admin.committed(&self.group, &partitions).await.expect("committed offsets");
-        offsets.into_iter().map(|offset| (offset.partition.partition, offset.offset)).collect()
+        let partitions: Vec<_> = (0..count)
+            .map(|number| TopicPartition::new(&*self.topic, number))
+            .collect();
+        let offsets = self
+            .admin
+            .committed(&self.group, &partitions)
+            .await
+            .expect("committed offsets");
+        offsets
+            .into_iter()
+            .map(|offset| (offset.partition.partition, offset.offset))
+            .collect()
     }
 
     /// Where journals and logs are, for a failed assertion's text.
@@ -120,7 +154,11 @@ impl Worker {
     /// Ask it to end, and wait for its end; it must be in time and without an error.
     pub(crate) async fn terminate(&mut self) {
         let id = self.child.id().expect("it runs").to_string();
-        let told = Command::new("kill").args(["-TERM", &id]).status().await.expect("kill runs");
+        let told = Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .await
+            .expect("kill runs");
         assert!(told.success());
         let ended = tokio::time::timeout(Duration::from_secs(35), self.child.wait()).await;
         let status = ended.expect("it ends within the drain time").expect("its status");
@@ -166,7 +204,9 @@ impl Note {
 pub(crate) fn ends(notes: &[Note]) -> HashMap<(String, u64), Vec<Note>> {
     let mut ends: HashMap<(String, u64), Vec<Note>> = HashMap::new();
     for note in notes.iter().filter(|note| note.is_end) {
-        ends.entry((note.key.clone(), note.seq)).or_default().push(note.clone());
+        ends.entry((note.key.clone(), note.seq))
+            .or_default()
+            .push(note.clone());
     }
     for notes in ends.values_mut() {
         notes.sort_by_key(|note| note.nanos);
