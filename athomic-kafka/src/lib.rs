@@ -4,10 +4,6 @@
 //! reading order: `settings` (from settings to the client's options), `transport`, `consumer`,
 //! `publisher`, `admin`, `error`, and `client`, the only folder that names a Kafka client.
 
-use std::sync::Arc;
-
-use athomic_core::transport::TransportBackend;
-
 mod admin;
 mod backend;
 mod client;
@@ -21,11 +17,3 @@ pub use admin::KafkaAdmin;
 pub use consumer::KafkaConsumer;
 pub use publisher::KafkaPublisher;
 pub use transport::KafkaTransport;
-
-// What `provider.backend = "kafka"` in the settings finds.
-inventory::submit! {
-    TransportBackend {
-        name: "kafka",
-        connect: |settings, connection| Ok(Arc::new(KafkaTransport::connect(settings, connection)?)),
-    }
-}

@@ -220,7 +220,7 @@ impl<'a> ConsumerFactory<'a> {
             handler: definition.to_string(),
             faults: Vec::new(),
         };
-        check.not_built_yet(definition, tuning);
+        check.not_built_yet(definition);
         check.topics(options);
         check.numbers(options);
         let concurrency = tuning
@@ -314,15 +314,12 @@ impl Check {
         });
     }
 
-    /// Refuse by name what attributes and settings can say and the runtime cannot do yet.
-    fn not_built_yet(&mut self, definition: &HandlerDefinition, tuning: Option<&HandlerTuning>) {
+    /// Refuse by name what attributes can say and the runtime cannot do yet.
+    fn not_built_yet(&mut self, definition: &HandlerDefinition) {
         let options = &definition.options;
         let idempotent = options
             .idempotency
             .is_some_and(|options| options.enabled != Some(false));
-        let tuned = tuning
-            .and_then(|tuning| tuning.priority)
-            .is_some_and(|priority| priority.as_str() != "normal");
         let refused = [
             (
                 matches!(definition.kind, HandlerKind::Ordered { .. }),
@@ -339,11 +336,6 @@ impl Check {
                 options.priority != Priority::Normal,
                 "`priority` other than `normal`",
                 "remove it",
-            ),
-            (
-                tuned,
-                "`handler_tuning.priority` other than `normal`",
-                "remove it from the settings",
             ),
             (options.fetch_size.is_some(), "`fetch_size`", "remove it"),
         ];

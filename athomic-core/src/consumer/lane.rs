@@ -79,7 +79,9 @@ pub(crate) struct PartitionState {
     /// When what still runs after the stop is cancelled.
     deadline: OnceLock<Instant>,
     /// Somebody else owns the partition: nothing is committed for this assignment.
-    lost: AtomicBool,
+    lost: CancellationToken,
+    /// The lane's task is gone, and what ran in it.
+    ended: CancellationToken,
 }
 
 impl PartitionState {
@@ -91,7 +93,8 @@ impl PartitionState {
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
             deadline: OnceLock::new(),
-            lost: AtomicBool::new(false),
+            lost: CancellationToken::new(),
+            ended: CancellationToken::new(),
         }
     }
 
@@ -104,12 +107,17 @@ impl PartitionState {
 
     /// Start nothing more and commit nothing more.
     pub(crate) fn lose(&self) {
-        self.lost.store(true, Relaxed);
+        self.lost.cancel();
         self.stop(Instant::now());
     }
 
     pub(crate) fn is_lost(&self) -> bool {
-        self.lost.load(Relaxed)
+        self.lost.is_cancelled()
+    }
+
+    /// Say whether nothing can come of this assignment any more: nothing runs, nothing is committed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_lost() && self.ended.is_cancelled()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -375,9 +383,11 @@ pub(crate) struct LaneEnded {
 }
 
 impl RunningLane {
-    /// Start the lane of an assignment; when it ends by itself, `ended` is told.
+    /// Start the lane of an assignment; when it ends by itself, `ended` is told. It handles nothing
+    /// before the lane of an `earlier` assignment is gone.
     pub(crate) fn start(
         assignment: Assignment,
+        earlier: Option<Arc<PartitionState>>,
         settings: &Arc<LaneSettings>,
         processor: &MessageProcessor,
         ended: &mpsc::UnboundedSender<LaneEnded>,
@@ -394,7 +404,13 @@ impl RunningLane {
         };
         let run = processor.clone().run(context, LaneSource::new(stream));
         let ended = ended.clone();
+        let gone = state.ended.clone().drop_guard();
         let task = tokio::spawn(async move {
+            // Dropped last, also when the task is cancelled.
+            let _gone = gone;
+            if let Some(earlier) = earlier {
+                earlier.ended.cancelled().await;
+            }
             let result = AssertUnwindSafe(run).catch_unwind().await.ok();
             let _consumer_gone = ended.send(LaneEnded {
                 partition,
@@ -407,17 +423,22 @@ impl RunningLane {
     }
 
     /// Tell the lane to stop and wait until what runs has ended; what is still running at the
-    /// deadline is cancelled and comes again.
+    /// deadline, or when the partition is lost, is cancelled and comes again.
     pub(crate) async fn drain(mut self, deadline: Instant) -> Arc<PartitionState> {
         self.state.stop(deadline);
-        if tokio::time::timeout_at(deadline, &mut self.task).await.is_err() {
-            self.task.abort();
-            let _cancelled = self.task.await;
+        let ended = tokio::select! {
+            biased;
+            () = self.state.lost.cancelled() => false,
+            ended = tokio::time::timeout_at(deadline, &mut self.task) => ended.is_ok(),
+        };
+        if !ended {
             tracing::warn!(
                 partition = %self.state.partition,
                 epoch = self.state.epoch.0,
-                "handlers still ran when the drain time was over; their messages come again"
+                "handlers still ran when their time was over; their messages come again"
             );
+            self.task.abort();
+            let _cancelled = self.task.await;
         }
         self.state
     }

@@ -110,7 +110,7 @@ struct Membership<'a> {
     consumer: Arc<dyn DynConsumer>,
     committer: Arc<Committer>,
     lanes: HashMap<TopicPartition, RunningLane>,
-    /// Assignments on their way out; those that were given back are lost, and forgotten at times.
+    /// Assignments on their way out, and some that are over.
     leaving: Vec<Arc<PartitionState>>,
     /// Revocations and the final drain, under way.
     drains: JoinSet<()>,
@@ -170,6 +170,8 @@ impl<'a> Membership<'a> {
             ConsumerEvent::Assigned(assignments) => {
                 tracing::info!(handler = %self.plan.handler, partitions = ?assignments, "partitions assigned");
                 for assignment in assignments {
+                    // If the transport gives a partition twice without taking it back.
+                    self.forget(std::slice::from_ref(&assignment.partition));
                     self.start_lane(assignment);
                 }
             }
@@ -183,16 +185,16 @@ impl<'a> Membership<'a> {
 
     fn start_lane(&mut self, assignment: Assignment) {
         let partition = assignment.partition.clone();
+        let mut leaving = self.leaving.iter().rev();
+        let earlier = leaving.find(|state| state.partition == partition).cloned();
         let lane = RunningLane::start(
             assignment,
+            earlier,
             &self.plan.lane,
             &self.plan.processor,
             &self.report_end,
         );
-        if let Some(earlier) = self.lanes.insert(partition, lane) {
-            // The transport gave the same partition twice without taking it back.
-            earlier.state.lose();
-        }
+        self.lanes.insert(partition, lane);
     }
 
     /// Drain, commit and give back, while everything else goes on.
@@ -208,15 +210,25 @@ impl<'a> Membership<'a> {
 
     fn lose(&mut self, partitions: &[TopicPartition]) {
         tracing::warn!(handler = %self.plan.handler, ?partitions, "partitions lost");
-        for lane in self.take_lanes(partitions) {
-            lane.state.lose();
+        self.forget(partitions);
+    }
+
+    /// Cancel what runs for partitions that are not ours any more, and commit nothing for them; also
+    /// for those that are being given back: their last commit could land below the new owner's.
+    fn forget(&mut self, partitions: &[TopicPartition]) {
+        let lanes = self.take_lanes(partitions);
+        self.let_go(&lanes);
+        let gone = self.leaving.iter();
+        for state in gone.filter(|state| partitions.contains(&state.partition)) {
+            state.lose();
         }
-        // Also what was being given back: its last commit would come after the new owner's.
-        for state in &self.leaving {
-            if partitions.contains(&state.partition) {
-                state.lose();
-            }
-        }
+    }
+
+    /// Remember lanes that leave, until they are over.
+    fn let_go(&mut self, lanes: &[RunningLane]) {
+        self.leaving.retain(|state| !state.is_over());
+        self.leaving
+            .extend(lanes.iter().map(|lane| Arc::clone(&lane.state)));
     }
 
     /// Stop lanes, wait for what runs in them, commit what is settled.
@@ -225,9 +237,7 @@ impl<'a> Membership<'a> {
         lanes: Vec<RunningLane>,
         timeout: Duration,
     ) -> impl Future<Output = ()> + Send + use<> {
-        self.leaving.retain(|state| !state.is_lost());
-        self.leaving
-            .extend(lanes.iter().map(|lane| Arc::clone(&lane.state)));
+        self.let_go(&lanes);
         drain_and_commit(lanes, Arc::clone(&self.committer), timeout)
     }
 

@@ -106,7 +106,9 @@ impl Handlers {
             };
             for topic in &definition.options.topics {
                 let key = (definition.connection().to_owned(), group.clone(), topic.clone());
-                if let Some(first) = seen.get(&key) {
+                // A topic that stands twice in one list is another fault, told by another check.
+                let other = seen.get(&key).filter(|first| !std::ptr::eq(**first, definition));
+                if let Some(first) = other {
                     conflicts.push(HandlerConflict {
                         first: first.to_string(),
                         second: definition.to_string(),

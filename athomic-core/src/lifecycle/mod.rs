@@ -26,6 +26,9 @@ use service::{DynService, RunningService};
 /// Given to tasks beyond the drain time, for what has to be said at the end.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// What each stage gets at least.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// The services of an application, not started yet.
 #[derive(Default)]
 pub struct Lifecycle {
@@ -160,6 +163,8 @@ impl RunningLifecycle {
     pub async fn stop(mut self) {
         let deadline = Instant::now() + self.shutdown_timeout + GRACE;
         while let Some(stage) = self.stages.pop() {
+            // Those that come after one that took all the time may still say good-bye.
+            let deadline = deadline.max(Instant::now() + LEAST);
             let stopping = stage.into_iter().map(|service| service.stop(deadline));
             futures_util::future::join_all(stopping).await;
         }

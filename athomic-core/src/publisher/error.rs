@@ -67,6 +67,14 @@ impl PublishError {
                 source: TransportError::Delivery { state, .. },
                 ..
             } => *state,
+            Self::Transport {
+                source:
+                    TransportError::UnknownTopic { .. }
+                    | TransportError::Forbidden { .. }
+                    | TransportError::Authentication { .. }
+                    | TransportError::Settings { .. },
+                ..
+            } => DeliveryState::NotWritten,
             Self::Transport { .. } => DeliveryState::Unknown,
             _ => DeliveryState::NotWritten,
         }

@@ -134,7 +134,7 @@ pub(crate) struct Run {
 }
 
 /// What handlers did, in the order in which they began.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Journal {
     opened: Instant,
     runs: Arc<Mutex<Vec<Run>>>,
