@@ -49,6 +49,7 @@ impl Committer {
             return Ok(());
         }
         self.consumer.commit(&offsets).await?;
+        tracing::debug!(?offsets, "committed");
         for (state, committed) in states.iter().zip(&offsets) {
             state.mark_committed(committed.offset);
         }

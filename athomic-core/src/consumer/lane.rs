@@ -5,7 +5,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -44,6 +44,18 @@ pub(crate) struct LaneSettings {
     pub(crate) failures: DlqHandler,
 }
 
+impl LaneSettings {
+    /// Say whether messages of one partition may run at the same time.
+    pub(crate) fn runs_side_by_side(&self) -> bool {
+        self.executions.is_some() && self.ordering != Ordering::Partition
+    }
+
+    /// Say whether a message that is left as it is may lie below others that are settled.
+    fn leaves_holes(&self) -> bool {
+        self.runs_side_by_side() || self.batch.is_some()
+    }
+}
+
 /// How batches are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BatchSettings {
@@ -64,6 +76,8 @@ pub(crate) struct PartitionState {
     /// Told to start nothing more. The flag is read for each message, the token is waited for.
     stopping: AtomicBool,
     stop: CancellationToken,
+    /// When what still runs after the stop is cancelled.
+    deadline: OnceLock<Instant>,
     /// Somebody else owns the partition: nothing is committed for this assignment.
     lost: CancellationToken,
     /// The lane's task is gone, and what ran in it.
@@ -78,13 +92,15 @@ impl PartitionState {
             tracker: Mutex::default(),
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
+            deadline: OnceLock::new(),
             lost: CancellationToken::new(),
             ended: CancellationToken::new(),
         }
     }
 
-    /// Start nothing more; what runs may end.
-    pub(crate) fn stop(&self) {
+    /// Start nothing more; what runs may end until the deadline. The first call counts.
+    pub(crate) fn stop(&self, deadline: Instant) {
+        self.deadline.get_or_init(|| deadline);
         self.stopping.store(true, Relaxed);
         self.stop.cancel();
     }
@@ -92,7 +108,7 @@ impl PartitionState {
     /// Start nothing more and commit nothing more.
     pub(crate) fn lose(&self) {
         self.lost.cancel();
-        self.stop();
+        self.stop(Instant::now());
     }
 
     pub(crate) fn is_lost(&self) -> bool {
@@ -196,11 +212,25 @@ impl LaneContext {
         &self.settings.scope
     }
 
-    /// Wait for leave to run the handler once; `None` when the lane is told to stop.
+    /// Wait for leave to run the handler for a message that has not been tried; `None` when the lane is
+    /// told to stop.
     pub(crate) async fn permit(&self) -> Option<Permit> {
         if self.state.is_stopping() {
             return None;
         }
+        self.permit_unless(self.state.stopped()).await
+    }
+
+    /// Wait for leave to run the handler for a message that was tried before; `None` when it is to be
+    /// left as it is.
+    pub(crate) async fn permit_again(&self) -> Option<Permit> {
+        if self.state.is_stopping() && !self.settings.leaves_holes() {
+            return None;
+        }
+        self.permit_unless(self.abandoned(Instant::now())).await
+    }
+
+    async fn permit_unless(&self, refused: impl Future<Output = ()>) -> Option<Permit> {
         let Some(executions) = &self.settings.executions else {
             return Some(Permit::UNLIMITED);
         };
@@ -209,8 +239,19 @@ impl LaneContext {
         }
         tokio::select! {
             biased;
-            () = self.state.stopped() => None,
+            () = refused => None,
             permit = Arc::clone(executions).acquire_owned() => Some(permit.expect("nobody closes the semaphore").into()),
+        }
+    }
+
+    /// Wait until a message whose next attempt is due at a moment is to be left as it is: when the lane
+    /// is told to stop, or, where later messages are settled that would come again with it, when the
+    /// time to drain does not suffice.
+    async fn abandoned(&self, due: Instant) {
+        self.state.stopped().await;
+        let deadline = *self.state.deadline.get().expect("set before the stop is told");
+        if self.settings.leaves_holes() && due < deadline {
+            tokio::time::sleep_until(deadline).await;
         }
     }
 
@@ -227,11 +268,17 @@ impl LaneContext {
         }
     }
 
-    /// Wait; `true` if the lane is told to stop meanwhile.
+    /// Wait for a message's next attempt; `true` if the message is to be left as it is.
     pub(crate) async fn pause(&self, delay: Duration) -> bool {
-        self.pause_until(Instant::now() + delay).await
+        let due = Instant::now() + delay;
+        tokio::select! {
+            biased;
+            () = self.abandoned(due) => true,
+            () = tokio::time::sleep_until(due) => false,
+        }
     }
 
+    /// Wait; `true` if the lane is told to stop meanwhile.
     async fn pause_until(&self, moment: Instant) -> bool {
         tokio::select! {
             biased;
@@ -378,7 +425,7 @@ impl RunningLane {
     /// Tell the lane to stop and wait until what runs has ended; what is still running at the
     /// deadline, or when the partition is lost, is cancelled and comes again.
     pub(crate) async fn drain(mut self, deadline: Instant) -> Arc<PartitionState> {
-        self.state.stop();
+        self.state.stop(deadline);
         let ended = tokio::select! {
             biased;
             () = self.state.lost.cancelled() => false,

@@ -21,7 +21,7 @@ use super::lane::{LaneContext, LaneSource, Permit, Settlement};
 use super::strategies::{batch, keyed, single};
 use crate::commit::Slot;
 use crate::handler::{
-    BatchContext, BatchHandler, ExtractError, Handler, MessageContext, MissingState, Ordering, StateMap,
+    BatchContext, BatchHandler, ExtractError, Handler, MessageContext, MissingState, StateMap,
 };
 use crate::message::{RawMessage, RecordBatch};
 use crate::outcome::{
@@ -77,18 +77,13 @@ impl MessageProcessor {
         mut source: LaneSource,
     ) -> Result<(), TransportError> {
         match self.0 {
-            Kind::Single(single) if runs_side_by_side(&context) => {
+            Kind::Single(single) if context.settings.runs_side_by_side() => {
                 single.run_keyed(&context, &mut source).await
             }
             Kind::Single(single) => single::run(single.as_ref(), &context, &mut source).await,
             Kind::Batch(batch) => batch::run(batch.as_ref(), &context, &mut source).await,
         }
     }
-}
-
-/// Say whether messages of one partition may run at the same time.
-fn runs_side_by_side(context: &LaneContext) -> bool {
-    context.settings.executions.is_some() && context.settings.ordering != Ordering::Partition
 }
 
 impl fmt::Debug for MessageProcessor {
@@ -142,7 +137,7 @@ impl<H: Handler> SingleMessageProcessor<H> {
             if let Some(settlement) = context.after_failure(failure).await {
                 return settlement;
             }
-            let Some(next) = context.permit().await else {
+            let Some(next) = context.permit_again().await else {
                 return Settlement::Abandoned;
             };
             permit = next;

@@ -291,9 +291,6 @@ impl<'a> Membership<'a> {
     /// back is on its way out already, and what it gives is refused by leaving.
     async fn leave(mut self, timeout: Duration) {
         let lanes: Vec<_> = self.lanes.drain().map(|(_, lane)| lane).collect();
-        for lane in &lanes {
-            lane.state.stop();
-        }
         let drain = self.drain(lanes, timeout);
         self.drains.spawn(drain);
         let mut given_back = Vec::new();
@@ -321,10 +318,10 @@ impl<'a> Membership<'a> {
 /// Stop lanes, wait for what runs in them, and commit what is settled. After that nothing is
 /// committed for these assignments: the partitions are somebody else's.
 async fn drain_and_commit(lanes: Vec<RunningLane>, committer: Arc<Committer>, timeout: Duration) {
-    for lane in &lanes {
-        lane.state.stop();
-    }
     let deadline = Instant::now() + timeout;
+    for lane in &lanes {
+        lane.state.stop(deadline);
+    }
     let states = futures_util::future::join_all(lanes.into_iter().map(|lane| lane.drain(deadline))).await;
     let patience = deadline.max(Instant::now() + LAST_COMMIT);
     if let Err(error) = commit_with_patience(committer, states.clone(), patience).await {

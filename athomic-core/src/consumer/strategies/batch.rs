@@ -82,22 +82,21 @@ async fn collect(
 async fn handle(processor: &dyn ErasedBatch, context: &LaneContext, mut batch: Batch) {
     let mut attempt = 1;
     let mut apart = false;
-    while !batch.messages.is_empty() {
-        let Some(permit) = context.permit().await else {
-            return;
-        };
+    let mut permit = context.permit().await;
+    while let Some(held) = permit.take() {
         let mut round = Round::default();
         if apart {
             round.one_by_one(processor, context, &batch, attempt).await;
         } else {
             apart = round.together(processor, context, &batch, attempt).await;
         }
-        drop(permit);
-        if !round.again.messages.is_empty() && context.pause(round.delay).await {
+        drop(held);
+        if round.again.messages.is_empty() || context.pause(round.delay).await {
             return;
         }
         batch = round.again;
         attempt = attempt.saturating_add(1);
+        permit = context.permit_again().await;
     }
 }
 
@@ -125,7 +124,7 @@ impl Round {
         apart
     }
 
-    /// Try one message after the other, until all were or the lane stops.
+    /// Try one message after the other.
     async fn one_by_one(
         &mut self,
         processor: &dyn ErasedBatch,
@@ -134,9 +133,6 @@ impl Round {
         attempt: u32,
     ) {
         for (message, slot) in batch.messages.iter().zip(&batch.slots) {
-            if context.state.is_stopping() {
-                return;
-            }
             let ended = processor
                 .attempt(context, std::slice::from_ref(message), attempt)
                 .await;

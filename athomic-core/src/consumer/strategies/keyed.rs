@@ -53,6 +53,8 @@ struct KeyedLane<'a, F, Start> {
     ready: VecDeque<u64>,
     /// Messages that wait for a permit and for no other message.
     free: VecDeque<Waiting>,
+    /// The highest place of a message that was started.
+    last_started: Option<Slot>,
     /// Bytes of all messages that are not settled.
     bytes: usize,
     hash: RandomState,
@@ -89,9 +91,8 @@ where
             },
         }
     };
-    // What waits is left for the next owner; what runs may end.
-    lane.forget_waiting();
-    poll_fn(|cx| lane.poll_idle(cx)).await;
+    lane.leave_later();
+    poll_fn(|cx| lane.poll_drained(cx)).await;
     ended
 }
 
@@ -115,6 +116,7 @@ where
             keys: HashMap::default(),
             ready: VecDeque::new(),
             free: VecDeque::new(),
+            last_started: None,
             bytes: 0,
             hash: RandomState::new(),
             reading: true,
@@ -170,6 +172,7 @@ where
 
     fn start(&mut self, key: Option<u64>, waiting: Waiting, permit: Permit) {
         let Waiting { message, slot, size } = waiting;
+        self.last_started = self.last_started.max(Some(slot));
         let future = (self.start)(message, permit);
         match self.running.start(future, Running { key, slot, size }) {
             Some((settlement, running)) => self.finish(settlement, running),
@@ -183,6 +186,7 @@ where
 
     fn finish(&mut self, settlement: Settlement, running: Running) {
         if settlement == Settlement::Abandoned {
+            // Nor may a later message of its key run.
             return;
         }
         self.context.state.settle(running.slot);
@@ -236,24 +240,25 @@ where
         }
     }
 
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.running.begin_round(cx);
-        while let Some((settlement, running)) = self.running.next_ended() {
-            self.finish(settlement, running);
-        }
-        self.forget_waiting();
-        if self.running.running() == 0 {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
+    /// Run what is left until nothing runs and nothing can start.
+    fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.running.running() == 0 && self.ready.is_empty() && self.free.is_empty() {
+                return Poll::Ready(());
+            }
+            std::task::ready!(self.poll_run(cx));
         }
     }
 
-    fn forget_waiting(&mut self) {
-        self.ready.clear();
-        self.free.clear();
-        self.keys.clear();
-        self.permits = PollSemaphore::new(Arc::clone(self.executions));
+    /// Leave what waits for the next owner of the partition, but for messages below one that was
+    /// started: without them that one could not be committed, and would come again.
+    fn leave_later(&mut self) {
+        let last = self.last_started.filter(|_| self.context.state.is_stopping());
+        let stays = |waiting: &Waiting| last.is_some_and(|last| waiting.slot < last);
+        self.free.retain(stays);
+        self.keys.values_mut().for_each(|queue| queue.retain(stays));
+        self.ready
+            .retain(|key| self.keys.get(key).is_some_and(|queue| !queue.is_empty()));
     }
 
     /// Return what stands for a message's key; `None` if it waits for no other.

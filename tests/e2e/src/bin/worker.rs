@@ -1,0 +1,110 @@
+//! A consumer to be killed: it notes the start and the end of each message in a file.
+//!
+//! Told by the environment: `E2E_NAME`, `E2E_TOPIC`, `E2E_GROUP`, `E2E_JOURNAL`, `E2E_BOOTSTRAP`,
+//! `E2E_PROTOCOL`. A line of the journal is written by one system call to a file opened for appending,
+//! so that it is there or not there after a `kill -9`, never half.
+
+use std::env;
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use athomic::handler::register::subscribe;
+use athomic::prelude::*;
+use athomic::settings::Settings;
+use tracing_subscriber::filter::LevelFilter as Level;
+
+/// An event as the foreign producer writes it.
+#[derive(Debug, Deserialize)]
+struct Event {
+    key: String,
+    seq: u64,
+}
+
+/// Where starts and ends are noted.
+#[derive(Clone)]
+struct Journal(Arc<File>);
+
+impl Journal {
+    fn note(&self, what: char, event: &Event, meta: &Meta) -> io::Result<()> {
+        let nanos = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos();
+        let (partition, offset) = (meta.partition(), meta.offset());
+        let line = format!(
+            "{what} {} {} {partition} {offset} {nanos}\n",
+            event.key, event.seq
+        );
+        self.0.as_ref().write_all(line.as_bytes())
+    }
+}
+
+/// Some events fail at first, some panic at first, and those of key `poison` fail always.
+async fn on_event(event: Event, meta: Meta, State(journal): State<Journal>) -> Result<(), HandlerError> {
+    journal.note('S', &event, &meta)?;
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let is_first = meta.attempt() == 1;
+    if event.key == "poison" || (is_first && event.seq % 97 == 13) {
+        return Err(HandlerError::retry("told to fail"));
+    }
+    assert!(!(is_first && event.seq % 101 == 17), "told to panic");
+    Ok(journal.note('E', &event, &meta)?)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let level = if env::var_os("E2E_DEBUG").is_some() {
+        Level::DEBUG
+    } else {
+        Level::INFO
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .init();
+    let told = |name: &str| env::var(name).map_err(|_| format!("{name} is not set"));
+    let journal = File::options()
+        .create(true)
+        .append(true)
+        .open(told("E2E_JOURNAL")?)?;
+    let settings = Settings::loader()
+        .text("worker.toml", SETTINGS)
+        .set("app.name", told("E2E_NAME")?)
+        .set(
+            "integration.messaging.consumer.bootstrap_servers",
+            vec![told("E2E_BOOTSTRAP")?],
+        )
+        .set(
+            "integration.messaging.consumer.group_protocol",
+            told("E2E_PROTOCOL")?,
+        )
+        .load()?
+        .settings;
+    let handler = subscribe(told("E2E_TOPIC")?)
+        .group_id(told("E2E_GROUP")?)
+        .concurrency(16)
+        .handler(on_event);
+    let app = athomic::App::builder()
+        .settings(settings)
+        .without_discovery()
+        .register(handler);
+    app.state(Journal(Arc::new(journal))).build()?.run().await?;
+    Ok(())
+}
+
+const SETTINGS: &str = r#"
+[integration.messaging.provider]
+backend = "kafka"
+
+[integration.messaging.consumer]
+commit_interval_ms = 200
+
+[integration.messaging.dlq.retry]
+min_delay_seconds = 0.01
+max_delay_seconds = 0.1
+"#;

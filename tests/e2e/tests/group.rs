@@ -1,0 +1,172 @@
+//! Several processes in a group on real Kafka: nothing is lost, keys keep their order, and only a
+//! killed process leaves repeats.
+
+mod support;
+
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::ops::Range;
+
+use support::{Note, Rig, Worker, ends, until};
+use tokio::sync::Mutex;
+
+const PARTITIONS: u32 = 6;
+const KEYS: u64 = 500;
+const EVENTS: u64 = 100_000;
+
+/// One test at a time: each is a load test of its own.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// Lines for a foreign producer: sequences of all keys in turn.
+fn lines(sequences: Range<u64>) -> String {
+    let mut lines = String::new();
+    for seq in sequences {
+        for key in 0..KEYS {
+            writeln!(lines, "k{key}:{{\"key\":\"k{key}\",\"seq\":{seq}}}").expect("text grows");
+        }
+    }
+    lines
+}
+
+/// Messages that never succeed: one that cannot be decoded, two whose handler always fails.
+const POISON: &str =
+    "poison:not json\npoison:{\"key\":\"poison\",\"seq\":1}\npoison:{\"key\":\"poison\",\"seq\":2}\n";
+
+fn notes(workers: &[&Worker]) -> Vec<Note> {
+    workers.iter().flat_map(|worker| worker.journal()).collect()
+}
+
+fn handled(workers: &[&Worker]) -> usize {
+    notes(workers)
+        .iter()
+        .filter(|note| note.is_end)
+        .map(|note| (&note.key, note.seq))
+        .collect::<HashSet<_>>()
+        .len()
+}
+
+/// Each event ended, and no event of a key ended first before its predecessor did.
+fn assert_complete_and_in_order(notes: &[Note], events: u64, folder: &str) {
+    let ends = ends(notes);
+    assert_eq!(ends.len() as u64, events, "each event ended; see {folder}");
+    for ((key, seq), found) in &ends {
+        let Some(predecessor) = seq.checked_sub(1).and_then(|seq| ends.get(&(key.clone(), seq))) else {
+            continue;
+        };
+        assert!(
+            predecessor[0].nanos < found[0].nanos,
+            "{key} {seq} ended first at {:?}, its predecessor at {:?}; see {folder}",
+            found[0],
+            predecessor[0]
+        );
+    }
+}
+
+/// Lag is 0: the group has the end of each partition.
+async fn assert_all_committed(rig: &Rig, records: u64) {
+    let committed: i64 = rig.committed().await.values().sum();
+    assert_eq!(
+        committed,
+        i64::try_from(records).expect("few"),
+        "committed to the end; see {}",
+        rig.folder()
+    );
+}
+
+/// Two processes, a third that joins, a kill -9 under load, a SIGTERM under load.
+async fn survives_joins_kills_and_stops(protocol: &str) {
+    let _alone = ALONE.lock().await;
+    let Some(rig) = Rig::new(protocol, PARTITIONS).await else {
+        return;
+    };
+    let rounds = EVENTS / KEYS;
+    let (mut first, mut second) = (rig.worker("first", protocol), rig.worker("second", protocol));
+    let feed = async {
+        rig.produce(lines(0..rounds / 2)).await;
+        rig.produce(lines(rounds / 2..rounds) + POISON).await;
+    };
+    let steer = async {
+        until("a tenth is handled", async || {
+            handled(&[&first, &second]) > 10_000
+        })
+        .await;
+        let mut third = rig.worker("third", protocol);
+        until("the third takes part", async || third.journal().len() > 2_000).await;
+        let committed = rig.committed().await;
+        first.kill().await;
+        let before = handled(&[&first, &second, &third]);
+        until("the others go on", async || {
+            handled(&[&first, &second, &third]) > before + 10_000
+        })
+        .await;
+        second.terminate().await;
+        until("all is handled", async || {
+            handled(&[&first, &second, &third]) as u64 == EVENTS
+        })
+        .await;
+        third.terminate().await;
+        (third, committed)
+    };
+    let ((), (third, committed)) = tokio::join!(feed, steer);
+
+    let notes = notes(&[&first, &second, &third]);
+    assert_complete_and_in_order(&notes, EVENTS, &rig.folder());
+    let mut repeats = 0;
+    for found in ends(&notes).values().filter(|found| found.len() > 1) {
+        repeats += 1;
+        assert_eq!(found.len(), 2, "{found:?}; see {}", rig.folder());
+        assert_eq!(
+            found[0].worker,
+            "first",
+            "only the killed one leaves repeats: {found:?}; see {}",
+            rig.folder()
+        );
+        let floor = committed.get(&found[0].partition).copied().unwrap_or(0);
+        assert!(
+            found[0].offset >= floor,
+            "{found:?} repeats below the commit {floor}; see {}",
+            rig.folder()
+        );
+    }
+    println!("{protocol}: {repeats} repeats of {EVENTS} after a kill -9");
+    assert_all_committed(&rig, EVENTS + 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_or_reordered_with_the_classic_protocol() {
+    survives_joins_kills_and_stops("classic").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_or_reordered_with_the_consumer_protocol() {
+    survives_joins_kills_and_stops("consumer").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_repeats_nothing() {
+    let _alone = ALONE.lock().await;
+    let Some(rig) = Rig::new("stop", PARTITIONS).await else {
+        return;
+    };
+    rig.produce(lines(0..60)).await;
+    let (mut first, mut second) = (rig.worker("first", "classic"), rig.worker("second", "classic"));
+    until("both take part", async || {
+        first.journal().len() > 2_000 && second.journal().len() > 2_000
+    })
+    .await;
+    first.terminate().await;
+    until("all is handled", async || {
+        handled(&[&first, &second]) as u64 == 60 * KEYS
+    })
+    .await;
+    second.terminate().await;
+
+    let notes = notes(&[&first, &second]);
+    assert_complete_and_in_order(&notes, 60 * KEYS, &rig.folder());
+    let repeats: Vec<_> = ends(&notes)
+        .into_values()
+        .filter(|found| found.len() > 1)
+        .collect();
+    assert!(repeats.is_empty(), "{repeats:?}; see {}", rig.folder());
+    assert_all_committed(&rig, 60 * KEYS).await;
+}
