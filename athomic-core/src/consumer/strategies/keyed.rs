@@ -77,14 +77,17 @@ where
         tokio::select! {
             biased;
             () = context.state.stopped() => break Ok(()),
-            () = poll_fn(|cx| lane.poll_run(cx)) => {}
+            () = poll_fn(|cx| lane.poll_run(cx)) => tokio::task::coop::consume_budget().await,
             fetched = source.next(context, room.unwrap_or(context.settings.fetch)), if room.is_some() => match fetched {
-                Ok(Some(batch)) => lane.admit(&batch),
+                Ok(Some(batch)) => {
+                    lane.admit(&batch);
+                    // Handlers that never wait have all run by now, without any of tokio's budget.
+                    tokio::task::yield_now().await;
+                }
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             },
         }
-        tokio::task::coop::consume_budget().await;
     };
     // What waits is left for the next owner; what runs may end.
     lane.forget_waiting();

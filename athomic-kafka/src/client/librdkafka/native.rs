@@ -129,20 +129,20 @@ impl Client {
     /// Tell the group that an assignment was taken or given up. The list that goes with it is empty:
     /// what this client fetches is another matter, and this one fetches nothing.
     pub(super) fn acknowledge(&self, taken: bool) -> Result<(), Fault> {
-        let nothing = TopicPartitionList::new();
-        let handle = self.handle.as_ptr();
-        // SAFETY: handle and list are valid; librdkafka copies the list. A null list takes all away.
-        match (self.rebalance(), taken) {
-            (Rebalance::Eager, true) => check(unsafe { sys::rd_kafka_assign(handle, nothing.ptr()) }),
-            // SAFETY: as above.
-            (Rebalance::Eager, false) => check(unsafe { sys::rd_kafka_assign(handle, ptr::null()) }),
-            // SAFETY: as above.
-            (Rebalance::Cooperative, true) => {
-                check_owned(unsafe { sys::rd_kafka_incremental_assign(handle, nothing.ptr()) })
-            }
-            // SAFETY: as above.
-            (Rebalance::Cooperative, false) => {
-                check_owned(unsafe { sys::rd_kafka_incremental_unassign(handle, nothing.ptr()) })
+        let list = TopicPartitionList::new();
+        let (handle, nothing) = (self.handle.as_ptr(), list.ptr());
+        // SAFETY: handle and list are valid, and librdkafka copies the list. To an eager group, an empty
+        // list is an assignment, and null takes everything away.
+        unsafe {
+            match (self.rebalance(), taken) {
+                (Rebalance::Eager, true) => check(sys::rd_kafka_assign(handle, nothing)),
+                (Rebalance::Eager, false) => check(sys::rd_kafka_assign(handle, ptr::null())),
+                (Rebalance::Cooperative, true) => {
+                    check_owned(sys::rd_kafka_incremental_assign(handle, nothing))
+                }
+                (Rebalance::Cooperative, false) => {
+                    check_owned(sys::rd_kafka_incremental_unassign(handle, nothing))
+                }
             }
         }
     }
