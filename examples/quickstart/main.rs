@@ -82,14 +82,11 @@ async fn main() -> athomic::Result<()> {
     println!("{}", app.describe());
 
     let embedded = (app.describe().backend == "memory").then(|| app.broker().clone());
-    let publisher = app.publisher();
-    app.run_until(async {
-        match publish(&publisher).await {
-            Ok(()) => drop(done.0.acquire_many(2 * ORDERS).await),
-            Err(error) => println!("  publishing failed: {error}"),
-        }
-    })
-    .await?;
+    let app = app.start().await?;
+    publish(&app.publisher()).await?;
+    let everything = done.0.acquire_many(2 * ORDERS).await?;
+    drop(everything);
+    app.stop().await;
 
     println!("stopped: what was in flight is drained, and the offsets are committed");
     if let Some(broker) = embedded {

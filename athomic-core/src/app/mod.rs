@@ -90,6 +90,10 @@ impl App {
     /// Start, run until a future completes or something fails, and stop as [`run`](Self::run) does,
     /// without minding signals.
     ///
+    /// The future runs from the beginning, beside the start: it may end the application before all
+    /// services run. To do something with an application that runs, take [`start`](Self::start) and
+    /// [`RunningApp::stop`].
+    ///
     /// # Errors
     /// A service did not start, or failed while running.
     pub async fn run_until(self, end: impl Future<Output = ()>) -> Result<(), RunError> {
