@@ -1,8 +1,17 @@
-//! Annotate an `async fn` and get a complete, reliable Kafka consumer.
+#![doc = include_str!("../README.md")]
+//! ## Features
+//!
+//! - none (default): the embedded broker alone; no server, no C code.
+//! - `kafka`: Kafka through librdkafka, which is built from C.
+//! - `kafka-tls`: TLS and SASL for Kafka, linked against the system's OpenSSL.
+//! - `kafka-tls-vendored`: the same with OpenSSL built from source.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+mod error;
+pub mod guide;
 pub mod prelude;
 
 pub use athomic_core::app::{App, AppBuilder, RunningApp};
@@ -13,6 +22,7 @@ pub use athomic_core::{
 #[cfg(feature = "kafka")]
 pub use athomic_kafka::KafkaTransport;
 pub use athomic_macros::{ordered_consumer, subscribe_to};
+pub use error::Error;
 
-/// What `main` of an application returns: any error of building or running.
-pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+/// What `main` of an application returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

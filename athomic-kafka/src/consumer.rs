@@ -1,6 +1,5 @@
 //! `KafkaConsumer`: a member of a consumer group.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,8 +7,10 @@ use athomic_core::message::PartitionOffset;
 use athomic_core::transport::{Consumer, ConsumerEvent, Subscription, TransportError};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::client::librdkafka::member::{CommitError, Happening, Member};
+use crate::client::librdkafka::CommitError;
+use crate::client::librdkafka::member::{Happening, Member};
 use crate::error::Endpoint;
+use crate::settings::ConsumerOptions;
 
 /// A member of a consumer group on Kafka.
 ///
@@ -17,8 +18,8 @@ use crate::error::Endpoint;
 /// librdkafka's partition queues straight to whoever reads the partition's stream, in librdkafka's
 /// memory. Dropping it leaves the group in the background.
 ///
-/// While revoked partitions drain, librdkafka pauses the partitions that stay; they read on, where
-/// they were, when the revocation is complete.
+/// It has two sets of connections: one as a member of the group, one that fetches. So the partitions
+/// that stay are read on while others drain.
 pub struct KafkaConsumer {
     member: Member,
     happenings: Mutex<mpsc::UnboundedReceiver<Happening>>,
@@ -28,7 +29,7 @@ pub struct KafkaConsumer {
 
 impl KafkaConsumer {
     pub(crate) fn join(
-        options: &BTreeMap<String, String>,
+        options: &ConsumerOptions,
         subscription: &Subscription,
         endpoint: Endpoint,
     ) -> Result<Self, TransportError> {

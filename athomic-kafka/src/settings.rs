@@ -75,46 +75,44 @@ impl Connection {
         }
     }
 
-    /// Return the options of a consumer.
-    pub(crate) fn consumer_options(&self, subscription: &Subscription) -> Options {
-        let settings = &self.consumer;
-        let fetch_bytes = subscription.fetch.max_bytes.unwrap_or(settings.fetch_max_bytes);
-        let fetch_bytes = fetch_bytes.max(SMALLEST_MESSAGE_LIMIT);
-        let mut options = self.client_options(&settings.bootstrap_servers);
+    /// Return the options of a consumer's two clients.
+    pub(crate) fn consumer_options(&self, subscription: &Subscription) -> ConsumerOptions {
+        let passed_on = &self.consumer.librdkafka;
+        let common = self.group_options(subscription);
+        let mut group = common.clone();
+        group.extend(self.member_options());
+        let mut fetch = common;
+        fetch.extend(self.fetch_options(subscription));
+        for (name, value) in passed_on {
+            let of_members = OF_MEMBERS.contains(&name.as_str());
+            let options = if of_members {
+                [Some(&mut group), None]
+            } else {
+                [Some(&mut group), Some(&mut fetch)]
+            };
+            for options in options.into_iter().flatten() {
+                options.insert(name.clone(), value.clone());
+            }
+        }
+        ConsumerOptions { group, fetch }
+    }
+
+    /// What the member and the client that fetches have in common.
+    fn group_options(&self, subscription: &Subscription) -> Options {
+        let mut options = self.client_options(&self.consumer.bootstrap_servers);
         options.extend(pairs([
             ("client.id", self.id_for(&subscription.handler_id)),
             ("group.id", subscription.group_id.clone()),
             ("enable.auto.commit", "false".to_owned()),
             ("enable.auto.offset.store", "false".to_owned()),
-            // A batch with the end of a partition in it moves librdkafka's position one too far, up to
-            // librdkafka 2.12: after the next rebalance a message would be left out.
-            ("enable.partition.eof", "false".to_owned()),
             ("allow.auto.create.topics", "false".to_owned()),
-            (
-                "auto.offset.reset",
-                offset_reset(settings.auto_offset_reset).to_owned(),
-            ),
-            ("isolation.level", isolation(settings.isolation_level).to_owned()),
-            ("max.poll.interval.ms", millis(settings.max_poll_interval)),
-            (
-                "fetch.wait.max.ms",
-                millis(subscription.fetch.max_wait.unwrap_or(settings.fetch_max_wait)),
-            ),
-            ("fetch.max.bytes", fetch_bytes.to_string()),
-            // librdkafka wants it no larger than `fetch.max.bytes`; it limits nothing for a consumer.
-            ("message.max.bytes", fetch_bytes.min(1_000_000).to_string()),
-            (
-                "max.partition.fetch.bytes",
-                fetch_bytes.min(256 << 10).to_string(),
-            ),
-            (
-                "queued.max.messages.kbytes",
-                settings.queued_max_kbytes.to_string(),
-            ),
-            ("queued.min.messages", "100000".to_owned()),
-            // At librdkafka's own second, a full queue costs nine tenths of the throughput.
-            ("fetch.queue.backoff.ms", "5".to_owned()),
         ]));
+        options
+    }
+
+    fn member_options(&self) -> Options {
+        let settings = &self.consumer;
+        let mut options = pairs([("max.poll.interval.ms", millis(settings.max_poll_interval))]);
         options.extend(pairs(match settings.group_protocol {
             GroupProtocol::Classic => vec![
                 ("group.protocol", "classic".to_owned()),
@@ -127,8 +125,37 @@ impl Connection {
         if let Some(instance) = &settings.group_instance_id {
             options.insert("group.instance.id".to_owned(), instance.clone());
         }
-        options.extend(settings.librdkafka.clone());
         options
+    }
+
+    fn fetch_options(&self, subscription: &Subscription) -> Options {
+        let settings = &self.consumer;
+        let bytes = subscription.fetch.max_bytes.unwrap_or(settings.fetch_max_bytes);
+        let bytes = bytes.max(SMALLEST_MESSAGE_LIMIT);
+        let wait = subscription.fetch.max_wait.unwrap_or(settings.fetch_max_wait);
+        pairs([
+            // Up to librdkafka 2.12, a batch with the end of a partition in it moves librdkafka's own
+            // position one too far. That position counts only if a partition is paused, which this
+            // client never does; see `client/librdkafka/member.rs`.
+            ("enable.partition.eof", "true".to_owned()),
+            (
+                "auto.offset.reset",
+                offset_reset(settings.auto_offset_reset).to_owned(),
+            ),
+            ("isolation.level", isolation(settings.isolation_level).to_owned()),
+            ("fetch.wait.max.ms", millis(wait)),
+            ("fetch.max.bytes", bytes.to_string()),
+            // librdkafka wants it no larger than `fetch.max.bytes`; it limits nothing for a consumer.
+            ("message.max.bytes", bytes.min(1_000_000).to_string()),
+            ("max.partition.fetch.bytes", bytes.min(256 << 10).to_string()),
+            (
+                "queued.max.messages.kbytes",
+                settings.queued_max_kbytes.to_string(),
+            ),
+            ("queued.min.messages", "100000".to_owned()),
+            // At librdkafka's own second, a full queue costs nine tenths of the throughput.
+            ("fetch.queue.backoff.ms", "5".to_owned()),
+        ])
     }
 
     /// Return the options of a producer.
@@ -149,6 +176,8 @@ impl Connection {
             ),
             ("message.timeout.ms", millis(settings.delivery_timeout)),
             ("queue.buffering.max.kbytes", (64 << 10).to_string()),
+            // How long a topic that no broker knows is hoped for before its records fail.
+            ("topic.metadata.propagation.max.ms", "10000".to_owned()),
         ]));
         options.extend(settings.librdkafka.clone());
         options
@@ -174,6 +203,23 @@ impl Connection {
         format!("{}-{}", self.client_id, handler.replace("::", "."))
     }
 }
+
+/// The options of a consumer's two clients.
+#[derive(Clone)]
+pub(crate) struct ConsumerOptions {
+    /// Of the member of the group, which fetches nothing.
+    pub(crate) group: Options,
+    /// Of the client that fetches, which is no member.
+    pub(crate) fetch: Options,
+}
+
+/// Options that concern membership, and are not for the client that fetches.
+const OF_MEMBERS: &[&str] = &[
+    "partition.assignment.strategy",
+    "group.remote.assignor",
+    "group.protocol.type",
+    "heartbeat.interval.ms",
+];
 
 /// Options that are not passed on, and what to do instead.
 type Owned = &'static [(&'static str, &'static str)];
@@ -378,7 +424,7 @@ mod tests {
     };
     use athomic_core::transport::{FetchOverrides, Subscription, TransportError};
 
-    use super::{Connection, Options};
+    use super::{Connection, ConsumerOptions};
 
     fn connect(
         features: &[&str],
@@ -390,7 +436,7 @@ mod tests {
         Connection::new(&Settings::default(), &connection, &features)
     }
 
-    fn consumer(change: impl FnOnce(&mut ConnectionSettings)) -> Options {
+    fn consumer(change: impl FnOnce(&mut ConnectionSettings)) -> ConsumerOptions {
         let connection = connect(&["ssl", "sasl_plain", "sasl_scram"], change).expect("valid settings");
         connection.consumer_options(&subscription(FetchOverrides::default()))
     }
@@ -413,23 +459,34 @@ mod tests {
 
     #[test]
     fn a_consumer_commits_and_stores_nothing_by_itself() {
-        let options = consumer(|_| {});
-        for name in [
-            "enable.auto.commit",
-            "enable.auto.offset.store",
-            "enable.partition.eof",
-        ] {
-            assert_eq!(options[name], "false", "{name}");
+        let ConsumerOptions { group, fetch } = consumer(|_| {});
+        for options in [&group, &fetch] {
+            assert_eq!(options["enable.auto.commit"], "false");
+            assert_eq!(options["enable.auto.offset.store"], "false");
+            assert_eq!(options["group.id"], "billing");
+            assert_eq!(options["client.id"], "athomic-billing.on_order");
         }
-        assert_eq!(options["group.id"], "billing");
-        assert_eq!(options["client.id"], "athomic-billing.on_order");
-        assert_eq!(options["partition.assignment.strategy"], "cooperative-sticky");
-        assert_eq!(options["isolation.level"], "read_committed");
+        assert_eq!(group["partition.assignment.strategy"], "cooperative-sticky");
+        assert_eq!(fetch["isolation.level"], "read_committed");
+    }
+
+    #[test]
+    fn what_fetches_is_no_member() {
+        let ConsumerOptions { group, fetch } = consumer(|settings| {
+            settings.consumer.group_protocol = GroupProtocol::Consumer;
+            settings.consumer.group_instance_id = Some("one".to_owned());
+            let assignor = ("group.remote.assignor".to_owned(), "range".to_owned());
+            settings.consumer.librdkafka.extend([assignor]);
+        });
+        for of_members in ["group.protocol", "group.instance.id", "group.remote.assignor"] {
+            assert!(group.contains_key(of_members), "{of_members}");
+            assert!(!fetch.contains_key(of_members), "{of_members}");
+        }
     }
 
     #[test]
     fn the_consumer_protocol_goes_without_what_it_forbids() {
-        let options = consumer(|settings| settings.consumer.group_protocol = GroupProtocol::Consumer);
+        let options = consumer(|settings| settings.consumer.group_protocol = GroupProtocol::Consumer).group;
         assert_eq!(options["group.protocol"], "consumer");
         for forbidden in [
             "session.timeout.ms",
@@ -448,7 +505,8 @@ mod tests {
         };
         let options = connect(&[], |_| {})
             .expect("valid settings")
-            .consumer_options(&subscription(fetch));
+            .consumer_options(&subscription(fetch))
+            .fetch;
         assert_eq!(options["fetch.wait.max.ms"], "7");
         assert_eq!(options["fetch.max.bytes"], "2000");
         assert_eq!(options["message.max.bytes"], "2000");
@@ -457,7 +515,7 @@ mod tests {
     #[test]
     fn other_options_are_passed_on_and_win() {
         let backoff = ("fetch.queue.backoff.ms".to_owned(), "50".to_owned());
-        let options = consumer(|settings| settings.consumer.librdkafka.extend([backoff]));
+        let options = consumer(|settings| settings.consumer.librdkafka.extend([backoff])).fetch;
         assert_eq!(options["fetch.queue.backoff.ms"], "50");
     }
 
@@ -517,8 +575,10 @@ mod tests {
         })
         .expect("valid settings");
         let consumer = connection.consumer_options(&subscription(FetchOverrides::default()));
+        let ConsumerOptions { group, fetch } = consumer;
         for options in [
-            consumer,
+            group,
+            fetch,
             connection.producer_options(),
             connection.admin_options(),
         ] {

@@ -63,3 +63,25 @@ impl fmt::Debug for KafkaTransport {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use athomic_core::settings::{ConnectionSettings, SecurityProtocol, Settings};
+
+    use super::KafkaTransport;
+
+    #[test]
+    fn tls_is_there_if_its_feature_is() {
+        let mut connection = ConnectionSettings::default();
+        connection.security.protocol = SecurityProtocol::Ssl;
+        let transport = KafkaTransport::connect(&Settings::default(), &connection);
+        assert_eq!(transport.is_ok(), cfg!(feature = "tls"), "{transport:?}");
+    }
+
+    #[test]
+    fn the_settings_find_the_backend() {
+        let backend = athomic_core::transport::backend("kafka").expect("it is registered");
+        let made = (backend.connect)(&Settings::default(), &ConnectionSettings::default());
+        assert_eq!(made.expect("valid settings").system(), "kafka");
+    }
+}

@@ -12,7 +12,7 @@ use athomic_core::transport::{
 };
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use support::{ALL, Kafka, SOON, batch, fetch, payloads, text, transport, unique};
+use support::{ALL, Kafka, SOON, batch, ended, fetch, payloads, text, transport, unique};
 use tokio::time::timeout;
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn two_members_share_a_topic_by_eager_rebalances() {
         assert_eq!(payloads(&mut *assignment.stream, 1).await, ["later"]);
     }
     for mut assignment in before {
-        assert!(matches!(fetch(&mut *assignment.stream).await, Fetched::Ended));
+        ended(&mut *assignment.stream).await;
     }
     first.close().await;
     second.close().await;
@@ -188,7 +188,7 @@ async fn share(kafka: &Kafka) {
         );
     }
     for assignment in &mut gone {
-        assert!(matches!(fetch(&mut *assignment.stream).await, Fetched::Ended));
+        ended(&mut *assignment.stream).await;
     }
     // What stayed reads on, without a gap and without a repetition.
     for assignment in &mut kept {
@@ -227,7 +227,7 @@ async fn a_rebalance_at_the_end_of_the_log_leaves_nothing_out() {
         let at = kafka.offset(gone.partition.partition, round + 1);
         first.0.commit(&[at]).await.expect("committed");
         revocation.complete();
-        assert!(matches!(fetch(&mut *gone.stream).await, Fetched::Ended));
+        ended(&mut *gone.stream).await;
         second.assigned(1).await;
         second.close().await;
         all.extend(first.assigned(1).await);
@@ -321,12 +321,12 @@ async fn closing_ends_a_fetch_that_waits_and_is_idempotent() {
     };
     let member = kafka.member().await;
     let mut assignment = member.assigned(1).await.remove(0);
-    let waiting = tokio::spawn(async move { fetch(&mut *assignment.stream).await });
+    let waiting = tokio::spawn(async move { ended(&mut *assignment.stream).await });
     tokio::task::yield_now().await;
     let (once, twice) = tokio::join!(member.0.close(), member.0.close());
     once.expect("closed");
     twice.expect("closed, again");
-    assert!(matches!(waiting.await.expect("no panic"), Fetched::Ended));
+    waiting.await.expect("the stream ended");
     assert!(matches!(member.0.next_event().await, Err(TransportError::Closed)));
     assert!(matches!(
         member.0.commit(&[kafka.offset(0, 1)]).await,

@@ -67,7 +67,8 @@ pub(crate) enum Kind {
     Number(u64),
     Flag,
     Word(&'static [&'static str]),
-    Path,
+    /// The path of the given thing.
+    Path(&'static str),
     Field,
     Duration,
     Group(&'static [Key]),
@@ -84,7 +85,7 @@ impl Kind {
             Self::Number(_) => input.peek(LitInt),
             Self::Flag => input.peek(LitBool),
             Self::Word(_) => input.peek(LitStr) || input.peek(Ident::peek_any),
-            Self::Path => path() && !input.peek(LitBool),
+            Self::Path(_) => path() && !input.peek(LitBool),
             Self::Group(_) => input.peek(token::Paren),
         }
     }
@@ -99,7 +100,7 @@ impl fmt::Display for Kind {
             Self::Number(least) => write!(f, "a whole number from {least}"),
             Self::Flag => f.write_str("`true` or `false`"),
             Self::Word(words) => write!(f, "{}", choice(words)),
-            Self::Path => f.write_str("the path of a function"),
+            Self::Path(thing) => write!(f, "the path of {thing}"),
             Self::Field => f.write_str("the name of a field, or several joined by dots, as a string"),
             Self::Duration => f.write_str("a duration such as `\"250ms\"`, `\"10s\"` or `\"1h30m\"`"),
             Self::Group(_) => f.write_str("settings in parentheses"),
@@ -243,7 +244,7 @@ pub(crate) static KEYS: &[Key] = &[
         kind: Kind::Number(1),
         need: SUBSCRIBED,
         example: "fetch_timeout_ms = 1000",
-        doc: "How long one read of the broker may take, in milliseconds.",
+        doc: "How long the broker may wait for messages to send, in milliseconds.",
         default: "as in the settings",
         read: |args, key, input| set(&mut args.fetch_timeout_ms, number(key, input)),
     },
@@ -252,7 +253,7 @@ pub(crate) static KEYS: &[Key] = &[
         kind: Kind::Number(0),
         need: SUBSCRIBED,
         example: "fetch_max_linger_ms = 100",
-        doc: "How long the broker may hold a fetch back for more data, in milliseconds.",
+        doc: "Another name of `max_batch_linger_ms`; one of the two.",
         default: "as in the settings",
         read: |args, key, input| set(&mut args.fetch_max_linger_ms, number(key, input)),
     },
@@ -261,7 +262,7 @@ pub(crate) static KEYS: &[Key] = &[
         kind: Kind::Number(1),
         need: SUBSCRIBED,
         example: "fetch_max_bytes = 1048576",
-        doc: "How many bytes one fetch may bring.",
+        doc: "How many bytes one fetch may bring, and one batch may hold.",
         default: "as in the settings",
         read: |args, key, input| set(&mut args.fetch_max_bytes, number(key, input)),
     },
@@ -294,7 +295,7 @@ pub(crate) static KEYS: &[Key] = &[
     },
     Key {
         name: "idempotency_key_resolver",
-        kind: Kind::Path,
+        kind: Kind::Path("a function"),
         need: BOTH,
         example: "idempotency_key_resolver = order_key",
         doc: "The function `fn(&T) -> String` that names a message for idempotency.",
@@ -321,7 +322,7 @@ pub(crate) static KEYS: &[Key] = &[
     },
     Key {
         name: "crate",
-        kind: Kind::Path,
+        kind: Kind::Path("a crate"),
         need: BOTH,
         example: "crate = my_prelude::athomic",
         doc: "Where the `athomic` crate is to be found, for macros of your own that write handlers.",
@@ -331,7 +332,7 @@ pub(crate) static KEYS: &[Key] = &[
 ];
 
 /// The keys within `idempotency_settings(..)`.
-const IDEMPOTENCY_KEYS: &[Key] = &[
+pub(crate) const IDEMPOTENCY_KEYS: &[Key] = &[
     Key {
         name: "enabled",
         kind: Kind::Flag,
@@ -792,10 +793,7 @@ mod tests {
         for key in KEYS.iter().chain(IDEMPOTENCY_KEYS) {
             assert!(key.doc.ends_with('.'), "{}", key.name);
             assert!(key.example.starts_with(key.name), "{}", key.name);
-            assert_eq!(
-                KEYS.iter().filter(|other| other.name == key.name).count() <= 1,
-                true
-            );
+            assert!(KEYS.iter().filter(|other| other.name == key.name).count() <= 1);
         }
     }
 

@@ -54,10 +54,13 @@ impl Errors {
 
     /// Turn them into the tokens that make the compiler report them.
     pub(crate) fn to_tokens(&self) -> TokenStream {
-        self.found
-            .as_ref()
-            .map(syn::Error::to_compile_error)
-            .unwrap_or_default()
+        match &self.found {
+            Some(found) => found.to_compile_error(),
+            // Invariant: a handler is registered or refused aloud.
+            None => {
+                syn::Error::new(Span::call_site(), "this handler cannot be registered").to_compile_error()
+            }
+        }
     }
 
     #[cfg(test)]

@@ -96,47 +96,23 @@ struct Names {
 
 impl Names {
     fn new(mode: &Mode<'_>) -> Self {
-        let [
-            handler,
-            item,
-            context,
-            outcome,
-            into_outcome,
-            into_outcome_method,
-            extractor,
-            extract,
-        ] = match mode {
-            Mode::Single | Mode::Ordered { .. } => [
-                "Handler",
-                "Payload",
-                "MessageContext",
-                "Outcome",
-                "IntoOutcome",
-                "into_outcome",
-                "FromMessage",
-                "from_message",
-            ],
-            Mode::Batch { .. } => [
-                "BatchHandler",
-                "Item",
-                "BatchContext",
-                "BatchOutcome",
-                "IntoBatchOutcome",
-                "into_batch_outcome",
-                "FromBatch",
-                "from_batch",
-            ],
-        }
-        .map(|name| Ident::new(name, Span::mixed_site()));
+        let choose = |single, batch| {
+            let name = if matches!(mode, Mode::Batch { .. }) {
+                batch
+            } else {
+                single
+            };
+            Ident::new(name, Span::mixed_site())
+        };
         Self {
-            handler,
-            item,
-            context,
-            outcome,
-            into_outcome,
-            into_outcome_method,
-            extractor,
-            extract,
+            handler: choose("Handler", "BatchHandler"),
+            item: choose("Payload", "Item"),
+            context: choose("MessageContext", "BatchContext"),
+            outcome: choose("Outcome", "BatchOutcome"),
+            into_outcome: choose("IntoOutcome", "IntoBatchOutcome"),
+            into_outcome_method: choose("into_outcome", "into_batch_outcome"),
+            extractor: choose("FromMessage", "FromBatch"),
+            extract: choose("from_message", "from_batch"),
         }
     }
 }
@@ -195,10 +171,8 @@ fn call(subscription: &Subscription<'_>, names: &Names) -> TokenStream {
     let at_name = Span::mixed_site().located_at(function.span());
     let called = quote_spanned!(at_name=> #function(payload #(, #extracted)*));
     let (start, end) = subscription.function.result;
-    let (start, end) = (
-        Span::mixed_site().located_at(start),
-        Span::mixed_site().located_at(end),
-    );
+    let start = Span::mixed_site().located_at(start);
+    let end = Span::mixed_site().located_at(end);
     let into = from_to(quote!(__athomic::#into_outcome::#into_outcome_method), start, end);
     let sent = quote_spanned!(start=> __athomic::assert_send(#called));
     let result = quote_spanned!(end=> #sent.await);

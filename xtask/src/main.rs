@@ -3,10 +3,18 @@
 //! Needs Linux or macOS. Everything a chore starts is ended with it, also on Ctrl-C; the exception
 //! is `services up`, whose servers stay until `services down`.
 
+mod bench;
+mod ci;
 mod cli;
+mod deny;
+mod doc;
+mod features;
 mod interrupt;
+mod lint;
+mod msrv;
 mod process;
 mod services;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,6 +38,21 @@ fn run() -> anyhow::Result<ExitCode> {
         Chore::Services(ServicesVerb::Up) => services::up()?,
         Chore::Services(ServicesVerb::Down) => services::down()?,
         Chore::Services(ServicesVerb::Status) => return services::status(),
+        Chore::Test {
+            embedded: true,
+            arguments,
+        } => println!("{}", test::embedded(&arguments)?),
+        Chore::Test {
+            embedded: false,
+            arguments,
+        } => println!("{}", test::with_servers(&arguments)?),
+        Chore::Lint => lint::lint()?,
+        Chore::Doc => doc::doc()?,
+        Chore::Features { vendored } => features::features(vendored)?,
+        Chore::Msrv => msrv::msrv()?,
+        Chore::Deny => deny::deny()?,
+        Chore::Bench { name, arguments } => bench::bench(&name, &arguments)?,
+        Chore::Ci => ci::ci()?,
     }
     Ok(ExitCode::SUCCESS)
 }

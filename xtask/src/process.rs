@@ -1,5 +1,7 @@
 //! Child processes: run to their end, with signals passed on.
 
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,34 +15,52 @@ use crate::interrupt;
 /// How long a child may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long a command may take whose failure is no fault, such as a look at the network.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Run `command` to its end and fail unless it succeeds.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = status(command)?;
-    if !status.success() {
-        bail!("`{}` failed: {status}", line(command));
-    }
-    Ok(())
+    let child = spawn(command)?;
+    expect_success(command, wait(child, None)?)
 }
 
-/// Run `command` to its end.
-///
-/// The child gets a process group of its own: a signal to xtask then reaches the child's children
-/// too (cargo alone would leave its test programs behind).
-pub(crate) fn status(command: &mut Command) -> Result<ExitStatus> {
-    interrupt::check()?;
-    let child = command
-        .stdin(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("cannot start `{}`", line(command)))?;
-    wait(child)
+/// Like [`run`], passing each line of its standard output on and to `read`.
+pub(crate) fn run_with_lines(command: &mut Command, mut read: impl FnMut(&str) + Send) -> Result<()> {
+    let mut child = spawn(command.stdout(Stdio::piped()))?;
+    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let status = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for line in lines.map_while(io::Result::ok) {
+                println!("{line}");
+                read(&line);
+            }
+        });
+        wait(child, None)
+    })?;
+    expect_success(command, status)
 }
 
 /// Run `command` with both its outputs in the file `log`.
 pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
-    let file = std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    let result = run(command.stdout(file.try_clone()?).stderr(file));
-    result.with_context(|| format!("{}{}", tail(log), log.display()))
+    let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let child = spawn(command.stdout(file.try_clone()?).stderr(file))?;
+    let status = wait(child, None)?;
+    expect_success(command, status).with_context(|| end_of(log))
+}
+
+/// Whether `command` can be run and succeeds; what it prints is not shown.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    let child = spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
+    let status = child.and_then(|child| wait(child, Some(Instant::now() + PATIENCE)));
+    status.is_ok_and(|status| status.success())
+}
+
+/// Run `command` and return what it prints for programs; what it prints for people is shown.
+pub(crate) fn stdout(command: &mut Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot start `{}`", line(command)))?;
+    expect_success(command, output.status)?;
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Run `command` and return all that it printed, or nothing if it cannot be started.
@@ -55,17 +75,41 @@ pub(crate) fn is_installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// Return the last lines of a log, each on a line of its own, for an error message.
-pub(crate) fn tail(log: &Path) -> String {
+/// Quote the last lines of a log, for an error message.
+pub(crate) fn end_of(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let last = &lines[lines.len().saturating_sub(15)..];
-    last.iter().map(|line| format!("  | {line}\n")).collect()
+    let quoted: String = last.iter().map(|line| format!("\n  | {line}")).collect();
+    format!("the end of {}:{quoted}\n", log.display())
 }
 
-fn wait(mut child: Child) -> Result<ExitStatus> {
+/// Start `command` in a process group of its own.
+///
+/// A signal to xtask can then be passed to the child's children too: cargo alone would leave its
+/// test programs behind.
+fn spawn(command: &mut Command) -> Result<Child> {
+    interrupt::check()?;
+    command.stdin(Stdio::null()).process_group(0);
+    command
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", line(command)))
+}
+
+fn expect_success(command: &Command, status: ExitStatus) -> Result<()> {
+    if !status.success() {
+        bail!("`{}` failed: {status}", line(command));
+    }
+    Ok(())
+}
+
+/// Wait for the end of the child; end it at a signal or at the deadline.
+///
+/// What it started and left behind ends too: it would hold our pipe open, or a port.
+fn wait(mut child: Child, deadline: Option<Instant>) -> Result<ExitStatus> {
     loop {
         if let Some(status) = child.try_wait()? {
+            kill_process_group(Pid::from_child(&child), Signal::KILL).ok();
             // A signal to both of us may have ended the child first; then the signal is the reason.
             interrupt::check()?;
             return Ok(status);
@@ -73,6 +117,10 @@ fn wait(mut child: Child) -> Result<ExitStatus> {
         if let Err(interrupted) = interrupt::check() {
             end_group(&mut child)?;
             return Err(interrupted.into());
+        }
+        if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+            end_group(&mut child)?;
+            bail!("not done after {PATIENCE:?}");
         }
         interrupt::pause(Duration::from_millis(20));
     }
@@ -93,7 +141,8 @@ fn end_group(child: &mut Child) -> Result<()> {
 
 /// The command as a person would type it.
 fn line(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let program = Path::new(command.get_program());
+    let words = std::iter::once(program.file_name().unwrap_or_default()).chain(command.get_args());
     words
         .map(|word| word.to_string_lossy())
         .collect::<Vec<_>>()
@@ -108,6 +157,30 @@ mod tests {
     fn a_failed_command_is_named() {
         let error = run(Command::new("sh").args(["-c", "exit 3"])).unwrap_err();
         assert!(error.to_string().contains("sh -c exit 3"), "{error}");
+    }
+
+    #[test]
+    fn lines_are_seen_as_they_come() {
+        let mut seen = Vec::new();
+        run_with_lines(Command::new("sh").args(["-c", "echo a; echo b"]), |line| {
+            seen.push(line.to_owned())
+        })
+        .unwrap();
+        assert_eq!(seen, ["a", "b"]);
+    }
+
+    #[test]
+    fn what_a_command_leaves_behind_ends_with_it() {
+        let start = Instant::now();
+        run_with_lines(Command::new("sh").args(["-c", "sleep 60 & echo started"]), |_| ()).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_does_not_succeed() {
+        assert!(succeeds(&mut Command::new("true")));
+        assert!(!succeeds(&mut Command::new("false")));
+        assert!(!succeeds(&mut Command::new("no-such-program")));
     }
 
     #[test]

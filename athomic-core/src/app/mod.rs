@@ -14,11 +14,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::lifecycle::{Lifecycle, RunningLifecycle, ServiceFailure};
 use crate::publisher::Publisher;
 use crate::settings::{DEFAULT_CONNECTION, Settings};
-use crate::transport::Connections;
 use crate::transport::memory::MemoryBroker;
+use crate::transport::{Connection, Connections};
 
 /// An application that has not been started: its handlers are found and its settings are checked.
 ///
@@ -67,19 +69,13 @@ impl App {
     /// A service did not start, or failed while running.
     pub async fn run(self) -> Result<(), RunError> {
         let mut signals = signals::Signals::listen()?;
-        let mut app = tokio::select! {
-            started = self.start() => started?,
-            signal = signals.next() => {
-                tracing::info!(signal, "told to stop while starting");
-                return Ok(());
-            }
-        };
+        let mut app = self.prepare()?;
         let failure = tokio::select! {
+            failure = app.serve() => Some(failure),
             signal = signals.next() => {
                 tracing::info!(signal, "stopping");
                 None
             }
-            failure = app.failed() => Some(failure),
         };
         tokio::select! {
             () = app.stop() => {}
@@ -97,10 +93,10 @@ impl App {
     /// # Errors
     /// A service did not start, or failed while running.
     pub async fn run_until(self, end: impl Future<Output = ()>) -> Result<(), RunError> {
-        let mut app = self.start().await?;
+        let mut app = self.prepare()?;
         let failure = tokio::select! {
+            failure = app.serve() => Some(failure),
             () = end => None,
-            failure = app.failed() => Some(failure),
         };
         app.stop().await;
         failure.map_or(Ok(()), |failure| Err(failure.into()))
@@ -108,20 +104,32 @@ impl App {
 
     /// Start all services, or none.
     ///
+    /// Not to be dropped before its end: what has started would run on.
+    ///
     /// # Errors
     /// A service did not start; those that had are stopped again.
     pub async fn start(self) -> Result<RunningApp, RunError> {
-        tracing::info!("starting\n{}", self.description);
+        let mut app = self.prepare()?;
+        match app.start_services().await {
+            Ok(()) => Ok(app),
+            Err(failure) => {
+                app.stop().await;
+                Err(failure.into())
+            }
+        }
+    }
+
+    /// Make what runs, with nothing started in it.
+    fn prepare(self) -> Result<RunningApp, ServiceFailure> {
         let limits = &self.settings.lifecycle;
         let running = self
             .lifecycle
-            .start(limits.startup_timeout, limits.shutdown_timeout)
-            .await?;
-        tracing::info!(handlers = self.description.handlers.len(), "started");
+            .prepare(limits.startup_timeout, limits.shutdown_timeout)?;
         Ok(RunningApp {
             running,
             connections: self.connections,
             broker: self.broker,
+            description: self.description,
             shutdown_timeout: limits.shutdown_timeout,
         })
     }
@@ -154,6 +162,9 @@ fn publisher(connections: &Connections) -> Publisher {
     connection.publisher().clone()
 }
 
+/// What publishers get at least for their last messages when draining took all the time.
+const LAST_FLUSH: Duration = Duration::from_secs(1);
+
 /// An application that runs. Stop it with [`stop`](Self::stop): dropping it leaves its services to
 /// the runtime, without a drain.
 #[derive(Debug)]
@@ -161,10 +172,26 @@ pub struct RunningApp {
     running: RunningLifecycle,
     connections: Arc<Connections>,
     broker: MemoryBroker,
+    description: Description,
     shutdown_timeout: Duration,
 }
 
 impl RunningApp {
+    async fn start_services(&mut self) -> Result<(), ServiceFailure> {
+        tracing::info!("starting\n{}", self.description);
+        self.running.start_all().await?;
+        tracing::info!(handlers = self.description.handlers.len(), "started");
+        Ok(())
+    }
+
+    /// Start all services and wait until one fails. What has started is left to be stopped.
+    async fn serve(&mut self) -> ServiceFailure {
+        match self.start_services().await {
+            Ok(()) => self.failed().await,
+            Err(failure) => failure,
+        }
+    }
+
     /// Wait until a service fails; for ever if none does. Cancel safe.
     pub async fn failed(&mut self) -> ServiceFailure {
         self.running.failed().await
@@ -172,12 +199,15 @@ impl RunningApp {
 
     /// Drain what is in flight, commit, leave the groups, and send what is still to be sent.
     pub async fn stop(self) {
+        let deadline = Instant::now() + self.shutdown_timeout;
         self.running.stop().await;
-        for (name, connection) in self.connections.iter() {
-            if let Err(error) = connection.publisher().flush(self.shutdown_timeout).await {
+        let patience = deadline.saturating_duration_since(Instant::now()).max(LAST_FLUSH);
+        let flush = async |(name, connection): (&str, &Connection)| {
+            if let Err(error) = connection.publisher().flush(patience).await {
                 tracing::warn!(connection = name, %error, "not all messages were sent");
             }
-        }
+        };
+        futures_util::future::join_all(self.connections.iter().map(flush)).await;
         tracing::info!("stopped");
     }
 

@@ -174,13 +174,14 @@ impl<'a> ConsumerFactory<'a> {
             states: Arc::clone(self.states),
             publisher: connection.publisher().clone(),
         };
-        let fetch = FetchLimits {
-            messages: consumer.max_poll_records.get(),
-            bytes: options.fetch_max_bytes.unwrap_or(consumer.fetch_max_bytes),
-        };
         let window = FetchLimits {
             messages: consumer.max_in_flight_messages.get(),
             bytes: consumer.max_in_flight_bytes,
+        };
+        let fetch_max_bytes = options.fetch_max_bytes.unwrap_or(consumer.fetch_max_bytes);
+        let fetch = FetchLimits {
+            messages: consumer.max_poll_records.get().min(window.messages),
+            bytes: fetch_max_bytes.min(window.bytes),
         };
         ConsumerPlan {
             name: format!("consumer {}", definition.handler_id),
@@ -222,7 +223,11 @@ impl<'a> ConsumerFactory<'a> {
         check.not_built_yet(definition, tuning);
         check.topics(options);
         check.numbers(options);
-        check.combinations(options, definition.processor.is_batch());
+        let concurrency = tuning
+            .and_then(|tuning| tuning.concurrency)
+            .map(NonZeroUsize::get)
+            .or(options.concurrency);
+        check.combinations(options, concurrency, definition.processor.is_batch());
         if let Err(missing) = definition.processor.check(self.states) {
             check.fault(
                 missing.to_string(),
@@ -240,9 +245,6 @@ impl<'a> ConsumerFactory<'a> {
         let (Some(connection), Some(group_id), true) = (connection, group_id, check.faults.is_empty()) else {
             return Err(check.faults);
         };
-        let concurrency = tuning
-            .and_then(|tuning| tuning.concurrency)
-            .map(NonZeroUsize::get);
         let batch = definition.processor.is_batch().then(|| BatchSettings {
             size: options.batch_size.unwrap_or(1),
             linger: options
@@ -255,7 +257,6 @@ impl<'a> ConsumerFactory<'a> {
         } else {
             Ordering::default()
         };
-        let concurrency = concurrency.or(options.concurrency);
         Ok(Resolved {
             connection,
             group_id,
@@ -380,7 +381,7 @@ impl Check {
         }
     }
 
-    fn combinations(&mut self, options: &HandlerOptions, is_batch: bool) {
+    fn combinations(&mut self, options: &HandlerOptions, concurrency: Option<usize>, is_batch: bool) {
         let lingers = [
             ("max_batch_linger_ms", options.max_batch_linger_ms),
             ("fetch_max_linger_ms", options.fetch_max_linger_ms),
@@ -406,7 +407,7 @@ impl Check {
                     "remove `ordering`",
                 );
             }
-            Some(ordering @ (Ordering::Key | Ordering::None)) if options.concurrency.is_none() => self.fault(
+            Some(ordering @ (Ordering::Key | Ordering::None)) if concurrency.is_none() => self.fault(
                 format!(
                     "`ordering = \"{}\"` has no effect without `concurrency`",
                     ordering.as_str()

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::MessageProcessor;
 use crate::commit::{OffsetTracker, Slot};
@@ -91,6 +92,10 @@ impl PartitionState {
         self.stop();
     }
 
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Relaxed)
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Relaxed)
     }
@@ -122,7 +127,7 @@ impl PartitionState {
 
     /// Return what is to be committed now.
     pub(crate) fn committable(&self) -> Option<PartitionOffset> {
-        if self.lost.load(Relaxed) {
+        if self.is_lost() {
             return None;
         }
         let offset = self.tracker().committable()?;
@@ -152,6 +157,25 @@ pub(crate) enum Settlement {
     Abandoned,
 }
 
+/// Leave to run the handler once; it is given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    _execution: Option<OwnedSemaphorePermit>,
+}
+
+impl Permit {
+    /// Leave where executions are not limited.
+    const UNLIMITED: Self = Self { _execution: None };
+}
+
+impl From<OwnedSemaphorePermit> for Permit {
+    fn from(permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            _execution: Some(permit),
+        }
+    }
+}
+
 /// What a lane's strategies share: the assignment and the handler's settings.
 #[derive(Debug)]
 pub(crate) struct LaneContext {
@@ -164,10 +188,22 @@ impl LaneContext {
         &self.settings.scope
     }
 
-    /// Wait for leave to run the handler once; `None` is leave without a limit.
-    pub(crate) async fn permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        let executions = self.settings.executions.as_ref()?;
-        Some(executions.acquire().await.expect("nobody closes the semaphore"))
+    /// Wait for leave to run the handler once; `None` when the lane is told to stop.
+    pub(crate) async fn permit(&self) -> Option<Permit> {
+        if self.state.is_stopping() {
+            return None;
+        }
+        let Some(executions) = &self.settings.executions else {
+            return Some(Permit::UNLIMITED);
+        };
+        if let Ok(permit) = Arc::clone(executions).try_acquire_owned() {
+            return Some(permit.into());
+        }
+        tokio::select! {
+            biased;
+            () = self.state.stopped() => None,
+            permit = Arc::clone(executions).acquire_owned() => Some(permit.expect("nobody closes the semaphore").into()),
+        }
     }
 
     /// Decide on a failure and wait for the next attempt's time.
@@ -185,10 +221,14 @@ impl LaneContext {
 
     /// Wait; `true` if the lane is told to stop meanwhile.
     pub(crate) async fn pause(&self, delay: Duration) -> bool {
+        self.pause_until(Instant::now() + delay).await
+    }
+
+    async fn pause_until(&self, moment: Instant) -> bool {
         tokio::select! {
             biased;
             () = self.state.stopped() => true,
-            () = tokio::time::sleep(delay) => false,
+            () = tokio::time::sleep_until(moment) => false,
         }
     }
 }
@@ -197,6 +237,8 @@ impl LaneContext {
 pub(crate) struct LaneSource {
     stream: Box<dyn PartitionStream>,
     failures: u32,
+    /// When to read again after a failure. Kept here, since a wait that is dropped is not forgotten.
+    again: Option<Instant>,
 }
 
 /// How long a lane waits before it reads again after a passing error.
@@ -209,7 +251,11 @@ const READ_AGAIN: Backoff = Backoff {
 
 impl LaneSource {
     pub(crate) fn new(stream: Box<dyn PartitionStream>) -> Self {
-        Self { stream, failures: 0 }
+        Self {
+            stream,
+            failures: 0,
+            again: None,
+        }
     }
 
     /// Read on; `None` when the lane is to end. Passing errors are waited out. Cancel safe.
@@ -219,6 +265,12 @@ impl LaneSource {
         limits: FetchLimits,
     ) -> Result<Option<Arc<dyn RecordBatch>>, TransportError> {
         loop {
+            if let Some(again) = self.again {
+                if context.pause_until(again).await {
+                    return Ok(None);
+                }
+                self.again = None;
+            }
             let fetched = tokio::select! {
                 biased;
                 () = context.state.stopped() => return Ok(None),
@@ -231,10 +283,10 @@ impl LaneSource {
                 }
                 Ok(Fetched::Position(offset)) => context.state.tracker().advance(offset),
                 Ok(Fetched::Ended) => return Ok(None),
-                Err(error) if error.is_retriable() => {
+                Err(error) if may_pass(&error) => {
                     self.failures = self.failures.saturating_add(1);
+                    self.again = Some(Instant::now() + READ_AGAIN.delay(self.failures));
                     self.report(context, &error);
-                    context.pause(READ_AGAIN.delay(self.failures)).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -252,11 +304,18 @@ impl LaneSource {
     }
 }
 
-/// A lane that runs.
+/// Say whether to wait for an error of reading to pass.
+fn may_pass(error: &TransportError) -> bool {
+    // A topic that is deleted under its readers: the group takes the partition back as soon as it
+    // notices, and gives it again if the topic comes back.
+    error.is_retriable() || matches!(error, TransportError::UnknownTopic { .. })
+}
+
+/// A lane that runs; dropped, it is cancelled.
 #[derive(Debug)]
 pub(crate) struct RunningLane {
     pub(crate) state: Arc<PartitionState>,
-    pub(crate) task: JoinHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 /// Why a lane ended.
@@ -296,14 +355,15 @@ impl RunningLane {
                 result,
             });
         });
+        let task = AbortOnDropHandle::new(task);
         Self { state, task }
     }
 
-    /// Tell the lane to stop and wait until what runs has ended; what is still running when the time
-    /// is over is cancelled and comes again.
-    pub(crate) async fn drain(mut self, timeout: Duration) -> Arc<PartitionState> {
+    /// Tell the lane to stop and wait until what runs has ended; what is still running at the
+    /// deadline is cancelled and comes again.
+    pub(crate) async fn drain(mut self, deadline: Instant) -> Arc<PartitionState> {
         self.state.stop();
-        if tokio::time::timeout(timeout, &mut self.task).await.is_err() {
+        if tokio::time::timeout_at(deadline, &mut self.task).await.is_err() {
             self.task.abort();
             let _cancelled = self.task.await;
             tracing::warn!(

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::lane::{LaneContext, LaneSource, Settlement};
+use super::lane::{LaneContext, LaneSource, Permit, Settlement};
 use super::strategies::{batch, keyed, single};
 use crate::commit::Slot;
 use crate::handler::{
@@ -129,17 +129,23 @@ struct SingleMessageProcessor<H> {
 }
 
 impl<H: Handler> SingleMessageProcessor<H> {
-    /// Try a message until it is settled or the lane stops.
-    async fn settle(&self, context: &LaneContext, message: &RawMessage) -> Settlement {
+    /// Try a message until it is settled or the lane stops. The permit is for the first attempt;
+    /// between attempts the message holds none.
+    async fn settle(&self, context: &LaneContext, message: &RawMessage, mut permit: Permit) -> Settlement {
         let mut attempt = 1;
         loop {
-            let failure = match self.attempt(context, message, attempt).await {
-                ConsumptionOutcome::Success => return Settlement::Settled,
-                ConsumptionOutcome::Failure(failure) => failure,
+            let outcome = self.attempt(context, message, attempt).await;
+            drop(permit);
+            let ConsumptionOutcome::Failure(failure) = outcome else {
+                return Settlement::Settled;
             };
             if let Some(settlement) = context.after_failure(failure).await {
                 return settlement;
             }
+            let Some(next) = context.permit().await else {
+                return Settlement::Abandoned;
+            };
+            permit = next;
             attempt = attempt.saturating_add(1);
         }
     }
@@ -174,12 +180,10 @@ impl<H: Handler> ErasedSingle for SingleMessageProcessor<H> {
     ) -> Boxed<'a, ()> {
         Box::pin(async move {
             let mut message = RawMessage::new(batch, 0);
-            while !context.state.is_stopping() {
-                let permit = context.permit().await;
-                if self.settle(context, &message).await == Settlement::Abandoned {
+            while let Some(permit) = context.permit().await {
+                if self.settle(context, &message, permit).await == Settlement::Abandoned {
                     return;
                 }
-                drop(permit);
                 context.state.settle(slot);
                 slot = slot.next();
                 if !message.advance() {
@@ -194,7 +198,8 @@ impl<H: Handler> ErasedSingle for SingleMessageProcessor<H> {
         context: &'a LaneContext,
         source: &'a mut LaneSource,
     ) -> Boxed<'a, Result<(), TransportError>> {
-        let settle = move |message: RawMessage| async move { self.settle(context, &message).await };
+        let settle =
+            move |message: RawMessage, permit| async move { self.settle(context, &message, permit).await };
         Box::pin(keyed::run(context, source, settle))
     }
 }

@@ -48,12 +48,10 @@ impl Service for ConsumerService {
         &self.plan.name
     }
 
+    /// Asks again while the broker cannot be reached; the start-up time bounds it.
     async fn start(&self, handle: ServiceHandle) -> Result<(), ServiceError> {
         let plan = Arc::clone(&self.plan);
-        let consumer = plan
-            .join()
-            .await
-            .map_err(|error| ConsumeError::group(plan.handler.clone(), error))?;
+        let consumer = join(&plan, 0).await?;
         handle
             .clone()
             .spawn(async move { Ok(consume(plan, consumer, handle).await?) });
@@ -80,18 +78,29 @@ async fn consume(
         } else {
             failures + 1
         };
-        consumer = loop {
-            tracing::warn!(error = %Chain(&error), failures, "consumer ended, joining again");
-            tokio::select! {
-                () = handle.stopping() => return Ok(()),
-                () = tokio::time::sleep(JOIN_AGAIN.delay(failures)) => {}
-            }
-            match plan.join().await {
-                Ok(consumer) => break consumer,
-                Err(error) if error.is_retriable() => failures += 1,
-                Err(error) => return Err(ConsumeError::group(plan.handler.clone(), error)),
-            }
+        tracing::warn!(error = %Chain(&error), failures, "consumer ended, joining again");
+        consumer = tokio::select! {
+            () = handle.stopping() => return Ok(()),
+            joined = join(&plan, failures) => joined?,
         };
+    }
+}
+
+/// Join the group after so many failures; try again after errors that may pass.
+async fn join(plan: &ConsumerPlan, mut failures: u32) -> Result<Arc<dyn DynConsumer>, ConsumeError> {
+    loop {
+        if failures > 0 {
+            tokio::time::sleep(JOIN_AGAIN.delay(failures)).await;
+        }
+        let error = match plan.join().await {
+            Ok(consumer) => return Ok(consumer),
+            Err(error) => ConsumeError::group(plan.handler.clone(), error),
+        };
+        if !error.is_retriable() {
+            return Err(error);
+        }
+        failures += 1;
+        tracing::warn!(error = %Chain(&error), failures, "cannot join the group, trying again");
     }
 }
 
@@ -101,6 +110,8 @@ struct Membership<'a> {
     consumer: Arc<dyn DynConsumer>,
     committer: Arc<Committer>,
     lanes: HashMap<TopicPartition, RunningLane>,
+    /// Assignments on their way out; those that were given back are lost, and forgotten at times.
+    leaving: Vec<Arc<PartitionState>>,
     /// Revocations and the final drain, under way.
     drains: JoinSet<()>,
     /// Lanes tell here why they ended.
@@ -117,6 +128,7 @@ impl<'a> Membership<'a> {
             consumer,
             committer,
             lanes: HashMap::new(),
+            leaving: Vec::new(),
             drains: JoinSet::new(),
             ended,
             report_end,
@@ -187,7 +199,7 @@ impl<'a> Membership<'a> {
     fn revoke(&mut self, revocation: Revocation) {
         tracing::info!(handler = %self.plan.handler, partitions = ?revocation.partitions, "partitions revoked");
         let lanes = self.take_lanes(&revocation.partitions);
-        let drain = drain_and_commit(lanes, Arc::clone(&self.committer), self.plan.revoke_timeout);
+        let drain = self.drain(lanes, self.plan.revoke_timeout);
         self.drains.spawn(async move {
             drain.await;
             revocation.complete();
@@ -198,8 +210,25 @@ impl<'a> Membership<'a> {
         tracing::warn!(handler = %self.plan.handler, ?partitions, "partitions lost");
         for lane in self.take_lanes(partitions) {
             lane.state.lose();
-            lane.task.abort();
         }
+        // Also what was being given back: its last commit would come after the new owner's.
+        for state in &self.leaving {
+            if partitions.contains(&state.partition) {
+                state.lose();
+            }
+        }
+    }
+
+    /// Stop lanes, wait for what runs in them, commit what is settled.
+    fn drain(
+        &mut self,
+        lanes: Vec<RunningLane>,
+        timeout: Duration,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        self.leaving.retain(|state| !state.is_lost());
+        self.leaving
+            .extend(lanes.iter().map(|lane| Arc::clone(&lane.state)));
+        drain_and_commit(lanes, Arc::clone(&self.committer), timeout)
     }
 
     fn take_lanes(&mut self, partitions: &[TopicPartition]) -> Vec<RunningLane> {
@@ -255,8 +284,8 @@ impl<'a> Membership<'a> {
         for lane in &lanes {
             lane.state.stop();
         }
-        self.drains
-            .spawn(drain_and_commit(lanes, Arc::clone(&self.committer), timeout));
+        let drain = self.drain(lanes, timeout);
+        self.drains.spawn(drain);
         let mut given_back = Vec::new();
         let consumer = Arc::clone(&self.consumer);
         let mut serving = true;
@@ -266,6 +295,7 @@ impl<'a> Membership<'a> {
                 ended = self.drains.join_next() => if ended.is_none() { break },
                 event = consumer.next_event(), if serving => match event {
                     Ok(ConsumerEvent::Revoked(revocation)) => given_back.push(revocation),
+                    Ok(ConsumerEvent::Lost(partitions)) => self.lose(&partitions),
                     Ok(_) => {}
                     Err(_) => serving = false,
                 },
@@ -278,24 +308,32 @@ impl<'a> Membership<'a> {
     }
 }
 
-/// Stop lanes, wait for what runs in them, and commit what is settled.
+/// Stop lanes, wait for what runs in them, and commit what is settled. After that nothing is
+/// committed for these assignments: the partitions are somebody else's.
 async fn drain_and_commit(lanes: Vec<RunningLane>, committer: Arc<Committer>, timeout: Duration) {
     for lane in &lanes {
         lane.state.stop();
     }
-    let states = futures_util::future::join_all(lanes.into_iter().map(|lane| lane.drain(timeout))).await;
-    if let Err(error) = commit_with_patience(committer, states, timeout).await {
+    let deadline = Instant::now() + timeout;
+    let states = futures_util::future::join_all(lanes.into_iter().map(|lane| lane.drain(deadline))).await;
+    let patience = deadline.max(Instant::now() + LAST_COMMIT);
+    if let Err(error) = commit_with_patience(committer, states.clone(), patience).await {
         tracing::warn!(error = %Chain(&error), "the last commit failed; what it covered comes again");
     }
+    for state in states {
+        state.lose();
+    }
 }
+
+/// What the last commit of a partition gets at least when draining took all the time.
+const LAST_COMMIT: Duration = Duration::from_secs(1);
 
 /// Commit; ask again while that can help and there is time.
 async fn commit_with_patience(
     committer: Arc<Committer>,
     states: Vec<Arc<PartitionState>>,
-    patience: Duration,
+    deadline: Instant,
 ) -> Result<(), TransportError> {
-    let deadline = Instant::now() + patience;
     let mut failures = 0;
     loop {
         let error =

@@ -34,9 +34,7 @@ impl DlqHandler {
     #[must_use]
     pub fn handle(&self, scope: &HandlerScope, failure: &FailureContext) -> RetryDecision {
         let decision = match self.policy.decide(failure) {
-            RetryDecision::GiveUp if !self.enabled => {
-                RetryDecision::RetryAfter(self.policy.backoff.delay(failure.attempt))
-            }
+            RetryDecision::GiveUp if !self.enabled => RetryDecision::RetryAfter(self.policy.delay(failure)),
             decision => decision,
         };
         match decision {

@@ -96,9 +96,9 @@ pub struct SubscriptionOptions {
     pub batch_size: Option<usize>,
     /// How long a batch waits to fill.
     pub max_batch_linger_ms: Option<u64>,
-    /// How long one read of the broker may take.
+    /// How long the broker may wait for messages to send.
     pub fetch_timeout_ms: Option<u64>,
-    /// How long the broker may hold a fetch back for more data.
+    /// Another name of `max_batch_linger_ms`.
     pub fetch_max_linger_ms: Option<u64>,
     /// How many bytes one fetch may bring.
     pub fetch_max_bytes: Option<usize>,

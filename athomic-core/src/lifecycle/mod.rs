@@ -11,10 +11,14 @@ mod service;
 pub use error::{OrderError, ServiceError, ServiceFailure};
 pub use service::{Service, ServiceHandle};
 
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use error::Failures;
 use service::{DynService, RunningService};
@@ -30,9 +34,7 @@ pub struct Lifecycle {
 
 impl std::fmt::Debug for Lifecycle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list()
-            .entries(self.services.iter().map(|service| service.name()))
-            .finish()
+        f.debug_list().entries(&self.services).finish()
     }
 }
 
@@ -57,6 +59,8 @@ impl Lifecycle {
 
     /// Start all services, or none.
     ///
+    /// Not to be dropped before its end: what has started would run on.
+    ///
     /// # Errors
     /// A service could not start in time or at all, or no order satisfies the dependencies. Those
     /// that had started are stopped by then.
@@ -65,72 +69,96 @@ impl Lifecycle {
         startup_timeout: Duration,
         shutdown_timeout: Duration,
     ) -> Result<RunningLifecycle, ServiceFailure> {
-        let stages = order::stages(&self.services)?;
-        let (report, failures) = mpsc::unbounded_channel();
-        let mut running = RunningLifecycle {
-            stages: Vec::new(),
-            failures,
-            shutdown_timeout,
-        };
-        let deadline = tokio::time::Instant::now() + startup_timeout;
-        for stage in stages {
-            running.stages.push(Vec::new());
-            for service in stage {
-                if let Err(failure) = running.start(service, &report, deadline, startup_timeout).await {
-                    running.stop().await;
-                    return Err(failure);
-                }
+        let mut lifecycle = self.prepare(startup_timeout, shutdown_timeout)?;
+        match lifecycle.start_all().await {
+            Ok(()) => Ok(lifecycle),
+            Err(failure) => {
+                lifecycle.stop().await;
+                Err(failure)
             }
         }
-        Ok(running)
+    }
+
+    /// Put the services in order and start none yet.
+    pub(crate) fn prepare(
+        self,
+        startup_timeout: Duration,
+        shutdown_timeout: Duration,
+    ) -> Result<RunningLifecycle, OrderError> {
+        let (report, failures) = mpsc::unbounded_channel();
+        Ok(RunningLifecycle {
+            waiting: order::stages(&self.services)?.into(),
+            stages: Vec::new(),
+            report,
+            failures,
+            startup_timeout,
+            shutdown_timeout,
+        })
     }
 }
 
 /// Services that run.
 #[derive(Debug)]
 pub struct RunningLifecycle {
+    /// Stages that have not been started.
+    waiting: VecDeque<Vec<Arc<dyn DynService>>>,
     stages: Vec<Vec<RunningService>>,
+    report: mpsc::UnboundedSender<ServiceFailure>,
     failures: Failures,
+    startup_timeout: Duration,
     shutdown_timeout: Duration,
 }
 
 impl RunningLifecycle {
-    async fn start(
-        &mut self,
-        service: Arc<dyn DynService>,
-        report: &mpsc::UnboundedSender<ServiceFailure>,
-        deadline: tokio::time::Instant,
-        limit: Duration,
-    ) -> Result<(), ServiceFailure> {
+    /// Start what waits to be started. After a failure, or when dropped before the end, what has
+    /// started is there to be stopped.
+    pub(crate) async fn start_all(&mut self) -> Result<(), ServiceFailure> {
+        let deadline = Instant::now() + self.startup_timeout;
+        while let Some(stage) = self.waiting.pop_front() {
+            self.stages.push(Vec::new());
+            for service in stage {
+                self.start(service, deadline).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(&mut self, service: Arc<dyn DynService>, deadline: Instant) -> Result<(), ServiceFailure> {
         let name = service.name().to_owned();
         tracing::debug!(service = name, "starting");
-        let handle = ServiceHandle::new(name.clone(), report.clone());
-        let started = tokio::time::timeout_at(deadline, service.start(handle.clone())).await;
-        // Also a service that did not start may have begun something.
+        let handle = ServiceHandle::new(name.clone(), self.report.clone());
+        // Before it starts: also a service that does not start, or not to the end, may have begun
+        // something.
         let stage = self.stages.last_mut().expect("the caller opened one");
-        stage.push(RunningService::new(service, handle));
-        match started {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => Err(ServiceFailure::Start {
+        stage.push(RunningService::new(Arc::clone(&service), handle.clone()));
+        let start = AssertUnwindSafe(async { service.start(handle).await }).catch_unwind();
+        match tokio::time::timeout_at(deadline, start).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(source))) => Err(ServiceFailure::Start {
                 service: name,
                 source,
             }),
-            Err(_) => Err(ServiceFailure::StartTimeout { service: name, limit }),
+            Ok(Err(panic)) => Err(ServiceFailure::Panicked {
+                service: name,
+                message: crate::outcome::panic_text(&*panic),
+            }),
+            Err(_) => Err(ServiceFailure::StartTimeout {
+                service: name,
+                limit: self.startup_timeout,
+            }),
         }
     }
 
     /// Wait until a service fails; for ever if none does. Cancel safe.
     pub async fn failed(&mut self) -> ServiceFailure {
-        match self.failures.recv().await {
-            Some(failure) => failure,
-            None => std::future::pending().await,
-        }
+        let failure = self.failures.recv().await;
+        failure.expect("this holds a sender")
     }
 
     /// Stop all services in the reverse order: tell those of a stage to end, wait for them until the
     /// drain time is over, and cancel what is left.
     pub async fn stop(mut self) {
-        let deadline = tokio::time::Instant::now() + self.shutdown_timeout + GRACE;
+        let deadline = Instant::now() + self.shutdown_timeout + GRACE;
         while let Some(stage) = self.stages.pop() {
             let stopping = stage.into_iter().map(|service| service.stop(deadline));
             futures_util::future::join_all(stopping).await;

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
@@ -14,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::{ServiceError, ServiceFailure};
+
+/// How long cancelled tasks may take to let go of what they hold.
+const CANCELLING: Duration = Duration::from_secs(1);
 
 /// A part of an application with a beginning and an end.
 ///
@@ -53,6 +57,12 @@ pub(super) trait DynService: Send + Sync {
         &self,
         handle: ServiceHandle,
     ) -> Pin<Box<dyn Future<Output = Result<(), ServiceError>> + Send + '_>>;
+}
+
+impl fmt::Debug for dyn DynService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 impl<S: Service> DynService for S {
@@ -179,6 +189,8 @@ impl RunningService {
             {
                 task.abort();
             }
+            // Cancelled at their next await; one that never awaits is left behind.
+            let _left_behind = tokio::time::timeout(CANCELLING, shared.tasks.wait()).await;
         }
     }
 }

@@ -28,9 +28,26 @@ pub enum DecodeError {
         /// The type that the handler takes.
         target: &'static str,
     },
+    /// A [`Payload`] of the application's own refuses the message.
+    #[error("the payload is not a `{target}`")]
+    Other {
+        /// The type that the handler takes.
+        target: &'static str,
+        /// Where and why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
 }
 
 impl DecodeError {
+    /// Say that a message is not a `T`; for [`Payload`]s of the application's own.
+    pub fn other<T>(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Other {
+            target: std::any::type_name::<T>(),
+            source: source.into(),
+        }
+    }
+
     /// Say whether trying again can help: never, the bytes stay what they are.
     #[must_use]
     pub const fn is_retriable(&self) -> bool {
@@ -39,6 +56,9 @@ impl DecodeError {
 }
 
 /// What can stand first among a handler's arguments: a type to decode, or a [`Message`] of one.
+///
+/// Types that implement `serde::Deserialize` have it. Implement it for a type of your own to take
+/// what is not JSON.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be decoded from a message",
     label = "not a payload",

@@ -39,8 +39,16 @@ impl RetryPolicy {
         }
         match failure.wish {
             RetryWish::Never => RetryDecision::GiveUp,
-            RetryWish::After(delay) => RetryDecision::RetryAfter(delay),
-            RetryWish::ByPolicy => RetryDecision::RetryAfter(self.backoff.delay(failure.attempt)),
+            RetryWish::After(_) | RetryWish::ByPolicy => RetryDecision::RetryAfter(self.delay(failure)),
+        }
+    }
+
+    /// Return how long a message waits for its next attempt.
+    #[must_use]
+    pub fn delay(&self, failure: &FailureContext) -> Duration {
+        match failure.wish {
+            RetryWish::After(delay) => delay,
+            RetryWish::ByPolicy | RetryWish::Never => self.backoff.delay(failure.attempt),
         }
     }
 }

@@ -1,4 +1,5 @@
 //! What the tests on a real broker have in common.
+#![allow(dead_code, reason = "each file of tests needs a part of it")]
 
 use std::env;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -180,6 +181,17 @@ pub(crate) async fn batch(stream: &mut dyn PartitionStream) -> Arc<dyn RecordBat
             Fetched::Records(batch) => return batch,
             Fetched::Position(_) => {}
             Fetched::Ended => panic!("the stream ended"),
+        }
+    }
+}
+
+/// Wait for the end of a stream; panics if there are records.
+pub(crate) async fn ended(stream: &mut dyn PartitionStream) {
+    loop {
+        match fetch(stream).await {
+            Fetched::Ended => return,
+            Fetched::Position(_) => {}
+            Fetched::Records(batch) => panic!("{} records and no end", batch.len()),
         }
     }
 }

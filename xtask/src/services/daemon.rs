@@ -119,11 +119,7 @@ fn wait_for(kind: Kind, server: &Server, mut has_ended: impl FnMut() -> bool) ->
     while !kind.answers(server.port) {
         interrupt::check()?;
         if has_ended() {
-            bail!(
-                "{kind} ended while starting; the end of {}:\n{}",
-                server.log.display(),
-                process::tail(&server.log)
-            );
+            bail!("{kind} ended while starting; {}", process::end_of(&server.log));
         }
         if Instant::now() > deadline {
             bail!(

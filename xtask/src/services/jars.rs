@@ -23,13 +23,13 @@ pub(crate) fn libs() -> PathBuf {
 ///
 /// The list lies beside them, and the folder gets its name only when it is complete: a killed
 /// download or a changed list counts as nothing.
-pub(crate) fn are_complete() -> Result<bool> {
-    Ok(fs::read_to_string(libs().join("pom.xml")).is_ok_and(|pom| pom == project()))
+pub(crate) fn are_complete() -> bool {
+    fs::read_to_string(libs().join("pom.xml")).is_ok_and(|pom| pom == project())
 }
 
 /// Download the jars if they are not there.
 pub(crate) fn provide() -> Result<()> {
-    if are_complete()? {
+    if are_complete() {
         return Ok(());
     }
     eprintln!("fetching Kafka {KAFKA} through Maven (once, about 45 MB)");

@@ -14,6 +14,25 @@ pub(crate) fn operation(dir: &Path) -> Result<File> {
     acquire(dir, || Ok(interrupt::check()?))
 }
 
+/// Like [`operation`], for cleaning up after a signal.
+pub(crate) fn operation_despite_signals(dir: &Path) -> Result<File> {
+    acquire(dir, || Ok(()))
+}
+
+/// Count this process among the users of the servers while the file is open.
+///
+/// Call it under [`operation`].
+pub(crate) fn join_users(dir: &Path) -> Result<File> {
+    let file = open(dir, "users.lock")?;
+    flock(&file, FlockOperation::LockShared)?;
+    Ok(file)
+}
+
+/// Whether no other process uses the servers. Call it under [`operation`], when leaving.
+pub(crate) fn is_last_user(users: &File) -> bool {
+    flock(users, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
 fn acquire(dir: &Path, go_on: impl Fn() -> Result<()>) -> Result<File> {
     let file = open(dir, "lock")?;
     let mut told = false;

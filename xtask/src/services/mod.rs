@@ -1,8 +1,10 @@
 //! Real Kafka and Redis for tests and benches, without containers.
 //!
 //! Everything is in `target/services`: the jars, one folder per server under `run`, and `state.json`
-//! with what runs. `lock` is held while servers are started or ended, so that several xtasks at once
-//! start nothing twice; it dies with its process, so a killed chore blocks nobody.
+//! with what runs. Two locks keep several xtasks apart: `lock` is held while servers are started or
+//! ended; `users.lock` is held, shared, by each chore that uses them. The last user ends what
+//! `services up` did not ask to keep. Locks die with their process, so a killed chore blocks nobody,
+//! and the servers that it left behind are taken over by the next one.
 
 mod daemon;
 mod jars;
@@ -13,7 +15,7 @@ mod redis;
 mod requirements;
 mod state;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -74,6 +76,55 @@ fn report(kind: Kind, state: &State) -> bool {
     answers
 }
 
+/// Running servers, in use by this process.
+///
+/// Dropping it ends them, unless another xtask still uses them or `services up` keeps them.
+#[derive(Debug)]
+pub(crate) struct Services {
+    environment: Vec<(&'static str, String)>,
+    users: File,
+}
+
+impl Services {
+    /// Start the servers, or join those that run.
+    pub(crate) fn start() -> Result<Self> {
+        let dir = dir()?;
+        let _lock = lock::operation(&dir)?;
+        let users = lock::join_users(&dir)?;
+        let mut state = State::load(&dir)?;
+        ensure_running(&mut state)?;
+        Ok(Self {
+            environment: environment(&state),
+            users,
+        })
+    }
+
+    /// The variables that tell a child where the servers are.
+    pub(crate) fn environment(&self) -> &[(&'static str, String)] {
+        &self.environment
+    }
+
+    fn release(&self) -> Result<()> {
+        let dir = dir()?;
+        let _lock = lock::operation_despite_signals(&dir)?;
+        let mut state = State::load(&dir)?;
+        if state.kept || !lock::is_last_user(&self.users) {
+            return Ok(());
+        }
+        stop(Kind::ALL, &mut state)
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        if let Err(error) = self.release() {
+            eprintln!(
+                "warning: the servers may still run ({error:#}); `cargo xtask services down` ends them"
+            );
+        }
+    }
+}
+
 fn dir() -> Result<PathBuf> {
     let dir = workspace::services_dir();
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -82,7 +133,7 @@ fn dir() -> Result<PathBuf> {
 
 /// Bring both servers up; if one fails, end those that this call started.
 fn ensure_running(state: &mut State) -> Result<()> {
-    requirements::provide(&requirements::missing(jars::are_complete()?))?;
+    requirements::provide(jars::are_complete())?;
     jars::provide()?;
     let before = running(state);
     if before.is_empty() {
@@ -126,17 +177,24 @@ fn stop(kinds: impl IntoIterator<Item = Kind>, state: &mut State) -> Result<()> 
     state.forget(&kinds)
 }
 
+/// The names of all variables in [`Services::environment`].
+pub(crate) const VARIABLES: [&str; 5] = [
+    "KAFKA_BOOTSTRAP",
+    "REDIS_URL",
+    "ATHOMIC_TEST_KAFKA",
+    "ATHOMIC_TEST_REDIS",
+    "ATHOMIC_TEST_KAFKA_LIBS",
+];
+
 fn environment(state: &State) -> Vec<(&'static str, String)> {
     let port = |kind| state.server(kind).map_or(0, |server| server.port);
     let kafka = format!("127.0.0.1:{}", port(Kind::Kafka));
     let redis = format!("redis://127.0.0.1:{}/0", port(Kind::Redis));
-    vec![
-        ("KAFKA_BOOTSTRAP", kafka.clone()),
-        ("REDIS_URL", redis.clone()),
-        ("ATHOMIC_TEST_KAFKA", kafka),
-        ("ATHOMIC_TEST_REDIS", redis),
-        ("ATHOMIC_TEST_KAFKA_LIBS", jars::libs().display().to_string()),
-    ]
+    let libs = jars::libs().display().to_string();
+    VARIABLES
+        .into_iter()
+        .zip([kafka.clone(), redis.clone(), kafka, redis, libs])
+        .collect()
 }
 
 fn print_environment(state: &State) {

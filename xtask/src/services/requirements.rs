@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::process;
 
@@ -12,7 +12,7 @@ const JAVA: u32 = 17;
 
 /// A program that is not there, and the Debian and Homebrew packages that bring it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Missing {
+struct Missing {
     what: &'static str,
     debian: &'static str,
     homebrew: &'static str,
@@ -35,7 +35,7 @@ const REDIS: Missing = Missing {
 };
 
 /// Look what is missing. Maven is needed only while there are no jars.
-pub(crate) fn missing(has_jars: bool) -> Vec<Missing> {
+fn missing(has_jars: bool) -> Vec<Missing> {
     let java = process::output(Command::new("java").arg("-version"));
     let mut missing = Vec::new();
     if java
@@ -55,22 +55,34 @@ pub(crate) fn missing(has_jars: bool) -> Vec<Missing> {
 }
 
 /// Install what is missing where that is allowed; else fail with the command to run.
-pub(crate) fn provide(missing: &[Missing]) -> Result<()> {
+pub(crate) fn provide(has_jars: bool) -> Result<()> {
+    let missing = missing(has_jars);
     if missing.is_empty() {
         return Ok(());
     }
-    let names = list(missing, |it| it.what, ", ");
     if !(rustix::process::geteuid().is_root() && process::is_installed("apt-get")) {
-        bail!("missing: {names}; {}", advice(missing));
+        bail!("missing: {}; {}", names(&missing), advice(&missing));
     }
-    eprintln!("missing: {names}; installing with apt-get");
+    install(&missing)?;
+    // An old distribution may have installed an old Java.
+    match self::missing(has_jars) {
+        still if still.is_empty() => Ok(()),
+        still => bail!(
+            "missing, also after an installation with apt-get: {}",
+            names(&still)
+        ),
+    }
+}
+
+fn install(missing: &[Missing]) -> Result<()> {
+    eprintln!("missing: {}; installing with apt-get", names(missing));
     process::run(apt_get().arg("update"))?;
+    let packages = missing.iter().map(|it| it.debian);
     process::run(
         apt_get()
             .args(["install", "-y", "--no-install-recommends"])
-            .args(missing.iter().map(|it| it.debian)),
+            .args(packages),
     )
-    .with_context(|| format!("cannot install {names}"))
 }
 
 fn apt_get() -> Command {
@@ -93,6 +105,10 @@ fn advice(missing: &[Missing]) -> String {
         return format!("run `brew install {}`", list(missing, |it| it.homebrew, " "));
     }
     "install it with the system's package manager, so that it is on the PATH".to_owned()
+}
+
+fn names(missing: &[Missing]) -> String {
+    list(missing, |it| it.what, ", ")
 }
 
 fn list(missing: &[Missing], part: impl Fn(&Missing) -> &'static str, separator: &str) -> String {

@@ -35,9 +35,7 @@ pub(in super::super) async fn run(
         .batch
         .expect("the factory gives batch handlers batch settings");
     while let Some(batch) = collect(context, source, settings).await? {
-        let permit = context.permit().await;
         handle(processor, context, batch).await;
-        drop(permit);
         tokio::task::yield_now().await;
     }
     Ok(())
@@ -79,29 +77,22 @@ async fn collect(
     }
 }
 
-/// Try a batch until each of its messages is settled or the lane stops.
+/// Try a batch until each of its messages is settled or the lane stops. Between attempts it holds no
+/// permit.
 async fn handle(processor: &dyn ErasedBatch, context: &LaneContext, mut batch: Batch) {
     let mut attempt = 1;
     let mut apart = false;
-    while !batch.messages.is_empty() && !context.state.is_stopping() {
+    while !batch.messages.is_empty() {
+        let Some(permit) = context.permit().await else {
+            return;
+        };
         let mut round = Round::default();
         if apart {
-            for (message, slot) in batch.messages.iter().zip(&batch.slots) {
-                let ended = processor
-                    .attempt(context, std::slice::from_ref(message), attempt)
-                    .await;
-                round.take(context, ended, std::slice::from_ref(slot), false);
-                if context.state.is_stopping() {
-                    return;
-                }
-            }
+            round.one_by_one(processor, context, &batch, attempt).await;
         } else {
-            let ended = processor.attempt(context, &batch.messages, attempt).await;
-            let next_is_last = context.settings.failures.is_last(attempt.saturating_add(1));
-            let alone = batch.messages.len() == 1;
-            apart = matches!(ended, BatchAttempt::Whole(_)) && next_is_last && !alone;
-            round.take(context, ended, &batch.slots, apart);
+            apart = round.together(processor, context, &batch, attempt).await;
         }
+        drop(permit);
         if !round.again.messages.is_empty() && context.pause(round.delay).await {
             return;
         }
@@ -118,6 +109,41 @@ struct Round {
 }
 
 impl Round {
+    /// Try all messages at once; `true` if the next attempt is to be one by one.
+    async fn together(
+        &mut self,
+        processor: &dyn ErasedBatch,
+        context: &LaneContext,
+        batch: &Batch,
+        attempt: u32,
+    ) -> bool {
+        let ended = processor.attempt(context, &batch.messages, attempt).await;
+        let next_is_last = context.settings.failures.is_last(attempt.saturating_add(1));
+        let alone = batch.messages.len() == 1;
+        let apart = matches!(ended, BatchAttempt::Whole(_)) && next_is_last && !alone;
+        self.take(context, ended, &batch.slots, apart);
+        apart
+    }
+
+    /// Try one message after the other, until all were or the lane stops.
+    async fn one_by_one(
+        &mut self,
+        processor: &dyn ErasedBatch,
+        context: &LaneContext,
+        batch: &Batch,
+        attempt: u32,
+    ) {
+        for (message, slot) in batch.messages.iter().zip(&batch.slots) {
+            if context.state.is_stopping() {
+                return;
+            }
+            let ended = processor
+                .attempt(context, std::slice::from_ref(message), attempt)
+                .await;
+            self.take(context, ended, std::slice::from_ref(slot), false);
+        }
+    }
+
     /// Settle what is done or given up and keep the rest; with `spare` nothing that failed in the
     /// handler is given up yet, because it gets a last attempt by itself.
     fn take(&mut self, context: &LaneContext, ended: BatchAttempt, slots: &[Slot], spare: bool) {

@@ -11,10 +11,10 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::PollSemaphore;
 
-use super::super::lane::{LaneContext, LaneSource, Settlement};
+use super::super::lane::{LaneContext, LaneSource, Permit, Settlement};
 use super::slots::Slots;
 use crate::commit::Slot;
 use crate::handler::Ordering;
@@ -37,7 +37,6 @@ struct Running {
     key: Option<u64>,
     slot: Slot,
     size: usize,
-    permit: OwnedSemaphorePermit,
 }
 
 /// A lane whose messages run side by side.
@@ -61,7 +60,8 @@ struct KeyedLane<'a, F, Start> {
     reading: bool,
 }
 
-/// Run a lane until it stops; `start` makes the future that settles a message.
+/// Run a lane until it stops; `start` makes the future that settles a message
+/// and gives its permit back.
 pub(in super::super) async fn run<F, Start>(
     context: &LaneContext,
     source: &mut LaneSource,
@@ -69,7 +69,7 @@ pub(in super::super) async fn run<F, Start>(
 ) -> Result<(), TransportError>
 where
     F: Future<Output = Settlement>,
-    Start: Fn(RawMessage) -> F,
+    Start: Fn(RawMessage, Permit) -> F,
 {
     let mut lane = KeyedLane::new(context, start);
     let ended = loop {
@@ -77,14 +77,17 @@ where
         tokio::select! {
             biased;
             () = context.state.stopped() => break Ok(()),
-            () = poll_fn(|cx| lane.poll_run(cx)) => {}
+            () = poll_fn(|cx| lane.poll_run(cx)) => tokio::task::coop::consume_budget().await,
             fetched = source.next(context, room.unwrap_or(context.settings.fetch)), if room.is_some() => match fetched {
-                Ok(Some(batch)) => lane.admit(&batch),
+                Ok(Some(batch)) => {
+                    lane.admit(&batch);
+                    // Handlers that never wait have all run by now, without any of tokio's budget.
+                    tokio::task::yield_now().await;
+                }
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             },
         }
-        tokio::task::coop::consume_budget().await;
     };
     // What waits is left for the next owner; what runs may end.
     lane.forget_waiting();
@@ -95,7 +98,7 @@ where
 impl<'a, F, Start> KeyedLane<'a, F, Start>
 where
     F: Future<Output = Settlement>,
-    Start: Fn(RawMessage) -> F,
+    Start: Fn(RawMessage, Permit) -> F,
 {
     fn new(context: &'a LaneContext, start: Start) -> Self {
         let executions = context
@@ -156,7 +159,7 @@ where
             .then(|| Arc::clone(self.executions).try_acquire_owned().ok())
             .flatten();
         match (permit, key) {
-            (Some(permit), _) if !self.context.state.is_stopping() => self.start(key, waiting, permit),
+            (Some(permit), _) if !self.context.state.is_stopping() => self.start(key, waiting, permit.into()),
             (_, None) => self.free.push_back(waiting),
             (_, Some(key)) => {
                 self.keys.insert(key, VecDeque::from([waiting]));
@@ -165,18 +168,10 @@ where
         }
     }
 
-    fn start(&mut self, key: Option<u64>, waiting: Waiting, permit: OwnedSemaphorePermit) {
+    fn start(&mut self, key: Option<u64>, waiting: Waiting, permit: Permit) {
         let Waiting { message, slot, size } = waiting;
-        let future = (self.start)(message);
-        match self.running.start(
-            future,
-            Running {
-                key,
-                slot,
-                size,
-                permit,
-            },
-        ) {
+        let future = (self.start)(message, permit);
+        match self.running.start(future, Running { key, slot, size }) {
             Some((settlement, running)) => self.finish(settlement, running),
             None => {
                 if let Some(key) = key {
@@ -187,7 +182,6 @@ where
     }
 
     fn finish(&mut self, settlement: Settlement, running: Running) {
-        drop(running.permit);
         if settlement == Settlement::Abandoned {
             return;
         }
@@ -204,7 +198,8 @@ where
     /// Go on with what was woken and start what may start. Ready when something has changed.
     fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut ended = 0;
-        while let Some((settlement, running)) = self.running.poll_ready(cx) {
+        self.running.begin_round(cx);
+        while let Some((settlement, running)) = self.running.next_ended() {
             self.finish(settlement, running);
             ended += 1;
             if ended == MESSAGES_PER_POLL {
@@ -225,13 +220,13 @@ where
             let Poll::Ready(permit) = self.permits.poll_acquire(cx) else {
                 break;
             };
-            self.start_next(permit.expect("nobody closes the semaphore"));
+            self.start_next(permit.expect("nobody closes the semaphore").into());
             started += 1;
         }
         started
     }
 
-    fn start_next(&mut self, permit: OwnedSemaphorePermit) {
+    fn start_next(&mut self, permit: Permit) {
         if let Some(key) = self.ready.pop_front() {
             let queue = self.keys.get_mut(&key).expect("a ready key is busy");
             let waiting = queue.pop_front().expect("a ready key has a message");
@@ -242,7 +237,8 @@ where
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Some((settlement, running)) = self.running.poll_ready(cx) {
+        self.running.begin_round(cx);
+        while let Some((settlement, running)) = self.running.next_ended() {
             self.finish(settlement, running);
         }
         self.forget_waiting();

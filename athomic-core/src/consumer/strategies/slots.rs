@@ -16,7 +16,7 @@ pub(super) struct Slots<F, T> {
     slots: Vec<Slot<F, T>>,
     free: Vec<usize>,
     woken: Arc<Woken>,
-    /// Filled from `woken` at each poll; kept for its memory.
+    /// Filled from `woken` at each round; kept for its memory.
     due: Vec<usize>,
 }
 
@@ -82,27 +82,28 @@ impl<F: Future, T> Slots<F, T> {
         self.poll_slot(index)
     }
 
-    /// Poll a future that was woken, until one is ready. Afterwards the lane's task is woken by the
-    /// next that can go on.
-    pub(super) fn poll_ready(&mut self, cx: &Context<'_>) -> Option<(F::Output, T)> {
-        loop {
-            if let Some(index) = self.due.pop() {
-                self.slots[index]
-                    .flag
-                    .noted
-                    .store(false, std::sync::atomic::Ordering::Release);
-                if let Some(ended) = self.poll_slot(index) {
-                    return Some(ended);
-                }
-            } else {
-                self.woken.lane.register(cx.waker());
-                let mut woken = self.woken.slots.lock().unwrap_or_else(PoisonError::into_inner);
-                if woken.is_empty() {
-                    return None;
-                }
-                std::mem::swap(&mut *woken, &mut self.due);
+    /// Take note of who was woken; what is woken from now on wakes the lane's task.
+    ///
+    /// A round polls each slot once, however often it wakes itself, so that one poll of the lane has
+    /// an end.
+    pub(super) fn begin_round(&mut self, cx: &Context<'_>) {
+        // Before the look at the list: who is woken after it finds the waker.
+        self.woken.lane.register(cx.waker());
+        let mut woken = self.woken.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        // Also when the last round was left early, or nobody would poll these.
+        self.due.append(&mut woken);
+    }
+
+    /// Poll what the round has left, until a future is ready; give its result and what belongs to it.
+    pub(super) fn next_ended(&mut self) -> Option<(F::Output, T)> {
+        while let Some(index) = self.due.pop() {
+            // A swap, not a store: a wake that found the note still there happened before this poll.
+            self.slots[index].flag.noted.swap(false, AcqRel);
+            if let Some(ended) = self.poll_slot(index) {
+                return Some(ended);
             }
         }
+        None
     }
 
     fn poll_slot(&mut self, index: usize) -> Option<(F::Output, T)> {

@@ -3,28 +3,34 @@
 //! The thread serves rebalances, commits and errors, and does nothing else, so that nothing of the
 //! application can hold the group up. Messages do not pass through here, see `partition.rs`.
 //!
+//! There are two librdkafka clients: `group` is the member and fetches nothing, `fetch` fetches what it
+//! is told to and is no member. With one client for both, librdkafka pauses *all* partitions of the
+//! member from the beginning of a rebalance until the revoked ones are given back, drops what it had
+//! fetched of them, and reads on from a position of its own. So a member's partitions would
+//! stand still while a few drain. The price is a second set of connections.
+//!
 //! # Invariants
 //! - Revoked partitions are given back when the [`Revocation`] is complete, or when the group has
 //!   given them away anyway. librdkafka asks for nothing else in between.
 //! - A partition's stream ends before the partition is unassigned.
-//! - One commit is under way at a time, also if nobody waits for it any more, so that an older one
-//!   cannot land after a newer one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use athomic_core::message::{PartitionOffset, TopicPartition};
 use athomic_core::transport::{
     Assignment, AssignmentEpoch, ConsumerEvent, Revocation, Subscription, TransportError,
 };
-use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::native::{Client, Event, PartitionQueue, Queue};
+use super::commits::{CommitError, Committer};
+use super::native::{Client, Event, Queue};
 use super::partition::{KafkaPartitionStream, Slot};
 use super::{Code, Fault, FaultKind};
 use crate::error::Endpoint;
+use crate::settings::ConsumerOptions;
 
 /// How long the thread sleeps if nothing happens; whatever it must see at once wakes it.
 const IDLE: Duration = Duration::from_millis(500);
@@ -42,11 +48,8 @@ pub(crate) type Departure = Option<Result<(), Fault>>;
 
 /// The async side's hold of the polling thread.
 pub(crate) struct Member {
-    client: Arc<Client>,
     queue: Arc<Queue>,
-    commits: Arc<Mutex<Commits>>,
-    /// Held by the commit that is under way.
-    turn: Arc<tokio::sync::Mutex<()>>,
+    committer: Arc<Committer>,
     leaving: Arc<AtomicBool>,
     departure: watch::Receiver<Departure>,
 }
@@ -54,30 +57,32 @@ pub(crate) struct Member {
 impl Member {
     /// Join the group and start the thread; events come by the receiver.
     pub(crate) fn join(
-        options: &BTreeMap<String, String>,
+        options: &ConsumerOptions,
         subscription: &Subscription,
         endpoint: Arc<Endpoint>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Happening>), Fault> {
-        let client = Client::consumer(options)?;
-        let queue = Arc::new(client.main_queue()?);
-        client.subscribe(&subscription.topics)?;
+        let group = Client::consumer(&options.group)?;
+        let fetch = Client::consumer(&options.fetch)?;
+        let queue = Arc::new(group.main_queue()?);
+        let fetch_queue = fetch.main_queue()?;
+        group.subscribe(&subscription.topics)?;
         let (events, received) = mpsc::unbounded_channel();
         let (left, departure) = watch::channel(None);
         let member = Self {
-            client: Arc::clone(&client),
             queue: Arc::clone(&queue),
-            commits: Arc::default(),
-            turn: Arc::default(),
+            committer: Arc::new(Committer::new(Arc::clone(&group), Arc::clone(&queue))),
             leaving: Arc::default(),
             departure,
         };
         let poller = Poller {
-            client,
+            group,
             queue,
+            fetch,
+            fetch_queue,
             endpoint,
             topics: subscription.topics.clone(),
             events: Some(events),
-            commits: Arc::clone(&member.commits),
+            committer: Arc::clone(&member.committer),
             leaving: Arc::clone(&member.leaving),
             partitions: HashMap::new(),
             draining: None,
@@ -93,30 +98,7 @@ impl Member {
 
     /// Commit offsets; returns when the broker has answered, or an error if the member leaves first.
     pub(crate) async fn commit(&self, offsets: &[PartitionOffset]) -> Result<(), CommitError> {
-        let turn = Arc::clone(&self.turn).lock_owned().await;
-        let answer = self.send_commit(offsets, turn)?;
-        answer
-            .await
-            .map_err(|_member_left| CommitError::Closed)?
-            .map_err(CommitError::Refused)
-    }
-
-    fn send_commit(
-        &self,
-        offsets: &[PartitionOffset],
-        turn: OwnedMutexGuard<()>,
-    ) -> Result<oneshot::Receiver<Result<(), Fault>>, CommitError> {
-        let mut commits = lock(&self.commits);
-        if commits.ended {
-            return Err(CommitError::Closed);
-        }
-        commits.token += 1;
-        self.client
-            .commit(offsets, &self.queue, commits.token)
-            .map_err(CommitError::Refused)?;
-        let (done, answer) = oneshot::channel();
-        commits.under_way = Some(UnderWay { done, _turn: turn });
-        Ok(answer)
+        self.committer.commit(offsets).await
     }
 
     /// Ask the thread to leave the group.
@@ -142,29 +124,6 @@ impl Drop for Member {
     }
 }
 
-/// Why a commit failed.
-#[derive(Debug)]
-pub(crate) enum CommitError {
-    Refused(Fault),
-    Closed,
-}
-
-/// Commits on their way.
-#[derive(Default)]
-struct Commits {
-    under_way: Option<UnderWay>,
-    /// The number of the last commit that was sent.
-    token: usize,
-    /// Whether the thread is gone, which would never answer.
-    ended: bool,
-}
-
-struct UnderWay {
-    done: oneshot::Sender<Result<(), Fault>>,
-    /// Lets the next commit go when this one is answered, not when its caller loses interest.
-    _turn: OwnedMutexGuard<()>,
-}
-
 /// Partitions that were asked back and drain.
 struct Draining {
     partitions: Vec<TopicPartition>,
@@ -173,13 +132,17 @@ struct Draining {
 
 /// The polling thread's own state.
 struct Poller {
-    client: Arc<Client>,
+    /// The member of the group.
+    group: Arc<Client>,
     queue: Arc<Queue>,
+    /// What fetches.
+    fetch: Arc<Client>,
+    fetch_queue: Queue,
     endpoint: Arc<Endpoint>,
     topics: Vec<String>,
     /// Gone as soon as the member leaves, so that whoever waits for an event learns of it.
     events: Option<mpsc::UnboundedSender<Happening>>,
-    commits: Arc<Mutex<Commits>>,
+    committer: Arc<Committer>,
     leaving: Arc<AtomicBool>,
     partitions: HashMap<TopicPartition, Arc<Slot>>,
     draining: Option<Draining>,
@@ -195,13 +158,13 @@ impl Poller {
             if let Some(event) = self.queue.poll(patience) {
                 self.serve(event);
             }
+            while let Some(event) = self.fetch_queue.poll(Duration::ZERO) {
+                self.serve(event);
+            }
             self.finish_draining();
         }
         let departure = self.leave();
-        let mut commits = lock(&self.commits);
-        commits.ended = true;
-        commits.under_way = None;
-        drop(commits);
+        self.committer.give_up();
         left.send_replace(Some(departure));
     }
 
@@ -210,29 +173,31 @@ impl Poller {
             Event::Assign(partitions) => self.assign(partitions),
             Event::Revoke(partitions) => self.revoke(partitions),
             Event::RebalanceFailed(fault) => self.abandon(fault),
-            Event::Committed(token, answer) => self.answer_commit(token, answer),
+            Event::Committed(token, answer) => self.committer.answer(token, answer),
             Event::Error(fault) => self.trouble(fault),
             Event::Fatal(fault) => self.fail(fault),
         }
     }
 
     fn assign(&mut self, partitions: Vec<TopicPartition>) {
-        self.note_rebalance();
         let opened: Vec<_> = partitions
             .iter()
-            .filter_map(|partition| Some((partition.clone(), Slot::open(&self.client, partition)?)))
+            .filter_map(|partition| Some((partition.clone(), Slot::open(&self.fetch, partition)?)))
             .collect();
-        if let Err(fault) = self.client.assign(&partitions, self.client.rebalance()) {
-            return self.abandon(fault);
+        if let Err(fault) = self.fetch.start(&partitions) {
+            return self.fail(fault);
         }
+        self.committer.own(&partitions);
+        self.acknowledge(true);
         self.epoch += 1;
         self.partitions.extend(opened.iter().cloned());
         let epoch = AssignmentEpoch(self.epoch);
         let assignments: Vec<_> = opened
             .into_iter()
             .map(|(partition, slot)| {
-                let endpoint = Arc::clone(&self.endpoint);
-                let stream = Box::new(KafkaPartitionStream::new(partition.clone(), slot, endpoint));
+                let (client, endpoint) = (Arc::clone(&self.fetch), Arc::clone(&self.endpoint));
+                let stream = KafkaPartitionStream::new(partition.clone(), slot, client, endpoint);
+                let stream = Box::new(stream);
                 Assignment {
                     partition,
                     epoch,
@@ -246,28 +211,39 @@ impl Poller {
     }
 
     fn revoke(&mut self, partitions: Vec<TopicPartition>) {
-        self.note_rebalance();
-        if self.client.assignment_lost() {
+        if self.group.assignment_lost() {
             self.lose(partitions);
         } else if partitions.is_empty() {
             self.give_back(&partitions);
         } else {
-            let drained = Arc::new(AtomicBool::new(false));
-            let (done, queue) = (Arc::clone(&drained), Arc::clone(&self.queue));
-            let revocation = Revocation::notifying(partitions.clone(), move || {
-                done.store(true, Ordering::SeqCst);
-                queue.wake();
-            });
-            self.draining = Some(Draining { partitions, drained });
-            self.send(Ok(ConsumerEvent::Revoked(revocation)));
+            self.begin_draining(partitions);
         }
+    }
+
+    fn begin_draining(&mut self, partitions: Vec<TopicPartition>) {
+        let drained = Arc::new(AtomicBool::new(false));
+        let slots: Vec<_> = partitions
+            .iter()
+            .filter_map(|partition| self.partitions.get(partition).cloned())
+            .collect();
+        let (done, queue) = (Arc::clone(&drained), Arc::clone(&self.queue));
+        let (committer, given_back) = (Arc::clone(&self.committer), partitions.clone());
+        // Whoever completes it finds the streams ended at once; the thread does the rest.
+        let revocation = Revocation::notifying(partitions.clone(), move || {
+            committer.disown(&given_back);
+            slots.iter().for_each(|slot| slot.end());
+            done.store(true, Ordering::SeqCst);
+            queue.wake();
+        });
+        self.draining = Some(Draining { partitions, drained });
+        self.send(Ok(ConsumerEvent::Revoked(revocation)));
     }
 
     /// Give revoked partitions back if they have drained, or if the group no longer waits for them.
     fn finish_draining(&mut self) {
         let Some(draining) = &self.draining else { return };
         let drained = draining.drained.load(Ordering::SeqCst);
-        let lost = !drained && self.client.assignment_lost();
+        let lost = !drained && self.group.assignment_lost();
         if !drained && !lost {
             return;
         }
@@ -290,20 +266,32 @@ impl Poller {
         }
     }
 
-    /// End the streams, then unassign, then free what was fetched ahead.
     fn give_back(&mut self, partitions: &[TopicPartition]) {
-        let queues = self.end_streams(partitions);
-        if let Err(fault) = self.client.unassign(partitions, self.client.rebalance()) {
-            tracing::warn!(%fault, "cannot give partitions back to the group");
-        }
-        queues.iter().for_each(PartitionQueue::purge);
+        self.stop(partitions);
+        self.acknowledge(false);
     }
 
-    fn end_streams(&mut self, partitions: &[TopicPartition]) -> Vec<PartitionQueue> {
-        let slots = partitions
+    /// End the streams, then fetch no more, then free what was fetched ahead.
+    fn stop(&mut self, partitions: &[TopicPartition]) {
+        if partitions.is_empty() {
+            return;
+        }
+        let (stopped, slots): (Vec<_>, Vec<_>) = partitions
             .iter()
-            .filter_map(|partition| self.partitions.remove(partition));
-        slots.filter_map(|slot| slot.end()).collect()
+            .filter_map(|partition| self.partitions.remove_entry(partition))
+            .unzip();
+        self.committer.disown(&stopped);
+        slots.iter().for_each(|slot| slot.end());
+        if let Err(fault) = self.fetch.stop(&stopped) {
+            tracing::warn!(%fault, "partitions are still being fetched");
+        }
+        slots.iter().for_each(|slot| slot.free());
+    }
+
+    fn acknowledge(&self, taken: bool) {
+        if let Err(fault) = self.group.acknowledge(taken) {
+            tracing::warn!(%fault, "the group does not take the answer to its rebalance");
+        }
     }
 
     /// Give everything back after a rebalance that failed; librdkafka joins the group anew.
@@ -312,21 +300,6 @@ impl Poller {
         self.draining = None;
         self.lose(partitions);
         self.trouble(fault);
-    }
-
-    /// Tell the streams of the partitions that stay that librdkafka may rewind.
-    fn note_rebalance(&self) {
-        self.partitions.values().for_each(|slot| slot.note_rebalance());
-    }
-
-    fn answer_commit(&self, token: usize, answer: Result<(), Fault>) {
-        let mut commits = lock(&self.commits);
-        if commits.token != token {
-            return;
-        }
-        if let Some(commit) = commits.under_way.take() {
-            let _caller_gone = commit.done.send(answer);
-        }
     }
 
     /// Report what librdkafka goes on to repair, each kind once in a while.
@@ -358,28 +331,22 @@ impl Poller {
     /// End all streams and leave the group, within a bounded time.
     fn leave(&mut self) -> Result<(), Fault> {
         self.events = None;
+        self.committer.close();
         let partitions: Vec<_> = self.partitions.keys().cloned().collect();
-        let queues = self.end_streams(&partitions);
-        if let Some(draining) = self.draining.take() {
-            self.give_back(&draining.partitions);
+        self.stop(&partitions);
+        if self.draining.take().is_some() {
+            self.acknowledge(false);
         }
-        let left = self.leave_group();
-        queues.iter().for_each(PartitionQueue::purge);
-        left
-    }
-
-    fn leave_group(&mut self) -> Result<(), Fault> {
-        self.client.close(&self.queue)?;
+        self.group.close(&self.queue)?;
         let deadline = Instant::now() + LEAVING;
-        while !self.client.closed() {
+        while !self.group.closed() {
             if Instant::now() >= deadline {
                 return Err(Fault::of(Code::OperationTimedOut));
             }
             match self.queue.poll(DRAINING) {
-                // While it leaves, librdkafka takes either for "give everything back".
-                Some(Event::Assign(partitions) | Event::Revoke(partitions)) => self.give_back(&partitions),
-                Some(Event::RebalanceFailed(_)) => self.give_back(&[]),
-                Some(Event::Committed(token, answer)) => self.answer_commit(token, answer),
+                Some(Event::Assign(_)) => self.acknowledge(true),
+                Some(Event::Revoke(_) | Event::RebalanceFailed(_)) => self.acknowledge(false),
+                Some(Event::Committed(token, answer)) => self.committer.answer(token, answer),
                 Some(Event::Error(fault) | Event::Fatal(fault)) => {
                     tracing::debug!(%fault, "trouble with Kafka while leaving the group");
                 }
@@ -388,8 +355,4 @@ impl Poller {
         }
         Ok(())
     }
-}
-
-fn lock(commits: &Mutex<Commits>) -> MutexGuard<'_, Commits> {
-    commits.lock().unwrap_or_else(PoisonError::into_inner)
 }

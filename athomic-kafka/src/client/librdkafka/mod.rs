@@ -3,11 +3,13 @@
 //! - `native.rs` is the C interface: the one module with `unsafe`.
 //! - `fault.rs` sorts what librdkafka reports.
 //! - `member.rs` is the thread that polls a consumer: rebalances, commits, errors, leaving.
+//! - `commits.rs` sends commits, one at a time and for what is owned.
 //! - `partition.rs` is an assigned partition: its queue, drained by an async task, and its batches.
 //! - `producer.rs` publishes, with one completion for all records of a call.
 //! - `admin.rs` looks at topics and makes them.
 
 pub(crate) mod admin;
+mod commits;
 mod fault;
 pub(crate) mod member;
 #[expect(
@@ -18,5 +20,6 @@ mod native;
 mod partition;
 pub(crate) mod producer;
 
+pub(crate) use commits::CommitError;
 pub(crate) use fault::{Code, Fault, FaultKind};
 pub(crate) use native::features;

@@ -28,7 +28,7 @@ use super::Fault;
 
 /// How a group takes partitions away and gives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rebalance {
+enum Rebalance {
     /// All partitions go, then the new ones come.
     Eager,
     /// Only what changes goes and comes.
@@ -116,7 +116,7 @@ impl Client {
         check(unsafe { sys::rd_kafka_subscribe(self.handle.as_ptr(), list.ptr()) })
     }
 
-    pub(super) fn rebalance(&self) -> Rebalance {
+    fn rebalance(&self) -> Rebalance {
         // SAFETY: the handle is valid; the result is null or a string that lives for ever.
         let name = unsafe { sys::rd_kafka_rebalance_protocol(self.handle.as_ptr()) };
         // SAFETY: checked for null; otherwise a static string.
@@ -126,22 +126,36 @@ impl Client {
         Rebalance::Eager
     }
 
-    pub(super) fn assign(&self, partitions: &[TopicPartition], by: Rebalance) -> Result<(), Fault> {
-        let list = list_of(partitions);
-        let handle = self.handle.as_ptr();
-        if by == Rebalance::Eager {
-            // SAFETY: handle and list are valid; librdkafka copies the list.
-            return check(unsafe { sys::rd_kafka_assign(handle, list.ptr()) });
+    /// Tell the group that an assignment was taken or given up. The list that goes with it is empty:
+    /// what this client fetches is another matter, and this one fetches nothing.
+    pub(super) fn acknowledge(&self, taken: bool) -> Result<(), Fault> {
+        let list = TopicPartitionList::new();
+        let (handle, nothing) = (self.handle.as_ptr(), list.ptr());
+        // SAFETY: handle and list are valid, and librdkafka copies the list. To an eager group, an empty
+        // list is an assignment, and null takes everything away.
+        unsafe {
+            match (self.rebalance(), taken) {
+                (Rebalance::Eager, true) => check(sys::rd_kafka_assign(handle, nothing)),
+                (Rebalance::Eager, false) => check(sys::rd_kafka_assign(handle, ptr::null())),
+                (Rebalance::Cooperative, true) => {
+                    check_owned(sys::rd_kafka_incremental_assign(handle, nothing))
+                }
+                (Rebalance::Cooperative, false) => {
+                    check_owned(sys::rd_kafka_incremental_unassign(handle, nothing))
+                }
+            }
         }
-        // SAFETY: as above.
-        check_owned(unsafe { sys::rd_kafka_incremental_assign(handle, list.ptr()) })
     }
 
-    pub(super) fn unassign(&self, partitions: &[TopicPartition], by: Rebalance) -> Result<(), Fault> {
-        if by == Rebalance::Eager {
-            // SAFETY: the handle is valid; null takes everything away.
-            return check(unsafe { sys::rd_kafka_assign(self.handle.as_ptr(), ptr::null()) });
-        }
+    /// Fetch more partitions, each from the group's commit.
+    pub(super) fn start(&self, partitions: &[TopicPartition]) -> Result<(), Fault> {
+        let list = list_of(partitions);
+        // SAFETY: handle and list are valid; librdkafka copies the list.
+        check_owned(unsafe { sys::rd_kafka_incremental_assign(self.handle.as_ptr(), list.ptr()) })
+    }
+
+    /// Fetch partitions no more.
+    pub(super) fn stop(&self, partitions: &[TopicPartition]) -> Result<(), Fault> {
         let list = list_of(partitions);
         // SAFETY: handle and list are valid; librdkafka copies the list.
         check_owned(unsafe { sys::rd_kafka_incremental_unassign(self.handle.as_ptr(), list.ptr()) })
@@ -190,17 +204,6 @@ impl Client {
         if let Err(fault) = refused {
             tracing::warn!(%partition, offset, %fault, "cannot go back to where reading stopped");
         }
-    }
-
-    /// Return the offset behind the last message or transaction marker that was taken, if any was.
-    pub(super) fn position(&self, partition: &TopicPartition) -> Option<Offset> {
-        let list = list_of(std::slice::from_ref(partition));
-        // SAFETY: handle and list are valid, and the list has one element.
-        let offset = unsafe {
-            sys::rd_kafka_position(self.handle.as_ptr(), list.ptr());
-            (*(*list.ptr()).elems).offset
-        };
-        (offset >= 0).then_some(offset)
     }
 
     /// Begin to leave the group; `queue` goes on to report until [`closed`](Self::closed).
@@ -321,7 +324,8 @@ impl Drop for Queue {
 /// The queue of one partition's messages, split off from the main queue.
 pub(super) struct PartitionQueue {
     queue: NonNull<sys::rd_kafka_queue_t>,
-    client: Arc<Client>,
+    /// Keeps the client alive while there is the queue.
+    _client: Arc<Client>,
     /// Woken by librdkafka when the queue is no longer empty: the callback points into it.
     waker: Arc<AtomicWaker>,
 }
@@ -356,13 +360,9 @@ impl PartitionQueue {
         }
         Some(Self {
             queue,
-            client: Arc::clone(client),
+            _client: Arc::clone(client),
             waker,
         })
-    }
-
-    pub(super) fn client(&self) -> &Arc<Client> {
-        &self.client
     }
 
     /// Move at most `count` messages, or errors, from the queue to `messages`, without waiting, and
@@ -403,7 +403,8 @@ impl Drop for PartitionQueue {
     }
 }
 
-/// A message, or an error in a message's place. Must not outlive its client, which [`Batch`] sees to.
+/// A message, or an error in a message's place. Must not outlive its client: whoever keeps one keeps a
+/// reference to the client that is dropped later.
 #[repr(transparent)]
 pub(super) struct Message(NonNull<sys::rd_kafka_message_t>);
 
@@ -424,19 +425,18 @@ impl Message {
         self.get().len + self.get().key_len
     }
 
-    /// Return the epoch of the leader that wrote the record; -1 if the log does not say.
-    pub(super) fn leader_epoch(&self) -> i32 {
-        // SAFETY: the message is valid.
-        unsafe { sys::rd_kafka_message_leader_epoch(self.0.as_ptr()) }
+    /// Say whether this is a record; if not, there is a [`fault`](Self::fault) in its place.
+    pub(super) fn is_record(&self) -> bool {
+        Code::from(self.get().err) == Code::NoError
     }
 
-    /// Return the error that stands in a message's place, if it does.
+    /// Return the error, or the end of the log, that stands in a record's place, if it does.
     pub(super) fn fault(&self) -> Option<Fault> {
-        let message = self.get();
-        let code = Code::from(message.err);
-        if code == Code::NoError {
+        if self.is_record() {
             return None;
         }
+        let message = self.get();
+        let code = Code::from(message.err);
         // SAFETY: an error's payload is its description, of the length given, or null.
         let words = unsafe { slice_of(message.payload, message.len) }.unwrap_or_default();
         Some(Fault::new(code, String::from_utf8_lossy(words)))

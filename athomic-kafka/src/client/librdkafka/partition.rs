@@ -5,12 +5,11 @@
 //!
 //! # Invariants
 //! - Nothing is taken from a queue once its slot has ended, and a slot ends *before* librdkafka is told
-//!   to unassign: librdkafka notes the position of what was taken after it was taken, and a note that
-//!   came after the unassignment would move the start of the next assignment (see `Slot::end`).
-//! - Records are given in order and once, also where librdkafka rewinds (see [`Cursor`]).
+//!   to unassign: librdkafka notes the position of what was taken after it was taken, and must not
+//!   do so in the partition's next assignment.
+//! - Nothing is left out: behind an error, reading begins again after the last record that was given.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use athomic_core::message::{Offset, TopicPartition};
@@ -18,7 +17,7 @@ use athomic_core::transport::{FetchLimits, Fetched, PartitionStream, TransportEr
 use futures_util::task::AtomicWaker;
 
 use super::native::{Batch, Client, Message, PartitionQueue};
-use super::{Fault, FaultKind};
+use super::{Code, Fault, FaultKind};
 use crate::error::Endpoint;
 
 /// How many messages are taken from librdkafka at a time: the byte limit is looked at in between. Larger
@@ -27,37 +26,43 @@ const STEP: usize = 64;
 
 /// What the polling thread and the reader of a partition share.
 pub(super) struct Slot {
-    /// Gone when the partition is.
-    queue: Mutex<Option<PartitionQueue>>,
+    shared: Mutex<Shared>,
     /// Woken by librdkafka when there are messages, and at the end.
     waker: Arc<AtomicWaker>,
-    /// Counts the rebalances that this assignment has seen, because librdkafka may rewind in each.
-    rebalances: AtomicU64,
+}
+
+struct Shared {
+    /// Gone when the partition is.
+    queue: Option<PartitionQueue>,
+    ended: bool,
 }
 
 impl Slot {
     /// Split the partition's queue off the main queue; before the partition is assigned.
     pub(super) fn open(client: &Arc<Client>, partition: &TopicPartition) -> Option<Arc<Self>> {
         let waker = Arc::new(AtomicWaker::new());
-        let queue = PartitionQueue::open(client, partition, &waker)?;
-        Some(Arc::new(Self {
-            queue: Mutex::new(Some(queue)),
-            waker,
-            rebalances: AtomicU64::new(0),
-        }))
+        let queue = Some(PartitionQueue::open(client, partition, &waker)?);
+        let shared = Mutex::new(Shared { queue, ended: false });
+        Some(Arc::new(Self { shared, waker }))
     }
 
-    /// Note that a rebalance has begun: librdkafka has paused the partition.
-    pub(super) fn note_rebalance(&self) {
-        self.rebalances.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// End the stream and return the queue, to be purged when the partition is unassigned.
-    pub(super) fn end(&self) -> Option<PartitionQueue> {
-        // The lock waits for a reader that is just taking messages; there is none afterwards.
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// End the stream. A reader that is just taking messages is waited for, and there is none
+    /// afterwards.
+    pub(super) fn end(&self) {
+        self.lock().ended = true;
         self.waker.wake();
-        queue
+    }
+
+    /// Free the queue and what was fetched ahead; when the partition is no longer fetched.
+    pub(super) fn free(&self) {
+        let queue = self.lock().queue.take();
+        if let Some(queue) = queue {
+            queue.purge();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -66,103 +71,153 @@ pub(super) struct KafkaPartitionStream {
     partition: TopicPartition,
     slot: Arc<Slot>,
     endpoint: Arc<Endpoint>,
-    cursor: Cursor,
-    /// An error that stood behind messages, to be given after them.
+    /// Taken and not yet given: what was too much for the last read. Dropped before `client`, which
+    /// messages must not outlive.
+    taken: Vec<Message>,
+    client: Arc<Client>,
+    /// The end of the log, where it stood behind what was taken.
+    end_of_log: Option<Offset>,
+    /// An error that stood behind what was taken.
     fault: Option<Fault>,
     /// The log cannot be read from where the group is, and the settings say to stop: for good.
     out_of_range: bool,
+    /// The offset behind the last record that was given.
+    next: Option<Offset>,
     /// The mean size of the messages seen last, for how many fit into what is left of a limit.
     mean_size: usize,
-    /// Empty between two reads; kept so that a read that finds nothing does not allocate.
-    taken: Vec<Message>,
 }
 
 impl KafkaPartitionStream {
-    pub(super) fn new(partition: TopicPartition, slot: Arc<Slot>, endpoint: Arc<Endpoint>) -> Self {
+    pub(super) fn new(
+        partition: TopicPartition,
+        slot: Arc<Slot>,
+        client: Arc<Client>,
+        endpoint: Arc<Endpoint>,
+    ) -> Self {
         Self {
             partition,
             slot,
             endpoint,
-            cursor: Cursor::default(),
+            taken: Vec::new(),
+            client,
+            end_of_log: None,
             fault: None,
             out_of_range: false,
+            next: None,
             mean_size: 0,
-            taken: Vec::new(),
         }
     }
 
-    /// Take messages until a limit, the end of the queue, or an error.
+    /// Take messages until a limit, the end of the queue, the end of the log, or an error.
     fn fill(&mut self, queue: &PartitionQueue, limits: FetchLimits) {
         let most = limits.messages.max(1);
-        let mut bytes = 0;
+        let mut bytes = size_of_all(&self.taken);
         while self.taken.len() < most && (bytes < limits.bytes || self.taken.is_empty()) {
             let fitting = (limits.bytes.saturating_sub(bytes) / self.mean_size.max(1)).max(1);
             let step = fitting.min(STEP).min(most - self.taken.len());
             let begin = self.taken.len();
-            self.cursor.begin(self.slot.rebalances.load(Ordering::SeqCst));
-            let count = queue.take(&mut self.taken, step);
-            if count == 0 {
+            if queue.take(&mut self.taken, step) == 0 {
                 return;
             }
-            let failed = self.cut_at_error(begin);
-            self.cursor.pass(&mut self.taken, begin);
+            self.sort_out(begin);
             let fresh = &self.taken[begin..];
-            let size: usize = fresh.iter().map(Message::size).sum();
+            let size = size_of_all(fresh);
             self.mean_size = size.checked_div(fresh.len()).unwrap_or(self.mean_size);
             bytes += size;
-            if failed {
-                return self.rewind(queue);
+            if self.end_of_log.is_some() || self.fault.is_some() {
+                return;
             }
         }
     }
 
-    /// Cut off the first error and what stands behind it, and note the error.
-    fn cut_at_error(&mut self, begin: usize) -> bool {
-        let found = self.taken[begin..]
-            .iter()
-            .position(|message| message.fault().is_some());
-        let Some(at) = found.map(|at| begin + at) else {
-            return false;
-        };
-        let message = &self.taken[at];
-        self.cursor.start_at(message.offset());
-        self.fault = message.fault();
-        self.taken.truncate(at);
-        true
-    }
-
-    /// Have librdkafka read on behind the last message that was given.
-    ///
-    /// librdkafka 2.2 to 2.12 counts an error in a batch as a message: its own position is then one
-    /// too far, and would be used after the next rebalance (librdkafka pull request 5213).
-    fn rewind(&mut self, queue: &PartitionQueue) {
-        if self
-            .fault
-            .as_ref()
-            .is_some_and(|fault| fault.kind == FaultKind::OffsetReset)
-        {
-            self.out_of_range = true;
-        } else if let Some(offset) = self.cursor.resume_at() {
-            queue.client().seek(&self.partition, offset);
+    /// Keep the records of what was taken, and note what stands in the place of records.
+    fn sort_out(&mut self, begin: usize) {
+        if self.taken[begin..].iter().any(|message| !message.is_record()) {
+            self.note_events(begin);
+        }
+        if let Some(last) = self.taken.last() {
+            self.next = Some(last.offset() + 1);
         }
     }
 
-    /// Give what was taken, or else the error that stood behind it.
-    fn give(&mut self, queue: &PartitionQueue) -> Option<Result<Fetched, TransportError>> {
+    /// Take out ends of the log, of which the last counts if nothing follows, and the first error with
+    /// everything behind it, which is read again.
+    fn note_events(&mut self, begin: usize) {
+        let mut records = Vec::with_capacity(self.taken.len());
+        let mut rest = std::mem::take(&mut self.taken).into_iter();
+        records.extend(rest.by_ref().take(begin));
+        for message in rest {
+            let Some(fault) = message.fault() else {
+                self.end_of_log = None;
+                records.push(message);
+                continue;
+            };
+            if fault.code == Code::PartitionEOF {
+                self.end_of_log = Some(message.offset());
+                continue;
+            }
+            let last = records.last().map(|record| record.offset() + 1);
+            self.resume(last.or(self.next), message.offset());
+            self.out_of_range = fault.kind == FaultKind::OffsetReset;
+            self.fault = Some(fault);
+            break;
+        }
+        self.taken = records;
+    }
+
+    /// Have librdkafka read on behind the last record, or where the error stands if there was none.
+    ///
+    /// It would go on behind a batch of records that it cannot unpack, and leave them out.
+    fn resume(&self, next: Option<Offset>, failed_at: Offset) {
+        let offset = next.unwrap_or(failed_at);
+        if offset >= 0 {
+            self.client.seek(&self.partition, offset);
+        }
+    }
+
+    /// Give of what was taken as much as the limits allow, or else what stood behind it.
+    fn give(&mut self, limits: FetchLimits) -> Option<Result<Fetched, TransportError>> {
         if !self.taken.is_empty() {
-            let messages = std::mem::take(&mut self.taken);
-            let batch = Batch::new(self.partition.clone(), messages, Arc::clone(queue.client()));
+            let rest = self.taken.split_off(within(&self.taken, limits));
+            let messages = std::mem::replace(&mut self.taken, rest);
+            let batch = Batch::new(self.partition.clone(), messages, Arc::clone(&self.client));
             return Some(Ok(Fetched::Records(Arc::new(batch))));
+        }
+        if let Some(position) = self.end_of_log.take() {
+            return Some(Ok(Fetched::Position(position)));
         }
         if let Some(fault) = self.fault.take() {
             return Some(Err(self.endpoint.reading(&self.partition, fault)));
         }
-        // Transaction markers are never given, but librdkafka's position passes them.
-        let position = queue.client().position(&self.partition)?;
-        self.cursor
-            .passed(position)
-            .then_some(Ok(Fetched::Position(position)))
+        let partition = || self.partition.clone();
+        self.out_of_range.then(|| {
+            Err(TransportError::OffsetOutOfRange {
+                partition: partition(),
+            })
+        })
     }
+
+    /// Say that the partition is gone, and let go of what had been taken of it.
+    fn finish(&mut self) -> Poll<Result<Fetched, TransportError>> {
+        self.taken = Vec::new();
+        Poll::Ready(Ok(Fetched::Ended))
+    }
+}
+
+/// Return how many messages are within limits: those up to the one that reaches the byte limit.
+fn within(messages: &[Message], limits: FetchLimits) -> usize {
+    let mut bytes = 0;
+    let reaching = messages.iter().position(|message| {
+        bytes += message.size();
+        bytes >= limits.bytes
+    });
+    reaching
+        .map_or(messages.len(), |last| last + 1)
+        .min(limits.messages.max(1))
+}
+
+fn size_of_all(messages: &[Message]) -> usize {
+    messages.iter().map(Message::size).sum()
 }
 
 impl PartitionStream for KafkaPartitionStream {
@@ -174,146 +229,13 @@ impl PartitionStream for KafkaPartitionStream {
         // Before the queue is looked at: whatever comes afterwards wakes us.
         self.slot.waker.register(cx.waker());
         let slot = Arc::clone(&self.slot);
-        let queue = slot.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(queue) = queue.as_ref() else {
-            return Poll::Ready(Ok(Fetched::Ended));
+        let shared = slot.lock();
+        let Some(queue) = shared.queue.as_ref().filter(|_| !shared.ended) else {
+            return self.finish();
         };
-        if self.fault.is_none() && !self.out_of_range {
+        if self.end_of_log.is_none() && self.fault.is_none() && !self.out_of_range {
             self.fill(queue, limits);
-        } else if self.fault.is_none() {
-            let partition = self.partition.clone();
-            return Poll::Ready(Err(TransportError::OffsetOutOfRange { partition }));
         }
-        self.give(queue).map_or(Poll::Pending, Poll::Ready)
-    }
-}
-
-/// Where a stream stands: what was given and what librdkafka may give again.
-///
-/// In each rebalance librdkafka pauses the partitions that stay and reads on, afterwards, from the
-/// position that it had noted. It notes a position when a read ends, so that the messages of the one
-/// read that overlapped with the pause come twice. They are recognised by their offsets and by the
-/// epoch of the leader that wrote them: a log that was truncated, or made anew, goes back as well, and
-/// must not be taken for a repetition.
-#[derive(Debug, Default)]
-struct Cursor {
-    /// The offset behind the last record that was given.
-    next: Option<Offset>,
-    /// The first offset of the last read that gave records.
-    floor: Offset,
-    /// The epoch of the last record that was given.
-    leader_epoch: i32,
-    /// The highest position that was reported.
-    reported: Offset,
-    /// The rebalances seen when the current read began, and those whose repetitions are over.
-    rebalances: (u64, u64),
-}
-
-impl Cursor {
-    /// Begin a read, after so many rebalances.
-    fn begin(&mut self, rebalances: u64) {
-        self.rebalances.0 = rebalances;
-    }
-
-    /// Drop repetitions from what was read, and note where that ends.
-    fn pass(&mut self, messages: &mut Vec<Message>, begin: usize) {
-        let Some(first) = messages.get(begin).map(Message::offset) else {
-            return;
-        };
-        if self.rebalances.0 != self.rebalances.1 {
-            let repeated = messages[begin..]
-                .iter()
-                .take_while(|message| self.was_given(message))
-                .count();
-            messages.drain(begin..begin + repeated);
-        }
-        let Some(last) = messages.last().filter(|_| messages.len() > begin) else {
-            return;
-        };
-        // Something new: what follows in this assignment is new as well, until the next rebalance.
-        self.rebalances.1 = self.rebalances.0;
-        self.floor = first;
-        self.next = Some(last.offset() + 1);
-        self.leader_epoch = last.leader_epoch();
-        self.reported = last.offset() + 1;
-    }
-
-    fn was_given(&self, message: &Message) -> bool {
-        self.repeats(message.offset(), message.leader_epoch())
-    }
-
-    fn repeats(&self, offset: Offset, leader_epoch: i32) -> bool {
-        let given = self.next.is_some_and(|next| offset < next);
-        given && offset >= self.floor && leader_epoch <= self.leader_epoch
-    }
-
-    /// Note where reading began, if nothing was given yet: an error knows.
-    fn start_at(&mut self, offset: Offset) {
-        if self.next.is_none() && offset >= 0 {
-            self.next = Some(offset);
-            self.floor = offset;
-        }
-    }
-
-    /// Return the offset to read on from, if one is known.
-    fn resume_at(&self) -> Option<Offset> {
-        self.next.map(|next| next.max(self.reported))
-    }
-
-    /// Note a position; `false` if it is no news.
-    fn passed(&mut self, position: Offset) -> bool {
-        let news = position > self.reported;
-        self.reported = self.reported.max(position);
-        news
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Cursor;
-
-    fn after_records(floor: i64, next: i64, leader_epoch: i32) -> Cursor {
-        Cursor {
-            next: Some(next),
-            floor,
-            leader_epoch,
-            reported: next,
-            ..Cursor::default()
-        }
-    }
-
-    #[test]
-    fn only_records_of_the_last_read_can_repeat() {
-        let cursor = after_records(10, 20, 3);
-        assert!(cursor.repeats(10, 3));
-        assert!(cursor.repeats(19, 2));
-        assert!(!cursor.repeats(20, 3));
-        assert!(
-            !cursor.repeats(9, 3),
-            "the log went back further: it was made anew"
-        );
-    }
-
-    #[test]
-    fn a_record_of_a_later_leader_is_not_a_repetition() {
-        assert!(!after_records(10, 20, 3).repeats(15, 4));
-    }
-
-    #[test]
-    fn a_position_is_reported_once_and_only_forwards() {
-        let mut cursor = after_records(10, 20, 0);
-        assert!(!cursor.passed(20));
-        assert!(cursor.passed(21));
-        assert!(!cursor.passed(21));
-        assert_eq!(cursor.resume_at(), Some(21));
-    }
-
-    #[test]
-    fn an_error_before_the_first_record_says_where_reading_began() {
-        let mut cursor = Cursor::default();
-        cursor.start_at(-1001);
-        assert_eq!(cursor.resume_at(), None);
-        cursor.start_at(7);
-        assert_eq!(cursor.resume_at(), Some(7));
+        self.give(limits).map_or(Poll::Pending, Poll::Ready)
     }
 }

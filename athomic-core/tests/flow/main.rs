@@ -1,0 +1,15 @@
+//! The way of a message, from fetch to commit, on the embedded broker under a paused clock.
+//!
+//! One file for each area. They are one program, so that it is linked once.
+
+mod app;
+mod batch;
+mod commit;
+mod failures;
+mod keyed;
+mod lifecycle;
+mod publisher;
+mod rebalance;
+mod single;
+mod stress;
+mod support;

@@ -1,0 +1,16 @@
+//! What the benches of athomic are made of. Each program in `bin/` names the question it answers.
+//!
+//! A case is one way to do the work. It runs in a process of its own, so that processor time, peak
+//! memory and allocations are its own too, and prints a [`Measurement`](measurement::Measurement);
+//! the bench runs its cases in alternation, round by round, and reports medians.
+
+pub mod allocations;
+pub mod application;
+pub mod baseline;
+pub mod case;
+pub mod measurement;
+pub mod order;
+pub mod report;
+pub mod rounds;
+pub mod sweep;
+pub mod topic;

@@ -1,0 +1,222 @@
+//! What the documents name exists, and what exists is documented.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    env!("CARGO_MANIFEST_DIR").into()
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap()
+}
+
+/// Read all Rust files of a folder.
+fn sources(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text += &sources(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text += &fs::read_to_string(path).unwrap();
+        }
+    }
+    text
+}
+
+/// Say whether a name is defined in a source: an item, a field or a variant.
+fn defines(source: &str, name: &str) -> bool {
+    const ITEMS: [&str; 9] = [
+        "fn", "struct", "enum", "trait", "mod", "type", "const", "static", "pub",
+    ];
+    source.match_indices(name).any(|(start, _)| {
+        let is_part = |character: char| character.is_alphanumeric() || character == '_';
+        let (before, after) = (&source[..start], &source[start + name.len()..]);
+        let whole = !before.ends_with(is_part) && !after.starts_with(is_part);
+        let line = before.rsplit('\n').next().unwrap_or_default().trim();
+        let word = line.rsplit(|character: char| !is_part(character)).next();
+        whole && (line.is_empty() || word.is_some_and(|word| ITEMS.contains(&word)))
+    })
+}
+
+/// Return the rows of all tables of a page, cell by cell.
+fn rows(page: &str) -> impl Iterator<Item = Vec<&str>> {
+    let lines = page.lines().filter(|line| line.starts_with("| "));
+    lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+}
+
+/// Return what stands in backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn what_is_built_exists() {
+    let crates = ["athomic-core", "athomic-macros", "athomic-kafka"];
+    let sources = crates.map(|name| (name.replace('-', "_"), sources(&root().join(name).join("src"))));
+    let keys: BTreeSet<String> = athomic::settings::keys().map(|key| key.path).collect();
+    let attributes = read("docs/attributes.md");
+    let page = read("docs/reference-map.md");
+    let mut missing = Vec::new();
+    for row in rows(&page) {
+        let [reference, here, state] = row[..] else {
+            panic!("three cells are wanted: {row:?}")
+        };
+        if reference == "reference" {
+            continue;
+        }
+        let known = ["built", "later: ", "none: "]
+            .iter()
+            .any(|word| state.starts_with(word));
+        assert!(
+            known,
+            "`{reference}` is neither built nor later nor none: {state}"
+        );
+        assert!(
+            !state.starts_with("built") || here != "-",
+            "`{reference}` is built, but where?"
+        );
+        for name in quoted(here).chain(quoted(state)) {
+            let exists = if let Some((source, path)) = sources
+                .iter()
+                .find_map(|(name_of, source)| Some((source, name.strip_prefix(name_of.as_str())?)))
+            {
+                path.split("::").skip(1).all(|segment| defines(source, segment))
+            } else if let Some(parameter) = name.strip_prefix("#[") {
+                let (attribute, parameter) = parameter.trim_end_matches(")]").split_once('(').unwrap();
+                let section = attributes
+                    .split("\n## ")
+                    .find(|section| section.contains(attribute));
+                section.unwrap().contains(&format!("| `{parameter}` |"))
+            } else if name.starts_with("integration.") {
+                let below = format!("{name}.");
+                let named = |key: &String| key == name || key.starts_with(&below);
+                name == "integration.messaging.connections" || keys.iter().any(named)
+            } else {
+                true
+            };
+            if !exists {
+                missing.push(name);
+            }
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "the reference map names what is not there: {missing:#?}"
+    );
+}
+
+#[test]
+fn every_parameter_of_the_attributes_is_in_the_docs_and_the_map() {
+    let table = read("athomic-macros/src/args.rs");
+    let names = table
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("name: \""));
+    let names: BTreeSet<&str> = names.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(names.contains("topic"), "the table is read");
+    let page = read("docs/attributes.md");
+    for name in &names {
+        assert!(
+            page.contains(&format!("| `{name}` |")),
+            "docs/attributes.md lacks `{name}`"
+        );
+    }
+    let map = read("docs/reference-map.md");
+    let ours = [
+        "handler_id",
+        "ordering",
+        "crate",
+        "enabled",
+        "ttl",
+        "lock_timeout",
+    ];
+    for name in names.iter().filter(|name| !ours.contains(name)) {
+        let known = ["subscribe_to", "ordered_consumer"]
+            .iter()
+            .any(|attribute| map.contains(&format!("`#[{attribute}({name})]`")));
+        assert!(known, "docs/reference-map.md lacks `{name}`");
+    }
+}
+
+#[test]
+fn files_and_tests_of_the_architecture_exist() {
+    let page = read("ARCHITECTURE.md");
+    let tests: String = ["athomic-core", "athomic-kafka", "athomic-macros", "tests"]
+        .iter()
+        .map(|folder| sources(&root().join(folder)))
+        .collect();
+    let (_, invariants) = page.split_once("\n## Invariants\n").unwrap();
+    let (invariants, _) = invariants.split_once("\n## ").unwrap();
+    let mut missing = Vec::new();
+    for name in rows(&page).flatten().flat_map(quoted) {
+        let is_file = name.contains('/') && !name.contains(' ');
+        if is_file && !root().join(name).exists() {
+            missing.push(name);
+        }
+    }
+    for name in rows(invariants)
+        .filter_map(|row| row.last().copied())
+        .flat_map(quoted)
+    {
+        if !name.contains('/')
+            && !["(", "<"]
+                .iter()
+                .any(|next| tests.contains(&format!("fn {name}{next}")))
+        {
+            missing.push(name);
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "ARCHITECTURE.md names what is not there: {missing:#?}"
+    );
+}
+
+/// `UPDATE_DOCS=1 cargo test --test docs` writes the page anew.
+#[test]
+fn the_page_of_settings_is_what_the_table_of_keys_says() {
+    let page = settings_page();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(root().join("docs/settings.md"), &page).unwrap();
+    }
+    assert!(
+        read("docs/settings.md") == page,
+        "docs/settings.md is not up to date: run with UPDATE_DOCS=1"
+    );
+}
+
+fn settings_page() -> String {
+    const BEGINNING: &str = "\
+# Settings
+
+Written from the table of keys in `athomic-core/src/settings/schema/keys.rs`; a test compares the two. The rules of
+reading stand in the module `athomic::settings`, and [reference.toml](../athomic-core/src/settings/reference.toml) is a
+file with every key.
+
+`connections.NAME.consumer`, `.producer` and `.security` below `integration.messaging` take the keys of the three sections
+of these names.
+";
+    let mut page = BEGINNING.to_owned();
+    let mut current = String::new();
+    for key in athomic::settings::keys() {
+        let (section, name) = key.path.rsplit_once('.').unwrap();
+        if section != current {
+            current = section.to_owned();
+            let about = key.section;
+            page += &format!(
+                "\n## `{section}`\n\n{about}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n"
+            );
+        }
+        let takes = key.takes.split(" | ").collect::<Vec<_>>().join(", ");
+        let default = key
+            .default
+            .map_or_else(|| "-".to_owned(), |default| format!("`{default}`"));
+        let doc = key.doc;
+        page += &format!("| `{name}` | {takes} | {default} | {doc} |\n");
+    }
+    page
+}
