@@ -403,7 +403,7 @@ fn run(actions: &[Action]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn groups_survive_anything(actions in actions()) {

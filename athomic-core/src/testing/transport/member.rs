@@ -75,7 +75,12 @@ impl<C: Consumer> Member<C> {
         self
     }
 
-    /// Return the numbers of the partitions that are assigned, in order.
+    /// Give up the wait for the next event: the case waits for it itself.
+    pub(super) fn stop_listening(&mut self) {
+        self.event = None;
+    }
+
+    /// Return the partitions that are assigned, in order.
     pub(super) fn partitions(&self) -> Vec<TopicPartition> {
         let mut partitions: Vec<_> = self.held.iter().map(|held| held.partition.clone()).collect();
         partitions.sort();

@@ -190,6 +190,7 @@ macro_rules! transport_conformance {
 
             fetch_limits_hold,
             a_stream_that_is_not_read_holds_up_no_other,
+            a_waiting_fetch_is_woken_by_a_message,
             cancelled_waits_lose_nothing,
             the_position_moves_over_what_nobody_sees [transactions],
             aborted_records_are_not_seen [transactions],
@@ -206,6 +207,8 @@ macro_rules! transport_conformance {
             commits_work_until_a_revocation_is_complete,
             a_commit_after_the_loss_changes_nothing,
             a_revoked_stream_ends_and_gives_nothing_more,
+            completing_a_revocation_ends_a_waiting_fetch,
+            a_waiting_event_is_woken_by_an_assignment,
             the_epoch_rises_when_a_partition_comes_back,
             added_partitions_are_read_from_their_beginning [growth],
 

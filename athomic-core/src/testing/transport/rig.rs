@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::member::Member;
@@ -248,6 +249,15 @@ pub(super) async fn in_time<R>(cluster: &impl TestCluster, what: &str, future: i
         Some(result) => result,
         None => panic!("not in time: {what}"),
     }
+}
+
+/// Begin to wait in a task of its own, which nothing wakes but what it waits for.
+pub(super) async fn wait_apart<R: Send + 'static>(
+    future: impl Future<Output = R> + Send + 'static,
+) -> JoinHandle<R> {
+    let waiting = tokio::spawn(future);
+    tokio::task::yield_now().await;
+    waiting
 }
 
 /// Wait so long, and not a look longer: where `timeout` polls once more when the time is over, a

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::TestCluster;
 use super::super::member::LIMITS;
-use super::super::rig::{MemberOf, Rig, commit_stubbornly, in_time};
+use super::super::rig::{MemberOf, Rig, commit_stubbornly, in_time, wait_apart};
 use crate::transport::{Consumer, Fetched, TransportError};
 
 /// Closing twice is closing once, also for those who ask at the same time.
@@ -50,18 +50,15 @@ pub async fn closing_ends_a_waiting_fetch<C: TestCluster>(cluster: &C) {
     let mut member = rig.member().await.reading(|_| false);
     rig.until_shared(&mut [&mut member], 1).await;
     let mut assignment = member.held.remove(0);
-    let ended = async {
-        loop {
-            match assignment.stream.fetch(LIMITS).await {
-                Ok(Fetched::Position(_)) => {}
-                other => break other,
-            }
-        }
-    };
-    let both = async { tokio::join!(ended, member.consumer.close()) };
-    let (ended, closed) = in_time(cluster, "the wait ends", both).await;
+    let waiting = wait_apart(async move {
+        while let Ok(Fetched::Position(_)) = assignment.stream.fetch(LIMITS).await {}
+        assignment
+    });
+    let waiting = waiting.await;
+    let closed = in_time(cluster, "closing ends", member.consumer.close()).await;
     closed.expect("the group can be told");
-    assert!(matches!(ended, Ok(Fetched::Ended)), "{ended:?}");
+    let waited = in_time(cluster, "the wait ends", waiting).await;
+    let mut assignment = waited.expect("the wait ends well");
     // Also for who asks later, with messages there to be read.
     rig.publish_numbered(0, "late", 1).await;
     let later = in_time(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::super::TestCluster;
-use super::super::member::{Member, text};
+use super::super::member::{LIMITS, Member, text};
 use super::super::rig::{ConsumerOf, MemberOf, Rig, in_time};
 use crate::message::{Offset, RawMessage};
 use crate::transport::{Consumer, ConsumerEvent, FetchLimits, Fetched};
@@ -92,7 +92,7 @@ async fn read_impatiently<C: TestCluster>(rig: &Rig<'_, C>, member: &mut MemberO
             rig.publish_numbered(0, "m", 1).await;
             published += 1;
         }
-        let fetched = timeout(moment, assignments[0].stream.fetch(super::super::member::LIMITS)).await;
+        let fetched = timeout(moment, assignments[0].stream.fetch(LIMITS)).await;
         if let Ok(Fetched::Records(batch)) = fetched.unwrap_or(Ok(Fetched::Position(0))) {
             read.extend((0..batch.len()).map(|index| batch.offset(index)));
         }
@@ -100,8 +100,27 @@ async fn read_impatiently<C: TestCluster>(rig: &Rig<'_, C>, member: &mut MemberO
     read
 }
 
+/// Who waits at the end of the log is woken by the next message.
+pub async fn a_waiting_fetch_is_woken_by_a_message<C: TestCluster>(cluster: &C) {
+    let rig = Rig::new(cluster, 1).await;
+    let mut member = rig.member().await.reading(|_| false);
+    rig.until_shared(&mut [&mut member], 1).await;
+    let stream = &mut member.held[0].stream;
+    let fetched = async {
+        loop {
+            if let Fetched::Records(batch) = stream.fetch(LIMITS).await.expect("the stream can be read") {
+                break batch.len();
+            }
+        }
+    };
+    let both = async { tokio::join!(fetched, rig.publish_numbered(0, "m", 1)) };
+    let (count, _) = in_time(cluster, "the message is read", both).await;
+    assert_eq!(count, 1);
+    member.leave_uncommitted().await;
+}
+
 /// Wait for an assignment. As cancel safe as `next_event`, since nothing else is kept.
-async fn next_assignment<T: Consumer>(consumer: &T) -> Vec<crate::transport::Assignment> {
+pub(super) async fn next_assignment<T: Consumer>(consumer: &T) -> Vec<crate::transport::Assignment> {
     loop {
         match consumer.next_event().await.expect("the consumer goes on") {
             ConsumerEvent::Assigned(assignments) => break assignments,

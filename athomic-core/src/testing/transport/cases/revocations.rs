@@ -2,7 +2,8 @@
 
 use super::super::TestCluster;
 use super::super::member::LIMITS;
-use super::super::rig::{MemberOf, Rig, in_time};
+use super::super::rig::{MemberOf, Rig, in_time, wait_apart};
+use super::reading::next_assignment;
 use crate::message::{Partition, TopicPartition};
 use crate::transport::{Assignment, Consumer, Fetched, Revocation};
 
@@ -177,6 +178,49 @@ pub async fn a_revoked_stream_ends_and_gives_nothing_more<C: TestCluster>(cluste
     ends(cluster, &mut given[0]).await;
     giver.leave().await;
     taker.leave().await;
+}
+
+/// Who waits for messages of a partition learns when it is given back.
+pub async fn completing_a_revocation_ends_a_waiting_fetch<C: TestCluster>(cluster: &C) {
+    let rig = Rig::new(cluster, 2).await;
+    let Handover {
+        mut giver,
+        mut taker,
+        revocation,
+    } = Handover::begin(&rig).await;
+    let mut given = giver.forget(&revocation.partitions).remove(0);
+    let waiting = wait_apart(async move {
+        while let Ok(Fetched::Position(_)) = given.stream.fetch(LIMITS).await {}
+        given.stream.fetch(LIMITS).await
+    });
+    let waiting = waiting.await;
+    revocation.complete();
+    let fetched = in_time(cluster, "the wait ends", waiting).await;
+    assert!(matches!(fetched, Ok(Ok(Fetched::Ended))), "{fetched:?}");
+    rig.until_shared(&mut [&mut giver, &mut taker], 2).await;
+    giver.leave().await;
+    taker.leave().await;
+}
+
+/// Who waits for an event is woken by the assignment that another member makes room for.
+pub async fn a_waiting_event_is_woken_by_an_assignment<C: TestCluster>(cluster: &C) {
+    let rig = Rig::new(cluster, 2).await;
+    let Handover {
+        mut giver,
+        mut taker,
+        revocation,
+    } = Handover::begin(&rig).await;
+    let moving = revocation.partitions[0].clone();
+    giver.forget(&revocation.partitions);
+    taker.stop_listening();
+    let consumer = std::sync::Arc::clone(&taker.consumer);
+    let waiting = wait_apart(async move { next_assignment(&*consumer).await }).await;
+    revocation.complete();
+    let assigned = in_time(cluster, "the partition is assigned", waiting).await;
+    let assigned = assigned.expect("the wait ends well");
+    assert_eq!(assigned[0].partition, moving);
+    giver.leave().await;
+    taker.leave_uncommitted().await;
 }
 
 async fn ends<C: TestCluster>(cluster: &C, given: &mut Assignment) {
