@@ -176,6 +176,38 @@ fn files_and_tests_of_the_architecture_exist() {
     );
 }
 
+#[test]
+fn links_lead_to_files_that_exist() {
+    // Written with the first figures.
+    const NOT_YET: &str = "docs/benchmarks.md";
+    let pages = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "docs/guide.md",
+        "docs/settings.md",
+        "docs/attributes.md",
+        "docs/reference-map.md",
+        "examples/orders/README.md",
+    ];
+    let mut missing = Vec::new();
+    for page in pages {
+        let folder = root().join(page).parent().unwrap().to_owned();
+        let text = read(page);
+        let targets = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split([')', '#']).next());
+        for target in targets.filter(|target| !target.is_empty() && !target.starts_with("http")) {
+            if target != NOT_YET && !folder.join(target).exists() {
+                missing.push(format!("{page}: {target}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "links lead nowhere: {missing:#?}");
+}
+
 /// `UPDATE_DOCS=1 cargo test --test docs` writes the page anew.
 #[test]
 fn the_page_of_settings_is_what_the_table_of_keys_says() {
