@@ -240,3 +240,37 @@ async fn added_partitions_are_assigned_without_disturbing_others() {
     cluster.control.add_partitions("t", 2).unwrap();
     assert_eq!(assigned(&member).await[0].partition, TopicPartition::new("t", 1));
 }
+
+/// Two wakers of one task need not know each other, so waking the one that is replaced could go on for ever.
+#[tokio::test(start_paused = true)]
+async fn a_second_look_for_events_does_not_wake_the_first() {
+    struct Woken(std::sync::atomic::AtomicBool);
+    impl std::task::Wake for Woken {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    let broker = MemoryBroker::new();
+    broker.control().create_topic("t", 1);
+    let subscription = athomic_core::transport::Subscription {
+        topics: vec!["t".into()],
+        group_id: "g".into(),
+        handler_id: "h".into(),
+        fetch: athomic_core::transport::FetchOverrides::default(),
+    };
+    let consumer = broker
+        .transport(MemoryConsumerConfig::default())
+        .consumer(subscription)
+        .await
+        .expect("joined");
+    consumer.next_event().await.expect("an assignment");
+    let mut event = std::pin::pin!(consumer.next_event());
+    let first = std::sync::Arc::new(Woken(false.into()));
+    for waker in [first.clone(), std::sync::Arc::new(Woken(false.into()))] {
+        let waker = std::task::Waker::from(waker);
+        let looked = event.as_mut().poll(&mut std::task::Context::from_waker(&waker));
+        assert!(looked.is_pending());
+    }
+    assert!(!first.0.load(std::sync::atomic::Ordering::SeqCst));
+}

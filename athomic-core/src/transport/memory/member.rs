@@ -195,7 +195,7 @@ impl Member {
         let known = self.waker.as_ref().is_some_and(|known| known.will_wake(waker));
         if event.is_none() && !known {
             // To drop a waker may drop its task, and more of ours with it; so not here, under the lock.
-            wakes.add(self.waker.replace(waker.clone()));
+            wakes.let_go(self.waker.replace(waker.clone()));
         }
         event
     }
