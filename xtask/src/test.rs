@@ -37,16 +37,34 @@ pub(crate) fn with_servers(arguments: &[String]) -> Result<Tally> {
 
 /// Run what needs no server and no C compiler.
 pub(crate) fn embedded(arguments: &[String]) -> Result<Tally> {
-    let (left_out, tested): (Vec<Package>, Vec<Package>) =
-        packages()?.into_iter().partition(Package::needs_c);
+    let (left_out, tested) = split(packages()?, Package::needs_c)?;
     let mut run = cargo();
     run.args(["test", "--workspace", "--no-fail-fast"]);
-    run.args(left_out.iter().flat_map(|package| ["--exclude", &package.name]));
+    for package in &left_out {
+        eprintln!("left out, since it needs a C compiler: {}", package.name);
+        run.args(["--exclude", &package.name]);
+    }
     run.args(testing_features(&tested)).args(arguments);
     for name in services::VARIABLES {
         run.env_remove(name);
     }
     run_and_count(&mut run)
+}
+
+/// Part the packages into those to which the answer is yes, and the others.
+fn split(
+    packages: Vec<Package>,
+    question: impl Fn(&Package) -> Result<bool>,
+) -> Result<(Vec<Package>, Vec<Package>)> {
+    let (mut yes, mut no) = (Vec::new(), Vec::new());
+    for package in packages {
+        if question(&package)? {
+            yes.push(package)
+        } else {
+            no.push(package)
+        }
+    }
+    Ok((yes, no))
 }
 
 fn run_and_count(command: &mut Command) -> Result<Tally> {

@@ -15,9 +15,6 @@ pub(crate) const FACADE: &str = "athomic";
 /// The package of the runtime.
 pub(crate) const CORE: &str = "athomic-core";
 
-/// Packages that need a C compiler and C libraries: left out by `test --embedded`.
-const NEED_C: &[&str] = &["athomic-kafka", "athomic-bench"];
-
 /// A member of the workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Package {
@@ -30,8 +27,22 @@ pub(crate) struct Package {
 }
 
 impl Package {
-    pub(crate) fn needs_c(&self) -> bool {
-        NEED_C.contains(&self.name.as_str())
+    /// Whether something it depends on compiles C, with default features: then the crate `cc` is there.
+    pub(crate) fn needs_c(&self) -> Result<bool> {
+        let mut tree = cargo();
+        tree.args([
+            "tree",
+            "--quiet",
+            "--package",
+            &self.name,
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ]);
+        Ok(process::stdout(&mut tree)?
+            .lines()
+            .any(|line| line.starts_with("cc v")))
     }
 }
 

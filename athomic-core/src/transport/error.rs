@@ -55,9 +55,10 @@ pub enum TransportError {
         /// The topic.
         topic: String,
     },
-    /// The committed offset is gone from the log, and the settings say to stop.
+    /// The group has no offset in this partition, or one that is gone from the log, and the settings say
+    /// to stop.
     #[error(
-        "{partition}: the offset to read from is no longer in the log, and auto_offset_reset is \"fail\""
+        "{partition}: the group has no offset that is in the log, and auto_offset_reset is \"fail\"; set it to \"earliest\" or \"latest\", or commit an offset for the group"
     )]
     OffsetOutOfRange {
         /// The partition.

@@ -127,7 +127,7 @@ where
     fn room(&mut self) -> Option<FetchLimits> {
         let (window, fetch) = (self.context.settings.window, self.context.settings.fetch);
         let messages = self.context.state.in_flight();
-        let is_low = |part: usize, whole: usize| part <= whole / 10 * 7;
+        let is_low = |part: usize, whole: usize| part.saturating_mul(10) <= whole.saturating_mul(7);
         self.reading = if self.reading {
             messages < window.messages && self.bytes < window.bytes
         } else {
