@@ -187,7 +187,8 @@ pub struct ConsumerSettings {
     pub max_in_flight_messages: NonZeroUsize,
     /// The most bytes in flight in one partition. Default 16 MiB.
     pub max_in_flight_bytes: usize,
-    /// The most kilobytes that the client fetches ahead, over all partitions of a consumer. Default 8192.
+    /// The most kilobytes that the client fetches ahead for each assigned partition: a consumer of 50
+    /// partitions may hold 50 times as much. Default 8192.
     pub queued_max_kbytes: usize,
     /// Options handed to librdkafka as they are.
     pub librdkafka: BTreeMap<String, String>,

@@ -301,7 +301,7 @@ static CONSUMER_KEYS: &[Key] = &[
         "queued_max_kbytes",
         Kind::Integer,
         "8192",
-        "The most kilobytes fetched ahead by one consumer.",
+        "The most kilobytes fetched ahead for each assigned partition.",
     ),
     unset(
         "librdkafka",
