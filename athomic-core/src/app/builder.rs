@@ -140,8 +140,9 @@ impl AppBuilder {
             handlers.retain(|_| false);
         }
         let connections = Arc::new(Connections::new(&settings, &self.broker)?);
-        let manager = ConsumerManager::new(&handlers, &settings, &connections, &Arc::new(self.states))?;
-        let description = Description::new(&settings, manager.descriptions());
+        let states = Arc::new(self.states);
+        let manager = ConsumerManager::new(&handlers, &settings, &connections, &states)?;
+        let description = Description::new(&settings, manager.descriptions(), states.type_names());
         manager.register_with(&mut self.lifecycle);
         self.lifecycle.stages()?;
         Ok(App {

@@ -23,6 +23,8 @@ pub struct Description {
     pub backend: &'static str,
     /// The handlers, by id.
     pub handlers: Vec<ConsumerDescription>,
+    /// The types of the values that handlers can take as `State<S>`.
+    pub states: Vec<&'static str>,
     /// The settings that differ from the defaults.
     pub settings: Vec<SettingDescription>,
 }
@@ -40,7 +42,11 @@ pub struct SettingDescription {
 }
 
 impl Description {
-    pub(super) fn new(settings: &Settings, handlers: &[ConsumerDescription]) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        handlers: &[ConsumerDescription],
+        states: Vec<&'static str>,
+    ) -> Self {
         let differences = settings
             .differences()
             .into_iter()
@@ -55,6 +61,7 @@ impl Description {
             profile: settings.profile.clone(),
             backend: settings.messaging.backend.as_str(),
             handlers: handlers.to_vec(),
+            states,
             settings: differences.collect(),
         }
     }
@@ -72,6 +79,7 @@ impl fmt::Display for Description {
         for handler in &self.handlers {
             write_handler(f, handler)?;
         }
+        writeln!(f, "states: {}", self.states.join(", "))?;
         writeln!(
             f,
             "settings that differ from the defaults: {}",

@@ -34,10 +34,19 @@ impl StateMap {
             .ok_or_else(|| self.missing(type_name::<S>()))
     }
 
+    /// Return the names of the types that are there, in order.
+    #[must_use]
+    pub fn type_names(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.values.values().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        names
+    }
+
     fn missing(&self, wanted: &'static str) -> MissingState {
-        let mut present: Vec<_> = self.values.values().map(|(name, _)| *name).collect();
-        present.sort_unstable();
-        MissingState { wanted, present }
+        MissingState {
+            wanted,
+            present: self.type_names(),
+        }
     }
 }
 

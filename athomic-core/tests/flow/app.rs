@@ -339,7 +339,8 @@ fn an_application_describes_itself_as_text_and_as_json() {
     let place = first.location;
     let second = subscribe("u").topic("v").group_id(GROUP).handler_id("b");
     let second = second.batch_handler(100, |_: Vec<u64>| async {});
-    let app = app(settings).register(second).register(first).build().unwrap();
+    let app = app(settings).state(7u8).register(second).register(first);
+    let app = app.build().unwrap();
     let text = app.describe().to_string();
     let expected = [
         "shop 1.2.3 (profile default, backend memory)\n".to_owned(),
@@ -348,6 +349,7 @@ fn an_application_describes_itself_as_text_and_as_json() {
         "    single over connection default, up to 8 at once, in order by key\n".to_owned(),
         "    topics u, v in group g\n".to_owned(),
         "    batch over connection default, up to 100 messages, each partition in order\n".to_owned(),
+        "states: u8\n".to_owned(),
         "settings that differ from the defaults: 2\n".to_owned(),
         "  app.name = \"shop\" (test.toml:2:8)\n".to_owned(),
     ];
