@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::error::{InvalidConsumerConfigurationError, MessagingConnectionError};
 use super::factory::{ConsumerDescription, ConsumerFactory};
 use super::service::ConsumerService;
@@ -123,6 +125,8 @@ struct TopicCheck {
     wanted: Vec<(Arc<dyn DynTransport>, BTreeMap<String, String>)>,
     settings: TopicsSettings,
     create: bool,
+    /// How long an unreachable broker is asked again.
+    patience: Duration,
 }
 
 impl std::fmt::Debug for TopicCheck {
@@ -176,6 +180,7 @@ impl TopicCheck {
                 .map(|(name, topics)| (transport(name), topics))
                 .collect(),
             settings: topics.clone(),
+            patience: settings.lifecycle.startup_timeout.mul_f64(0.9),
             create: match topics.auto_create {
                 AutoCreate::Always => true,
                 AutoCreate::Dev => settings.messaging.backend == Backend::Memory,
@@ -222,18 +227,21 @@ impl Service for TopicCheck {
         -100
     }
 
-    /// Asks again while the broker cannot be reached; the start-up time bounds it.
+    /// Asks again while the broker cannot be reached, and gives up with the cause before the start-up time
+    /// is over.
     async fn start(&self, _handle: ServiceHandle) -> Result<(), ServiceError> {
         let mut missing = Vec::new();
+        let deadline = Instant::now() + self.patience;
         for (transport, wanted) in &self.wanted {
             let mut failures = 0;
             missing.extend(loop {
+                let again = ASK_AGAIN.delay(failures + 1);
                 match self.check(transport.as_ref(), wanted).await {
                     Ok(missing) => break missing,
-                    Err(error) if error.is_retriable() => {
+                    Err(error) if error.is_retriable() && Instant::now() + again < deadline => {
                         failures += 1;
                         tracing::warn!(error = %Chain(&error), "cannot look at the topics, asking again");
-                        tokio::time::sleep(ASK_AGAIN.delay(failures)).await;
+                        tokio::time::sleep(again).await;
                     }
                     Err(error) => return Err(refused(error)),
                 }
