@@ -12,5 +12,4 @@ mod lifecycle;
 mod publisher;
 mod rebalance;
 mod single;
-mod stress;
 mod support;
