@@ -1,13 +1,11 @@
 //! Several processes in a group on real Kafka: nothing is lost, keys keep their order, and only a
 //! killed process leaves repeats.
 
-mod support;
-
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::ops::Range;
 
-use support::{Note, Rig, Worker, ends, until};
+use athomic_rig::{Note, Rig, Worker, ends, until};
 use tokio::sync::Mutex;
 
 const PARTITIONS: u32 = 6;
@@ -16,6 +14,14 @@ const EVENTS: u64 = 100_000;
 
 /// One test at a time: each is a load test of its own.
 static ALONE: Mutex<()> = Mutex::const_new(());
+
+async fn rig(name: &str) -> Option<Rig> {
+    Rig::on_shared_broker(env!("CARGO_TARGET_TMPDIR"), name, PARTITIONS).await
+}
+
+fn worker(rig: &Rig, name: &'static str, protocol: &str) -> Worker {
+    rig.worker(env!("CARGO_BIN_EXE_worker"), name, protocol, &[])
+}
 
 /// Lines for a foreign producer: sequences of all keys in turn.
 fn lines(sequences: Range<u64>) -> String {
@@ -76,11 +82,11 @@ async fn assert_all_committed(rig: &Rig, records: u64) {
 /// Two processes, a third that joins, a kill -9 under load, a SIGTERM under load.
 async fn survives_joins_kills_and_stops(protocol: &str) {
     let _alone = ALONE.lock().await;
-    let Some(rig) = Rig::new(protocol, PARTITIONS).await else {
+    let Some(rig) = rig(protocol).await else {
         return;
     };
     let rounds = EVENTS / KEYS;
-    let (mut first, mut second) = (rig.worker("first", protocol), rig.worker("second", protocol));
+    let (mut first, mut second) = (worker(&rig, "first", protocol), worker(&rig, "second", protocol));
     let feed = async {
         rig.produce(lines(0..rounds / 2)).await;
         rig.produce(lines(rounds / 2..rounds) + POISON).await;
@@ -90,7 +96,7 @@ async fn survives_joins_kills_and_stops(protocol: &str) {
             handled(&[&first, &second]) > 10_000
         })
         .await;
-        let mut third = rig.worker("third", protocol);
+        let mut third = worker(&rig, "third", protocol);
         until("the third takes part", async || third.journal().len() > 2_000).await;
         let committed = rig.committed().await;
         first.kill().await;
@@ -145,11 +151,14 @@ async fn nothing_is_lost_or_reordered_with_the_consumer_protocol() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_repeats_nothing() {
     let _alone = ALONE.lock().await;
-    let Some(rig) = Rig::new("stop", PARTITIONS).await else {
+    let Some(rig) = rig("stop").await else {
         return;
     };
     rig.produce(lines(0..60)).await;
-    let (mut first, mut second) = (rig.worker("first", "classic"), rig.worker("second", "classic"));
+    let (mut first, mut second) = (
+        worker(&rig, "first", "classic"),
+        worker(&rig, "second", "classic"),
+    );
     until("both take part", async || {
         first.journal().len() > 2_000 && second.journal().len() > 2_000
     })
