@@ -16,6 +16,6 @@ mod strategies;
 
 pub use error::{ConsumeError, InvalidConsumerConfigurationError, MessagingConnectionError};
 pub use factory::{ConsumerDescription, ConsumerFactory};
-pub use manager::{ConsumerManager, MissingTopics};
+pub use manager::{ConsumerManager, MissingTopics, TopicsOutOfReach, TopicsRefused};
 pub use processor::MessageProcessor;
 pub use service::ConsumerService;

@@ -80,7 +80,7 @@ impl Member {
             fetch,
             fetch_queue,
             endpoint,
-            topics: subscription.topics.clone(),
+            subscription: subscription.clone(),
             events: Some(events),
             committer: Arc::clone(&member.committer),
             leaving: Arc::clone(&member.leaving),
@@ -139,7 +139,7 @@ struct Poller {
     fetch: Arc<Client>,
     fetch_queue: Queue,
     endpoint: Arc<Endpoint>,
-    topics: Vec<String>,
+    subscription: Subscription,
     /// Gone as soon as the member leaves, so that whoever waits for an event learns of it.
     events: Option<mpsc::UnboundedSender<Happening>>,
     committer: Arc<Committer>,
@@ -303,20 +303,25 @@ impl Poller {
     }
 
     /// Report what librdkafka goes on to repair, each kind once in a while.
+    ///
+    /// A member that is not allowed into its group, and never was, does not get there by waiting.
     fn trouble(&mut self, fault: Fault) {
+        if fault.kind == FaultKind::Forbidden && self.epoch == 0 {
+            return self.fail(fault);
+        }
         let now = Instant::now();
         let last = self.reported.insert((fault.kind, fault.code as i32), now);
         if last.is_some_and(|last| now.duration_since(last) < QUIET) {
             tracing::debug!(%fault, "trouble again with Kafka");
             return;
         }
-        let error = self.endpoint.consuming(&self.topics, fault);
+        let error = self.endpoint.consuming(&self.subscription, fault);
         self.send(Ok(ConsumerEvent::Trouble(error)));
     }
 
     /// End the consumer: librdkafka cannot go on.
     fn fail(&mut self, fault: Fault) {
-        let error = self.endpoint.consuming(&self.topics, fault);
+        let error = self.endpoint.consuming(&self.subscription, fault);
         self.send(Err(error));
         self.leaving.store(true, Ordering::SeqCst);
     }
