@@ -101,6 +101,11 @@ impl Member {
         self.committer.commit(offsets).await
     }
 
+    /// Say that the member is about to leave.
+    pub(crate) fn prepare_to_leave(&self) {
+        self.committer.prepare_to_close();
+    }
+
     /// Ask the thread to leave the group.
     pub(crate) fn begin_to_leave(&self) {
         self.leaving.store(true, Ordering::SeqCst);

@@ -3,6 +3,7 @@
 //! - `native.rs` is the C interface: the one module with `unsafe`.
 //! - `fault.rs` sorts what librdkafka reports.
 //! - `member.rs` is the thread that polls a consumer: rebalances, commits, errors, leaving.
+//! - `sockets.rs` knows a client's sockets, so that its connections can be cut.
 //! - `commits.rs` sends commits, one at a time and for what is owned.
 //! - `partition.rs` is an assigned partition: its queue, drained by an async task, and its batches.
 //! - `producer.rs` publishes, with one completion for all records of a call.
@@ -19,6 +20,7 @@ pub(crate) mod member;
 mod native;
 mod partition;
 pub(crate) mod producer;
+mod sockets;
 
 pub(crate) use commits::CommitError;
 pub(crate) use fault::{Code, Fault, FaultKind};

@@ -99,6 +99,16 @@ impl Rig {
 
     /// Start a worker.
     pub(crate) fn worker(&self, name: &'static str, protocol: &str) -> Worker {
+        self.worker_with(name, protocol, &[])
+    }
+
+    /// Start a worker with settings of its own, by their environment variables.
+    pub(crate) fn worker_with(
+        &self,
+        name: &'static str,
+        protocol: &str,
+        settings: &[(&str, &str)],
+    ) -> Worker {
         let journal = self.folder.join(name);
         let log = fs::File::create(self.folder.join(format!("{name}.log"))).expect("a log");
         let child = Command::new(env!("CARGO_BIN_EXE_worker"))
@@ -108,6 +118,7 @@ impl Rig {
             .env("E2E_BOOTSTRAP", &self.bootstrap)
             .env("E2E_PROTOCOL", protocol)
             .env("E2E_JOURNAL", &journal)
+            .envs(settings.iter().copied())
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
