@@ -229,6 +229,7 @@ macro_rules! transport_conformance {
             closing_ends_a_waiting_event,
             closing_ends_a_waiting_fetch,
             nothing_can_be_committed_after_closing,
+            a_commit_lands_after_preparing_to_close,
             consuming_and_publishing_survive_a_restart [restart],
         }
     };

@@ -76,8 +76,8 @@ impl Member {
         };
         let (reset, topics) = (options.offset_reset, subscription.topics.clone());
         let poller = Poller {
+            starter: Starter::new(Arc::clone(&fetch), Arc::clone(&queue)),
             owned: Owned::new(fetch, Arc::clone(&endpoint), Arc::clone(&committer), reset),
-            starter: Starter::new(Arc::clone(&group), Arc::clone(&queue)),
             topics: Topics::new(Arc::clone(&group), Arc::clone(&queue), topics),
             group,
             queue,
@@ -100,6 +100,11 @@ impl Member {
     /// Commit offsets; returns when the broker has answered, or an error if the member leaves first.
     pub(crate) async fn commit(&self, offsets: &[PartitionOffset]) -> Result<(), CommitError> {
         self.committer.commit(offsets).await
+    }
+
+    /// Say that the member is about to leave.
+    pub(crate) fn prepare_to_leave(&self) {
+        self.committer.prepare_to_close();
     }
 
     /// Ask the thread to leave the group.

@@ -15,7 +15,9 @@ pub(super) use asking::{Begin, Committed, TopicId, TopicSeen};
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ use rdkafka_sys as sys;
 use rdkafka_sys::types::RDKafkaErrorCode as Code;
 
 use super::Fault;
+use super::sockets::Sockets;
 
 /// How a group takes partitions away and gives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +63,9 @@ pub(super) enum Event {
 /// A librdkafka consumer. Freed, on a thread of its own, when the last reference goes.
 pub(super) struct Client {
     handle: NonNull<sys::rd_kafka_t>,
+    /// The callbacks point to it; it goes when the handle is freed.
+    sockets: Arc<Sockets>,
+    closing: AtomicBool,
 }
 
 // SAFETY: librdkafka's handle may be used by any number of threads at the same time (its
@@ -76,16 +82,21 @@ impl Client {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
         let native = config.create_native_config()?;
+        let sockets = Arc::<Sockets>::default();
         let mut words = [0; 512];
-        // SAFETY: `native` is a valid configuration; the callback is a plain function that lives for
-        // ever; `words` is a buffer of the length given. On success the client owns the configuration,
-        // so it is forgotten here; on failure it stays ours and is dropped.
+        // SAFETY: `native` is a valid configuration; the callbacks are plain functions that live for
+        // ever, and what two of them point to lives until the handle is freed; `words` is a buffer of
+        // the length given. On success the client owns the configuration, so it is forgotten here; on
+        // failure it stays ours and is dropped.
         let handle = unsafe {
             sys::rd_kafka_conf_set_events(
                 native.ptr(),
                 sys::RD_KAFKA_EVENT_REBALANCE | sys::RD_KAFKA_EVENT_OFFSET_COMMIT | sys::RD_KAFKA_EVENT_ERROR,
             );
             sys::rd_kafka_conf_set_log_cb(native.ptr(), Some(log));
+            sys::rd_kafka_conf_set_opaque(native.ptr(), Arc::as_ptr(&sockets).cast_mut().cast());
+            sys::rd_kafka_conf_set_socket_cb(native.ptr(), Some(open_socket));
+            sys::rd_kafka_conf_set_closesocket_cb(native.ptr(), Some(close_socket));
             sys::rd_kafka_new(
                 sys::rd_kafka_type_t::RD_KAFKA_CONSUMER,
                 native.ptr(),
@@ -99,7 +110,11 @@ impl Client {
         std::mem::forget(native);
         // SAFETY: the handle is valid. Events of the client as a whole come by the consumer's queue.
         unsafe { sys::rd_kafka_poll_set_consumer(handle.as_ptr()) };
-        Ok(Arc::new(Self { handle }))
+        Ok(Arc::new(Self {
+            handle,
+            sockets,
+            closing: AtomicBool::new(false),
+        }))
     }
 
     /// Return the queue of rebalances, commits and errors. What comes into it ends the wait on
@@ -228,8 +243,11 @@ impl Client {
         }
     }
 
-    /// Begin to leave the group; `queue` goes on to report until [`closed`](Self::closed).
+    /// Begin to leave the group; `queue` goes on to report until [`closed`](Self::closed). Idempotent.
     pub(super) fn close(&self, queue: &Queue) -> Result<(), Fault> {
+        if self.closing.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
         // SAFETY: handle and queue are valid.
         check_owned(unsafe { sys::rd_kafka_consumer_close_queue(self.handle.as_ptr(), queue.queue.as_ptr()) })
     }
@@ -238,18 +256,23 @@ impl Client {
         // SAFETY: the handle is valid.
         unsafe { sys::rd_kafka_consumer_closed(self.handle.as_ptr()) != 0 }
     }
+
+    /// Have all connections made anew.
+    pub(super) fn reconnect(&self) {
+        self.sockets.cut();
+    }
 }
 
 impl Drop for Client {
     /// Freeing waits for librdkafka's threads, so it is done where nobody waits.
     fn drop(&mut self) {
-        struct Handle(NonNull<sys::rd_kafka_t>);
+        struct Handle(NonNull<sys::rd_kafka_t>, Arc<Sockets>);
         // SAFETY: librdkafka's handle may be used, and freed, by any thread that is not its own.
         unsafe impl Send for Handle {}
 
-        let handle = Handle(self.handle);
+        let handle = Handle(self.handle, Arc::clone(&self.sockets));
         let free = move || {
-            let Handle(handle) = { handle };
+            let Handle(handle, _used_until_freed) = { handle };
             // SAFETY: the last reference is gone, so nothing else uses the handle from here on.
             unsafe {
                 sys::rd_kafka_destroy_flags(handle.as_ptr(), sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
@@ -611,6 +634,23 @@ unsafe extern "C" fn log(
     // SAFETY: both are strings that live as long as this call.
     let (facility, line) = unsafe { (CStr::from_ptr(facility), CStr::from_ptr(line)) };
     super::fault::log_line(level, &facility.to_string_lossy(), &line.to_string_lossy());
+}
+
+/// Called by librdkafka, on any of its threads, when it needs a socket.
+unsafe extern "C" fn open_socket(family: c_int, kind: c_int, protocol: c_int, sockets: *mut c_void) -> c_int {
+    // SAFETY: `sockets` is what the client was made with, and lives until the client is freed.
+    let sockets = unsafe { &*sockets.cast_const().cast::<Sockets>() };
+    sockets.open(family, kind, protocol).unwrap_or(-1)
+}
+
+/// Called by librdkafka, on any of its threads, when it needs a socket no more.
+unsafe extern "C" fn close_socket(socket: c_int, sockets: *mut c_void) -> c_int {
+    // SAFETY: as above.
+    let sockets = unsafe { &*sockets.cast_const().cast::<Sockets>() };
+    sockets.forget(socket);
+    // SAFETY: librdkafka gives its descriptor away and uses it no more.
+    drop(unsafe { OwnedFd::from_raw_fd(socket) });
+    0
 }
 
 fn header_at(list: *const sys::rd_kafka_headers_t, index: usize) -> Option<Header> {

@@ -1,11 +1,12 @@
 //! From an assignment to reading: where the group stands in a partition is asked here, and not left to
-//! the client that fetches.
+//! librdkafka.
 //!
-//! That client would ask once. If the answer is that the coordinator has moved, or no answer, it says
-//! so in an event that names no partition, and the partitions stay silent for ever. Here they are
+//! librdkafka would ask once. If the answer is that the coordinator has moved, or no answer, it says so
+//! in an event that names no partition, and the partitions stay silent for ever. Here they are
 //! asked about again until there is an answer for each, or one that asking again cannot change.
 //!
-//! The question blocks, so a thread of its own asks; there is at most one at a time.
+//! The question blocks, so a thread of its own asks; there is at most one at a time. It goes by the
+//! client that fetches: on the member's connection it would wait behind a join for the whole group.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +32,7 @@ type Answer = Result<Vec<(TopicPartition, Committed)>, Fault>;
 
 /// Finds out where to begin.
 pub(super) struct Starter {
-    group: Arc<Client>,
+    client: Arc<Client>,
     queue: Arc<Queue>,
     /// To be asked about.
     waiting: HashSet<TopicPartition>,
@@ -54,9 +55,9 @@ pub(super) struct Known {
 }
 
 impl Starter {
-    pub(super) fn new(group: Arc<Client>, queue: Arc<Queue>) -> Self {
+    pub(super) fn new(client: Arc<Client>, queue: Arc<Queue>) -> Self {
         Self {
-            group,
+            client,
             queue,
             waiting: HashSet::new(),
             asked: HashSet::new(),
@@ -139,15 +140,15 @@ impl Starter {
         let partitions: Vec<_> = self.asked.iter().cloned().collect();
         let answer = Arc::default();
         self.answer = Some(Arc::clone(&answer));
-        let (group, queue, result) = (
-            Arc::clone(&self.group),
+        let (client, queue, result) = (
+            Arc::clone(&self.client),
             Arc::clone(&self.queue),
             Arc::clone(&answer),
         );
         let asking = std::thread::Builder::new()
             .name("athomic-offsets".to_owned())
             .spawn(move || {
-                *lock(&result) = Some(group.committed(&partitions, PATIENCE));
+                *lock(&result) = Some(client.committed(&partitions, PATIENCE));
                 queue.wake();
             });
         if let Err(error) = asking {
