@@ -67,6 +67,10 @@ impl Consumer for KafkaConsumer {
         })
     }
 
+    fn prepare_to_close(&self) {
+        self.member.prepare_to_leave();
+    }
+
     async fn close(&self) -> Result<(), TransportError> {
         let left = self.member.leave().await;
         left.map_err(|fault| self.endpoint.error(Task::Leave(&self.group), fault))

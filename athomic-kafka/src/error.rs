@@ -97,6 +97,7 @@ impl Endpoint {
             },
             FaultKind::Closed => TransportError::Closed,
             FaultKind::UnknownTopic
+            | FaultKind::TopicRecreated
             | FaultKind::OffsetReset
             | FaultKind::QueueFull
             | FaultKind::Passing
@@ -113,6 +114,9 @@ impl Endpoint {
         let topics = &subscription.topics;
         match (fault.kind, topic_in(topics, &fault.text)) {
             (FaultKind::UnknownTopic, Some(topic)) => TransportError::UnknownTopic { topic: topic.clone() },
+            (FaultKind::TopicRecreated, Some(topic)) => {
+                TransportError::TopicRecreated { topic: topic.clone() }
+            }
             _ if fault.code == Code::GroupAuthorizationFailed => {
                 self.error(Task::Join(&subscription.group_id), fault)
             }
@@ -128,6 +132,9 @@ impl Endpoint {
                 partition: partition.clone(),
             },
             FaultKind::UnknownTopic => TransportError::UnknownTopic {
+                topic: partition.topic.as_ref().to_owned(),
+            },
+            FaultKind::TopicRecreated => TransportError::TopicRecreated {
                 topic: partition.topic.as_ref().to_owned(),
             },
             _ => self.error(Task::Read(partition), fault),

@@ -304,6 +304,7 @@ impl<'a> Membership<'a> {
         self.drains.spawn(drain);
         let mut given_back = Vec::new();
         let consumer = Arc::clone(&self.consumer);
+        consumer.prepare_to_close();
         let mut serving = true;
         loop {
             tokio::select! {

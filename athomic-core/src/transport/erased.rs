@@ -50,6 +50,9 @@ pub trait DynConsumer: Send + Sync {
     fn next_event(&self) -> Fallible<'_, ConsumerEvent>;
     /// See [`Consumer::commit`].
     fn commit<'a>(&'a self, offsets: &'a [PartitionOffset]) -> Fallible<'a, ()>;
+    /// See [`Consumer::prepare_to_close`].
+    fn prepare_to_close(&self);
+
     /// See [`Consumer::close`].
     fn close(&self) -> Fallible<'_, ()>;
 }
@@ -61,6 +64,10 @@ impl<T: Consumer> DynConsumer for T {
 
     fn commit<'a>(&'a self, offsets: &'a [PartitionOffset]) -> Fallible<'a, ()> {
         Box::pin(Consumer::commit(self, offsets))
+    }
+
+    fn prepare_to_close(&self) {
+        Consumer::prepare_to_close(self);
     }
 
     fn close(&self) -> Fallible<'_, ()> {

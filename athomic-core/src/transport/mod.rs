@@ -124,6 +124,12 @@ pub trait Consumer: Send + Sync + 'static {
     /// [`TransportError::Fenced`] refuses all offsets of the call.
     fn commit(&self, offsets: &[PartitionOffset]) -> impl Future<Output = Result<(), TransportError>> + Send;
 
+    /// Say that [`close`](Self::close) follows when what runs has ended and is committed. The group is
+    /// served until then; it may be given no more partitions and may ask for all of them.
+    ///
+    /// For transports that must do something so that the last commit and leaving get through.
+    fn prepare_to_close(&self) {}
+
     /// Leave the group and free the client. Streams end, a waiting `next_event` returns
     /// [`TransportError::Closed`]. Idempotent.
     ///

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use athomic_rig::{Note, Rig, Worker, ends, until};
 use tokio::sync::Mutex;
@@ -178,4 +179,53 @@ async fn a_stop_under_load_repeats_nothing() {
         .collect();
     assert!(repeats.is_empty(), "{repeats:?}; see {}", rig.folder());
     assert_all_committed(&rig, 60 * KEYS).await;
+}
+
+/// The classic protocol answers who joins when all members have joined, or have been silent for the
+/// session time-out, and the broker reads nothing more from a connection that waits for an answer.
+/// Commits must get through all the same, and so must leaving.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_group_waits_for_a_dead_member_repeats_nothing() {
+    let _alone = ALONE.lock().await;
+    let Some(rig) = rig("waiting").await else {
+        return;
+    };
+    let session = [(
+        "ATHOMIC_INTEGRATION__MESSAGING__CONSUMER__SESSION_TIMEOUT_MS",
+        "20000",
+    )];
+    let worker = |name| rig.worker(env!("CARGO_BIN_EXE_worker"), name, "classic", &session);
+    rig.produce(lines(0..120)).await;
+    let (mut first, mut second) = (worker("first"), worker("second"));
+    until("both take part", async || {
+        first.journal().len() > 2_000 && second.journal().len() > 2_000
+    })
+    .await;
+    first.kill().await;
+    let killed = Instant::now();
+    let mut third = worker("third");
+    rig.produce(lines(120..130)).await;
+    // Heartbeats, every three seconds, tell the second to join again; it then waits for the first.
+    tokio::time::sleep_until((killed + Duration::from_secs(8)).into()).await;
+    second.terminate().await;
+    assert!(
+        killed.elapsed() < Duration::from_secs(16),
+        "it left before the first was given up"
+    );
+    until("all is handled", async || {
+        handled(&[&first, &second, &third]) as u64 == 130 * KEYS
+    })
+    .await;
+    assert!(
+        killed.elapsed() < Duration::from_secs(35),
+        "the second was not waited for"
+    );
+    third.terminate().await;
+
+    let notes = notes(&[&first, &second, &third]);
+    assert_complete_and_in_order(&notes, 130 * KEYS, &rig.folder());
+    for found in ends(&notes).values().filter(|found| found.len() > 1) {
+        assert_eq!(found[0].worker, "first", "{found:?}; see {}", rig.folder());
+    }
+    assert_all_committed(&rig, 130 * KEYS).await;
 }

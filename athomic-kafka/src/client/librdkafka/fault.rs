@@ -23,6 +23,8 @@ pub(crate) enum FaultKind {
     Forbidden,
     /// The topic or the partition does not exist.
     UnknownTopic,
+    /// The topic was deleted, and another one of its name was made.
+    TopicRecreated,
     /// The group has moved on without this member.
     Fenced,
     /// The offset is not in the log, and the settings say to stop.
@@ -75,6 +77,15 @@ impl Fault {
             }
             (Code::SSL, _) => "check `security.protocol` and the files in `security`",
             _ => "check `security.mechanism`, `security.username` and `security.password`",
+        }
+    }
+
+    /// Make the fault of a topic that is not the one of before.
+    pub(super) fn topic_recreated(topic: &str) -> Self {
+        Self {
+            kind: FaultKind::TopicRecreated,
+            code: Code::UnknownTopicId,
+            text: format!("topic {topic} has another id"),
         }
     }
 

@@ -149,16 +149,3 @@ fn epochs<T: crate::transport::Consumer>(
     let held = member.held.iter();
     held.map(|held| (held.partition.clone(), held.epoch)).collect()
 }
-
-/// Partitions that a topic grows by are assigned, and read from their first message.
-pub async fn added_partitions_are_read_from_their_beginning<C: TestCluster>(cluster: &C) {
-    let rig = Rig::new(cluster, 1).await;
-    let mut member = rig.member().await;
-    rig.until_shared(&mut [&mut member], 1).await;
-    cluster.add_partitions(&rig.topic, 2).await;
-    rig.publish_stubbornly(rig.message(1, "first")).await;
-    rig.until_shared(&mut [&mut member], 2).await;
-    rig.until_seen(&mut [&mut member], 1).await;
-    assert_eq!(member.payloads()[0], "first");
-    member.leave().await;
-}
