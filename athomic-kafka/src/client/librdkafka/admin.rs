@@ -1,7 +1,8 @@
 //! Looking at topics and making them. Everything but creation blocks, and is called on threads that may.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::thread::park_timeout;
+use std::time::{Duration, Instant};
 
 use athomic_core::message::{Partition, PartitionOffset, TopicPartition};
 use athomic_core::transport::NewTopic;
@@ -16,27 +17,48 @@ use super::{Code, Fault, FaultKind};
 /// How long a question may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long a new topic may take to be known to all brokers.
+const SPREADING: Duration = Duration::from_secs(2);
+/// How long to wait before brokers are asked about it again.
+const PAUSE: Duration = Duration::from_millis(100);
+
 type Options = BTreeMap<String, String>;
 
 /// Return the number of partitions of each of the topics that exists. Blocks.
+///
+/// A broker may lag behind the one that made a topic, so what is unknown is asked for again for a while.
 pub(crate) fn partitions(options: &Options, topics: &[String]) -> Result<BTreeMap<String, Partition>, Fault> {
     let client = asking_client(options, None)?;
     let mut found = BTreeMap::new();
-    for topic in topics {
-        let metadata = client.fetch_metadata(Some(topic), PATIENCE)?;
-        let Some(described) = metadata.topics().first() else {
-            continue;
-        };
-        match described.error().map(|code| Fault::of(code.into())) {
-            None => {
-                let count = Partition::try_from(described.partitions().len()).unwrap_or(Partition::MAX);
+    let deadline = Instant::now() + SPREADING;
+    loop {
+        for topic in topics {
+            if !found.contains_key(topic)
+                && let Some(count) = partition_count(&client, topic)?
+            {
                 found.insert(topic.clone(), count);
             }
-            Some(fault) if fault.kind == FaultKind::UnknownTopic => {}
-            Some(fault) => return Err(Fault::new(fault.code, format!("topic `{topic}`: {fault}"))),
         }
+        if found.len() == topics.len() || Instant::now() >= deadline {
+            return Ok(found);
+        }
+        park_timeout(PAUSE); // nobody unparks this thread; if somebody did, it would ask early
     }
-    Ok(found)
+}
+
+fn partition_count(client: &BaseConsumer, topic: &str) -> Result<Option<Partition>, Fault> {
+    let metadata = client.fetch_metadata(Some(topic), PATIENCE)?;
+    let Some(described) = metadata.topics().first() else {
+        return Ok(None);
+    };
+    match described.error().map(|code| Fault::of(code.into())) {
+        None => {
+            let count = Partition::try_from(described.partitions().len()).unwrap_or(Partition::MAX);
+            Ok(Some(count))
+        }
+        Some(fault) if fault.kind == FaultKind::UnknownTopic => Ok(None),
+        Some(fault) => Err(Fault::new(fault.code, format!("topic `{topic}`: {fault}"))),
+    }
 }
 
 /// Make topics; one that exists already is left as it is.

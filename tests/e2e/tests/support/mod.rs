@@ -15,3 +15,8 @@ pub(crate) async fn rig(name: &str) -> Option<Rig> {
 pub(crate) fn worker(rig: &Rig, name: &'static str, protocol: &str, further: &[(&str, &str)]) -> Worker {
     rig.worker(env!("CARGO_BIN_EXE_worker"), name, protocol, further)
 }
+
+/// Say whether the long forms of the tests are wanted, which take tens of minutes.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("ATHOMIC_TEST_LONG").is_some()
+}
