@@ -15,13 +15,13 @@
 //! - A partition's stream ends before the partition is unassigned.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use athomic_core::message::{PartitionOffset, TopicPartition};
 use athomic_core::transport::{
-    Assignment, AssignmentEpoch, ConsumerEvent, Revocation, Subscription, TransportError,
+    Assignment, AssignmentEpoch, ClientCondition, ConsumerEvent, Revocation, Subscription, TransportError,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -52,6 +52,8 @@ pub(crate) struct Member {
     committer: Arc<Committer>,
     leaving: Arc<AtomicBool>,
     departure: watch::Receiver<Departure>,
+    group: Arc<Client>,
+    turned: Arc<Mutex<Instant>>,
 }
 
 impl Member {
@@ -73,6 +75,8 @@ impl Member {
             committer: Arc::new(Committer::new(Arc::clone(&group), Arc::clone(&queue))),
             leaving: Arc::default(),
             departure,
+            group: Arc::clone(&group),
+            turned: Arc::new(Mutex::new(Instant::now())),
         };
         let poller = Poller {
             group,
@@ -84,6 +88,7 @@ impl Member {
             events: Some(events),
             committer: Arc::clone(&member.committer),
             leaving: Arc::clone(&member.leaving),
+            turned: Arc::clone(&member.turned),
             partitions: HashMap::new(),
             draining: None,
             epoch: 0,
@@ -99,6 +104,15 @@ impl Member {
     /// Commit offsets; returns when the broker has answered, or an error if the member leaves first.
     pub(crate) async fn commit(&self, offsets: &[PartitionOffset]) -> Result<(), CommitError> {
         self.committer.commit(offsets).await
+    }
+
+    /// Say how the client does.
+    pub(crate) fn condition(&self) -> ClientCondition {
+        let turned = *self.turned.lock().unwrap_or_else(PoisonError::into_inner);
+        ClientCondition {
+            connected: self.group.connected(),
+            unserved: turned.elapsed(),
+        }
     }
 
     /// Say that the member is about to leave.
@@ -149,6 +163,8 @@ struct Poller {
     events: Option<mpsc::UnboundedSender<Happening>>,
     committer: Arc<Committer>,
     leaving: Arc<AtomicBool>,
+    /// When it last looked at the queues.
+    turned: Arc<Mutex<Instant>>,
     partitions: HashMap<TopicPartition, Arc<Slot>>,
     draining: Option<Draining>,
     epoch: u64,
@@ -159,6 +175,7 @@ struct Poller {
 impl Poller {
     fn run(mut self, left: &watch::Sender<Departure>) {
         while !self.leaving.load(Ordering::SeqCst) {
+            *self.turned.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             let patience = if self.draining.is_some() { DRAINING } else { IDLE };
             if let Some(event) = self.queue.poll(patience) {
                 self.serve(event);
@@ -210,9 +227,7 @@ impl Poller {
                 }
             })
             .collect();
-        if !assignments.is_empty() {
-            self.send(Ok(ConsumerEvent::Assigned(assignments)));
-        }
+        self.send(Ok(ConsumerEvent::Assigned(assignments)));
     }
 
     fn revoke(&mut self, partitions: Vec<TopicPartition>) {

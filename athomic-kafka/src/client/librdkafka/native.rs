@@ -235,6 +235,11 @@ impl Client {
         unsafe { sys::rd_kafka_consumer_closed(self.handle.as_ptr()) != 0 }
     }
 
+    /// Say whether there is a connection to a broker.
+    pub(super) fn connected(&self) -> bool {
+        self.sockets.connected()
+    }
+
     /// Have all connections made anew.
     pub(super) fn reconnect(&self) {
         self.sockets.cut();
