@@ -39,6 +39,7 @@ impl Endpoint {
             },
             FaultKind::Closed => TransportError::Closed,
             FaultKind::UnknownTopic
+            | FaultKind::TopicRecreated
             | FaultKind::OffsetReset
             | FaultKind::QueueFull
             | FaultKind::Passing
@@ -55,6 +56,9 @@ impl Endpoint {
         let topic = topic_in(topics, &fault.text);
         match (fault.kind, topic) {
             (FaultKind::UnknownTopic, Some(topic)) => TransportError::UnknownTopic { topic: topic.clone() },
+            (FaultKind::TopicRecreated, Some(topic)) => {
+                TransportError::TopicRecreated { topic: topic.clone() }
+            }
             (_, Some(topic)) => self.error(format!("read topic `{topic}`"), fault),
             (_, None) => self.error(format!("consume from {}", listed(topics)), fault),
         }
@@ -67,6 +71,9 @@ impl Endpoint {
                 partition: partition.clone(),
             },
             FaultKind::UnknownTopic => TransportError::UnknownTopic {
+                topic: partition.topic.as_ref().to_owned(),
+            },
+            FaultKind::TopicRecreated => TransportError::TopicRecreated {
                 topic: partition.topic.as_ref().to_owned(),
             },
             _ => self.error(format!("read {partition}"), fault),

@@ -134,7 +134,7 @@ impl Vitals {
 impl State {
     /// Return how long the poll that is under way has been seen to be.
     fn same_poll(&mut self, polls: u64, now: Instant) -> Option<Duration> {
-        if polls % 2 == 0 {
+        if polls.is_multiple_of(2) {
             self.polled = None;
             return None;
         }

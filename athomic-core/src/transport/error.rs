@@ -55,6 +55,14 @@ pub enum TransportError {
         /// The topic.
         topic: String,
     },
+    /// A topic was deleted and another one of its name was made. What the group knew of the old one is
+    /// void; consumers begin the new one at its oldest message, or end with this error if the settings
+    /// say to stop.
+    #[error("topic `{topic}` was deleted and made anew")]
+    TopicRecreated {
+        /// The topic.
+        topic: String,
+    },
     /// The group has no offset in this partition, or one that is gone from the log, and the settings say
     /// to stop.
     #[error(
@@ -122,6 +130,7 @@ impl TransportError {
             Self::Authentication { .. }
             | Self::Forbidden { .. }
             | Self::UnknownTopic { .. }
+            | Self::TopicRecreated { .. }
             | Self::OffsetOutOfRange { .. }
             | Self::Fenced { .. }
             | Self::Settings { .. }

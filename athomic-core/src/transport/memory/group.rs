@@ -61,6 +61,8 @@ pub(super) struct Ownership {
     epoch: AssignmentEpoch,
     /// The member has been told, so that it must hear of the end too.
     announced: bool,
+    /// The topic was deleted since. Another one may have its name: no offset of the old one is taken.
+    void: bool,
 }
 
 impl Group {
@@ -175,7 +177,7 @@ impl Group {
     pub(super) fn owns(&self, id: MemberId, partition: &TopicPartition) -> bool {
         self.owned
             .get(partition)
-            .is_some_and(|ownership| ownership.member == id && !ownership.lease.is_over())
+            .is_some_and(|owned| owned.member == id && !owned.void && !owned.lease.is_over())
     }
 
     /// Take offsets from a member, all or none.
@@ -257,6 +259,9 @@ impl Group {
     /// Forget a deleted topic's commits, and that it was ever seen.
     pub(super) fn forget_topic(&mut self, topic: &str) {
         self.committed.retain(|partition, _| &*partition.topic != topic);
+        let gone = self.owned.iter_mut();
+        gone.filter(|(partition, _)| &*partition.topic == topic)
+            .for_each(|(_, ownership)| ownership.void = true);
         if let Some(seen) = self.first_seen.get_mut(topic) {
             *seen = 0;
         }
@@ -414,6 +419,7 @@ impl Group {
                 lease: Arc::clone(&grant.lease),
                 epoch: grant.epoch,
                 announced: false,
+                void: false,
             };
             self.owned.insert(grant.partition.clone(), ownership);
         }

@@ -23,6 +23,8 @@ pub(crate) enum FaultKind {
     Forbidden,
     /// The topic or the partition does not exist.
     UnknownTopic,
+    /// The topic was deleted, and another one of its name was made.
+    TopicRecreated,
     /// The group has moved on without this member.
     Fenced,
     /// The offset is not in the log, and the settings say to stop.
@@ -51,6 +53,15 @@ impl Fault {
     /// Make a fault of a code with librdkafka's own description of it.
     pub(crate) fn of(code: Code) -> Self {
         Self::new(code, String::new())
+    }
+
+    /// Make the fault of a topic that is not the one of before.
+    pub(super) fn topic_recreated(topic: &str) -> Self {
+        Self {
+            kind: FaultKind::TopicRecreated,
+            code: Code::UnknownTopicId,
+            text: format!("topic {topic} has another id"),
+        }
     }
 
     /// Say whether the same request may succeed later without anybody changing anything.
