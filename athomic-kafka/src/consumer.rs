@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use athomic_core::message::PartitionOffset;
-use athomic_core::transport::{Consumer, ConsumerEvent, Subscription, TransportError};
+use athomic_core::transport::{ClientCondition, Consumer, ConsumerEvent, Subscription, TransportError};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::client::librdkafka::CommitError;
@@ -67,6 +67,10 @@ impl Consumer for KafkaConsumer {
                 .endpoint
                 .error(format!("commit offsets of group `{}`", self.group), fault),
         })
+    }
+
+    fn condition(&self) -> ClientCondition {
+        self.member.condition()
     }
 
     fn prepare_to_close(&self) {

@@ -18,6 +18,7 @@ use super::error::ConsumeError;
 use super::factory::ConsumerPlan;
 use super::lane::{LaneEnded, PartitionState, RunningLane};
 use crate::dead_letter::Chain;
+use crate::health::Pulse;
 use crate::lifecycle::{Service, ServiceError, ServiceHandle};
 use crate::message::TopicPartition;
 use crate::retry::Backoff;
@@ -40,6 +41,11 @@ pub struct ConsumerService {
 impl ConsumerService {
     pub(super) fn new(plan: ConsumerPlan) -> Self {
         Self { plan: Arc::new(plan) }
+    }
+
+    /// Return what probes see of the consumer.
+    pub(super) fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.plan.pulse)
     }
 }
 
@@ -100,6 +106,7 @@ async fn join(plan: &ConsumerPlan, mut failures: u32) -> Result<Arc<dyn DynConsu
             return Err(error);
         }
         failures += 1;
+        plan.pulse.cannot_join(&error);
         tracing::warn!(error = %Chain(&error), failures, "cannot join the group, trying again");
     }
 }
@@ -123,6 +130,7 @@ impl<'a> Membership<'a> {
     fn new(plan: &'a ConsumerPlan, consumer: Arc<dyn DynConsumer>) -> Self {
         let (report_end, ended) = mpsc::unbounded_channel();
         let committer = Committer::new(Arc::clone(&consumer));
+        plan.pulse.join(Arc::clone(&consumer));
         Self {
             plan,
             consumer,
@@ -142,7 +150,9 @@ impl<'a> Membership<'a> {
         } else {
             self.plan.revoke_timeout
         };
+        let pulse = Arc::clone(&self.plan.pulse);
         self.leave(timeout).await;
+        pulse.leave();
         result
     }
 
@@ -153,6 +163,7 @@ impl<'a> Membership<'a> {
         let consumer = Arc::clone(&self.consumer);
         let mut commit = None;
         loop {
+            self.plan.pulse.turn();
             tokio::select! {
                 biased;
                 () = handle.stopping() => return Ok(()),
@@ -174,10 +185,16 @@ impl<'a> Membership<'a> {
                     self.forget(std::slice::from_ref(&assignment.partition));
                     self.start_lane(assignment);
                 }
+                self.plan.pulse.assign();
+                self.plan.pulse.read(self.states());
             }
             ConsumerEvent::Revoked(revocation) => self.revoke(revocation),
-            ConsumerEvent::Lost(partitions) => self.lose(&partitions),
+            ConsumerEvent::Lost(partitions) => {
+                self.lose(&partitions);
+                self.plan.pulse.lose();
+            }
             ConsumerEvent::Trouble(error) => {
+                self.plan.pulse.trouble(&error);
                 tracing::warn!(handler = %self.plan.handler, error = %Chain(&error), "trouble with the broker");
             }
         }
@@ -242,10 +259,12 @@ impl<'a> Membership<'a> {
     }
 
     fn take_lanes(&mut self, partitions: &[TopicPartition]) -> Vec<RunningLane> {
-        partitions
+        let lanes = partitions
             .iter()
             .filter_map(|partition| self.lanes.remove(partition))
-            .collect()
+            .collect();
+        self.plan.pulse.read(self.states());
+        lanes
     }
 
     fn on_lane_end(&self, ended: LaneEnded) -> Result<(), ConsumeError> {
@@ -277,6 +296,7 @@ impl<'a> Membership<'a> {
     }
 
     fn on_commit(&self, result: Result<(), TransportError>) {
+        self.plan.pulse.committed(result.as_ref().copied());
         if let Err(error) = result {
             // Nothing is lost: the next commit has the same offsets or higher ones.
             tracing::warn!(handler = %self.plan.handler, error = %Chain(&error), "commit failed");
