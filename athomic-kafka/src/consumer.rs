@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use athomic_core::message::PartitionOffset;
-use athomic_core::transport::{Consumer, ConsumerEvent, Subscription, TransportError};
+use athomic_core::transport::{ClientCondition, Consumer, ConsumerEvent, Subscription, TransportError};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::client::librdkafka::CommitError;
@@ -65,6 +65,10 @@ impl Consumer for KafkaConsumer {
             CommitError::Closed => TransportError::Closed,
             CommitError::Refused(fault) => self.endpoint.error(Task::Commit(&self.group), fault),
         })
+    }
+
+    fn condition(&self) -> ClientCondition {
+        self.member.condition()
     }
 
     fn prepare_to_close(&self) {

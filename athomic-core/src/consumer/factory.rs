@@ -18,6 +18,7 @@ use super::service::ConsumerService;
 use crate::dead_letter::DlqHandler;
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::handler::{HandlerKind, HandlerScope, Ordering, Priority, StateMap};
+use crate::health::Pulse;
 use crate::message::topic_name_fault;
 use crate::nearest::nearest;
 use crate::settings::{ConnectionSettings, HandlerTuning, Settings};
@@ -46,6 +47,8 @@ pub(super) struct ConsumerPlan {
     pub(super) commit_interval: Duration,
     pub(super) revoke_timeout: Duration,
     pub(super) shutdown_timeout: Duration,
+    /// What probes see of the consumer.
+    pub(super) pulse: Arc<Pulse>,
 }
 
 impl ConsumerPlan {
@@ -212,6 +215,11 @@ impl<'a> ConsumerFactory<'a> {
             commit_interval: consumer.commit_interval,
             revoke_timeout: consumer.revoke_timeout,
             shutdown_timeout: self.settings.lifecycle.shutdown_timeout,
+            pulse: Arc::new(Pulse::new(
+                definition.to_string(),
+                consumer.max_poll_interval,
+                consumer.commit_interval,
+            )),
         }
     }
 

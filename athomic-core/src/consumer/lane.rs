@@ -15,9 +15,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::MessageProcessor;
+use super::vitals::Vitals;
 use crate::commit::{OffsetTracker, Slot};
-use crate::dead_letter::DlqHandler;
+use crate::dead_letter::{Chain, DlqHandler};
 use crate::handler::{HandlerScope, Ordering};
+use crate::health::Finding;
 use crate::message::{PartitionOffset, RecordBatch, TopicPartition};
 use crate::outcome::FailureContext;
 use crate::retry::{Backoff, RetryDecision};
@@ -92,6 +94,8 @@ pub(crate) struct PartitionState {
     lost: CancellationToken,
     /// The lane's task is gone, and what ran in it.
     ended: CancellationToken,
+    /// What probes see of the lane.
+    pub(crate) vitals: Vitals,
 }
 
 impl PartitionState {
@@ -105,6 +109,7 @@ impl PartitionState {
             deadline: OnceLock::new(),
             lost: CancellationToken::new(),
             ended: CancellationToken::new(),
+            vitals: Vitals::default(),
         }
     }
 
@@ -174,6 +179,13 @@ impl PartitionState {
     /// Take note that the group has an offset.
     pub(crate) fn mark_committed(&self, offset: i64) {
         self.tracker().mark_committed(offset);
+    }
+
+    /// Add what is to be said about the partition's health; executions may take as long as `patience`.
+    pub(crate) fn find(&self, now: Instant, patience: Duration, findings: &mut Vec<Finding>) {
+        let in_flight = self.in_flight();
+        self.vitals
+            .find(&self.partition, in_flight, now, patience, findings);
     }
 
     fn tracker(&self) -> MutexGuard<'_, OffsetTracker> {
@@ -346,10 +358,13 @@ impl LaneSource {
             }
             match fetched {
                 Ok(Fetched::Records(batch)) => {
-                    self.failures = 0;
+                    self.recover(context);
                     return Ok(Some(batch));
                 }
-                Ok(Fetched::Position(offset)) => context.state.tracker().advance(offset),
+                Ok(Fetched::Position(offset)) => {
+                    self.recover(context);
+                    context.state.tracker().advance(offset);
+                }
                 Ok(Fetched::Ended) => return Ok(None),
                 Err(error) if context.settings.waits_out(&error) => {
                     self.failures = self.failures.saturating_add(1);
@@ -361,14 +376,22 @@ impl LaneSource {
         }
     }
 
+    fn recover(&mut self, context: &LaneContext) {
+        if std::mem::take(&mut self.failures) > 0 {
+            context.state.vitals.can_read();
+        }
+    }
+
     fn report(&self, context: &LaneContext, error: &TransportError) {
+        let error = Chain(error).to_string();
         tracing::warn!(
             handler = %context.scope().handler_id,
             partition = %context.state.partition,
             failures = self.failures,
-            error = %crate::dead_letter::Chain(error),
+            error,
             "cannot read the partition, trying again"
         );
+        context.state.vitals.cannot_read(error);
     }
 }
 

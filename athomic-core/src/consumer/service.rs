@@ -19,6 +19,7 @@ use super::error::ConsumeError;
 use super::factory::ConsumerPlan;
 use super::lane::{LaneEnded, PartitionState, RunningLane};
 use crate::dead_letter::Chain;
+use crate::health::Pulse;
 use crate::lifecycle::{Service, ServiceError, ServiceHandle};
 use crate::message::TopicPartition;
 use crate::retry::Backoff;
@@ -41,6 +42,11 @@ pub struct ConsumerService {
 impl ConsumerService {
     pub(super) fn new(plan: ConsumerPlan) -> Self {
         Self { plan: Arc::new(plan) }
+    }
+
+    /// Return what probes see of the consumer.
+    pub(super) fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.plan.pulse)
     }
 }
 
@@ -109,6 +115,7 @@ async fn join(plan: &ConsumerPlan, mut failures: u32) -> Result<Arc<dyn DynConsu
             return Err(error);
         }
         failures += 1;
+        plan.pulse.cannot_join(&error);
         tracing::warn!(error = %Chain(&error), failures, "cannot join the group, trying again");
     }
 }
@@ -132,6 +139,7 @@ impl<'a> Membership<'a> {
     fn new(plan: &'a ConsumerPlan, consumer: Arc<dyn DynConsumer>) -> Self {
         let (report_end, ended) = mpsc::unbounded_channel();
         let committer = Committer::new(Arc::clone(&consumer));
+        plan.pulse.join(Arc::clone(&consumer));
         Self {
             plan,
             consumer,
@@ -151,7 +159,9 @@ impl<'a> Membership<'a> {
         } else {
             self.plan.revoke_timeout
         };
+        let pulse = Arc::clone(&self.plan.pulse);
         self.leave(timeout).await;
+        pulse.leave();
         result
     }
 
@@ -162,6 +172,7 @@ impl<'a> Membership<'a> {
         let consumer = Arc::clone(&self.consumer);
         let mut commit = None;
         loop {
+            self.plan.pulse.turn();
             tokio::select! {
                 biased;
                 () = handle.stopping() => return Ok(()),
@@ -183,10 +194,16 @@ impl<'a> Membership<'a> {
                     self.forget(std::slice::from_ref(&assignment.partition));
                     self.start_lane(assignment);
                 }
+                self.plan.pulse.assign();
+                self.plan.pulse.read(self.states());
             }
             ConsumerEvent::Revoked(revocation) => self.revoke(revocation),
-            ConsumerEvent::Lost(partitions) => self.lose(&partitions),
+            ConsumerEvent::Lost(partitions) => {
+                self.lose(&partitions);
+                self.plan.pulse.lose();
+            }
             ConsumerEvent::Trouble(error) => {
+                self.plan.pulse.trouble(&error);
                 tracing::warn!(handler = %self.plan.handler, error = %Chain(&error), "trouble with the broker");
             }
         }
@@ -251,10 +268,12 @@ impl<'a> Membership<'a> {
     }
 
     fn take_lanes(&mut self, partitions: &[TopicPartition]) -> Vec<RunningLane> {
-        partitions
+        let lanes = partitions
             .iter()
             .filter_map(|partition| self.lanes.remove(partition))
-            .collect()
+            .collect();
+        self.plan.pulse.read(self.states());
+        lanes
     }
 
     fn on_lane_end(&self, ended: LaneEnded) -> Result<(), ConsumeError> {
@@ -286,6 +305,7 @@ impl<'a> Membership<'a> {
     }
 
     fn on_commit(&self, result: Result<(), TransportError>) {
+        self.plan.pulse.committed(result.as_ref().copied());
         if let Err(error) = result {
             // Nothing is lost: the next commit has the same offsets or higher ones.
             tracing::warn!(handler = %self.plan.handler, error = %Chain(&error), "commit failed");

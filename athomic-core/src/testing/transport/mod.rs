@@ -209,6 +209,7 @@ macro_rules! transport_conformance {
 
             one_subscription_may_name_many_topics,
             members_may_subscribe_to_different_topics,
+            a_member_without_partitions_is_told_so,
             two_members_share_all_partitions,
             members_come_and_go_without_a_loss,
             retained_partitions_are_not_disturbed,

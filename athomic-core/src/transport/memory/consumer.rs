@@ -15,7 +15,7 @@ use super::stream::MemoryStream;
 use super::{MemberId, MemoryBroker};
 use crate::message::PartitionOffset;
 use crate::settings::OffsetReset;
-use crate::transport::{Assignment, Consumer, ConsumerEvent, Revocation, TransportError};
+use crate::transport::{Assignment, ClientCondition, Consumer, ConsumerEvent, Revocation, TransportError};
 
 /// A consumer on the embedded broker. Dropped without [`close`](Consumer::close), it is gone as if
 /// its process had been killed: its partitions move when its session times out.
@@ -163,6 +163,18 @@ impl Consumer for MemoryConsumer {
             return Err(injected("commit offsets"));
         }
         Ok(())
+    }
+
+    fn condition(&self) -> ClientCondition {
+        let state = self.broker.lock();
+        let member = state
+            .peek(&self.group)
+            .and_then(|group| group.members.get(&self.id));
+        let silenced = member.is_some_and(|member| member.silenced);
+        ClientCondition {
+            connected: !state.down && !silenced,
+            ..ClientCondition::default()
+        }
     }
 
     async fn close(&self) -> Result<(), TransportError> {

@@ -392,9 +392,20 @@ impl Group {
             grants.entry(*id).or_default().push(grant);
         }
         self.epoch += u64::from(!grants.is_empty());
+        for id in self.left_out() {
+            grants.entry(id).or_default();
+        }
         for (id, grants) in grants {
             self.hand_over(id, grants, world.wakes);
         }
+    }
+
+    /// Return the members that get nothing and have not been told so.
+    fn left_out(&self) -> Vec<MemberId> {
+        let waits = |member: &Member| !member.told && member.may_be_granted();
+        let waiting = self.members.iter().filter(|(_, member)| waits(member));
+        let left_out = waiting.filter(|(id, _)| !self.target.values().any(|target| target == *id));
+        left_out.map(|(id, _)| *id).collect()
     }
 
     fn hand_over(&mut self, id: MemberId, grants: Vec<Grant>, wakes: &mut Wakes) {
@@ -415,6 +426,7 @@ impl Group {
         if !member.alive {
             grants.iter().for_each(|grant| grant.lease.end(wakes));
         }
+        member.told = true;
         member.events.push_back(PendingEvent::Assigned(grants));
         wakes.add(member.waker.take());
     }

@@ -14,12 +14,12 @@
 //!   given them away anyway. librdkafka asks for nothing else in between.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use athomic_core::message::{PartitionOffset, TopicPartition};
-use athomic_core::transport::{ConsumerEvent, Revocation, Subscription, TransportError};
+use athomic_core::transport::{ClientCondition, ConsumerEvent, Revocation, Subscription, TransportError};
 use tokio::sync::{mpsc, watch};
 
 use super::commits::{CommitError, Committer};
@@ -51,6 +51,8 @@ pub(crate) struct Member {
     committer: Arc<Committer>,
     leaving: Arc<AtomicBool>,
     departure: watch::Receiver<Departure>,
+    group: Arc<Client>,
+    turned: Arc<Mutex<Instant>>,
 }
 
 impl Member {
@@ -73,7 +75,11 @@ impl Member {
             committer: Arc::clone(&committer),
             leaving: Arc::default(),
             departure,
+            group: Arc::clone(&group),
+            turned: Arc::new(Mutex::new(Instant::now())),
         };
+        let protocol = options.group.get("group.protocol").map(String::as_str);
+        let tells_of_nothing = protocol == Some("consumer");
         let (reset, topics) = (options.offset_reset, subscription.topics.clone());
         let poller = Poller {
             starter: Starter::new(Arc::clone(&fetch), Arc::clone(&queue)),
@@ -87,6 +93,9 @@ impl Member {
             events: Some(events),
             committer,
             leaving: Arc::clone(&member.leaving),
+            turned: Arc::clone(&member.turned),
+            tells_of_nothing,
+            untold: tells_of_nothing,
             draining: None,
             renewals: Vec::new(),
             reported: HashMap::new(),
@@ -101,6 +110,15 @@ impl Member {
     /// Commit offsets; returns when the broker has answered, or an error if the member leaves first.
     pub(crate) async fn commit(&self, offsets: &[PartitionOffset]) -> Result<(), CommitError> {
         self.committer.commit(offsets).await
+    }
+
+    /// Say how the client does.
+    pub(crate) fn condition(&self) -> ClientCondition {
+        let turned = *self.turned.lock().unwrap_or_else(PoisonError::into_inner);
+        ClientCondition {
+            connected: self.group.connected(),
+            unserved: turned.elapsed(),
+        }
     }
 
     /// Say that the member is about to leave.
@@ -159,6 +177,12 @@ struct Poller {
     events: Option<mpsc::UnboundedSender<Happening>>,
     committer: Arc<Committer>,
     leaving: Arc<AtomicBool>,
+    /// When it last looked at the queues.
+    turned: Arc<Mutex<Instant>>,
+    /// Whether it is for us to say that the group gives nothing, see [`Poller::tell_of_nothing`].
+    tells_of_nothing: bool,
+    /// Whether nobody knows yet what the group gives.
+    untold: bool,
     /// What the group has asked back.
     draining: Option<Draining>,
     /// Partitions of topics that were made anew: they begin again when what runs has ended.
@@ -170,6 +194,7 @@ struct Poller {
 impl Poller {
     fn run(mut self, left: &watch::Sender<Departure>) {
         while !self.leaving.load(Ordering::SeqCst) {
+            *self.turned.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             if let Some(event) = self.queue.poll(self.patience()) {
                 self.serve(event);
             }
@@ -180,6 +205,7 @@ impl Poller {
             self.finish_renewals();
             self.begin_at_commits();
             self.topics.look();
+            self.tell_of_nothing();
         }
         let departure = self.leave();
         self.committer.give_up();
@@ -219,11 +245,17 @@ impl Poller {
         self.starter.add(partitions);
     }
 
-    fn take(&mut self, partitions: &[TopicPartition]) {
-        let assignments = self.owned.take(partitions);
-        if !assignments.is_empty() {
-            self.send(Ok(ConsumerEvent::Assigned(assignments)));
+    /// By the protocol of KIP-848 librdkafka says nothing of an assignment without partitions.
+    fn tell_of_nothing(&mut self) {
+        if self.untold && self.group.is_member() {
+            self.take(&[]);
         }
+    }
+
+    fn take(&mut self, partitions: &[TopicPartition]) {
+        self.untold = false;
+        let assignments = self.owned.take(partitions);
+        self.send(Ok(ConsumerEvent::Assigned(assignments)));
     }
 
     /// Begin to fetch what it has become known where to begin.
@@ -344,6 +376,7 @@ impl Poller {
 
     fn lose(&mut self, partitions: Vec<TopicPartition>) {
         self.give_back(&partitions);
+        self.untold = self.tells_of_nothing;
         if !partitions.is_empty() {
             self.send(Ok(ConsumerEvent::Lost(partitions)));
         }

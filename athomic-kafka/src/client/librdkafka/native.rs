@@ -257,6 +257,25 @@ impl Client {
         unsafe { sys::rd_kafka_consumer_closed(self.handle.as_ptr()) != 0 }
     }
 
+    /// Say whether the group has taken this client in: its generation or its epoch is known.
+    pub(super) fn is_member(&self) -> bool {
+        // SAFETY: the handle is valid; the metadata is null or ours until it is destroyed.
+        unsafe {
+            let metadata = sys::rd_kafka_consumer_group_metadata(self.handle.as_ptr());
+            if metadata.is_null() {
+                return false;
+            }
+            let generation = sys::rd_kafka_consumer_group_metadata_generation_id(metadata);
+            sys::rd_kafka_consumer_group_metadata_destroy(metadata);
+            generation > 0
+        }
+    }
+
+    /// Say whether there is a connection to a broker.
+    pub(super) fn connected(&self) -> bool {
+        self.sockets.connected()
+    }
+
     /// Have all connections made anew.
     pub(super) fn reconnect(&self) {
         self.sockets.cut();
