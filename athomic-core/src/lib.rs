@@ -4,6 +4,7 @@
 //! message goes down the list from fetch to commit.
 
 pub mod app;
+pub mod health;
 pub mod lifecycle;
 pub mod settings;
 

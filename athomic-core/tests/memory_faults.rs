@@ -49,9 +49,15 @@ impl Cluster {
 
     async fn member(&self) -> (MemoryConsumer, Assignment) {
         let consumer = self.join().await.unwrap();
-        match consumer.next_event().await.unwrap() {
-            ConsumerEvent::Assigned(mut assignments) => (consumer, assignments.remove(0)),
-            other => panic!("expected an assignment, got {other:?}"),
+        loop {
+            match consumer.next_event().await.unwrap() {
+                ConsumerEvent::Assigned(mut assignments) => {
+                    if let Some(assignment) = assignments.pop() {
+                        return (consumer, assignment);
+                    }
+                }
+                other => panic!("expected an assignment, got {other:?}"),
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use athomic_core::message::{Partition, PartitionOffset, TopicPartition};
 use athomic_core::transport::{Admin, NewTopic, TransportError};
 
 use crate::client::librdkafka::{Code, Fault, admin};
-use crate::error::Endpoint;
+use crate::error::{Endpoint, Task};
 
 /// Looks at Kafka's topics and makes them. Asking about a topic does not create it.
 #[derive(Clone)]
@@ -28,28 +28,26 @@ impl KafkaAdmin {
     /// Run what blocks where blocking is allowed.
     async fn ask<T: Send + 'static>(
         &self,
-        action: &str,
-        question: impl FnOnce(&BTreeMap<String, String>) -> Result<T, Fault> + Send + 'static,
+        question: impl FnOnce(&BTreeMap<String, String>, &Endpoint) -> Result<T, TransportError> + Send + 'static,
     ) -> Result<T, TransportError> {
-        let options = Arc::clone(&self.options);
-        let answer = tokio::task::spawn_blocking(move || question(&options)).await;
-        let answer = answer.unwrap_or_else(|error| Err(Fault::new(Code::Fail, error.to_string())));
-        answer.map_err(|fault| self.endpoint.error(action, fault))
+        let (options, endpoint) = (Arc::clone(&self.options), self.endpoint.clone());
+        let answer = tokio::task::spawn_blocking(move || question(&options, &endpoint)).await;
+        answer.unwrap_or_else(|error| {
+            let fault = Fault::new(Code::Fail, error.to_string());
+            Err(self.endpoint.error(Task::LookAtTopics, fault))
+        })
     }
 }
 
 impl Admin for KafkaAdmin {
     async fn partitions(&self, topics: &[String]) -> Result<BTreeMap<String, Partition>, TransportError> {
         let topics = topics.to_vec();
-        self.ask("look at topics", move |options| {
-            admin::partitions(options, &topics)
-        })
-        .await
+        self.ask(move |options, endpoint| admin::partitions(options, &topics, endpoint))
+            .await
     }
 
     async fn create_topics(&self, topics: &[NewTopic]) -> Result<(), TransportError> {
-        let created = admin::create_topics(&self.options, topics).await;
-        created.map_err(|fault| self.endpoint.error("create topics", fault))
+        admin::create_topics(&self.options, topics, &self.endpoint).await
     }
 
     async fn committed(
@@ -57,12 +55,9 @@ impl Admin for KafkaAdmin {
         group_id: &str,
         partitions: &[TopicPartition],
     ) -> Result<Vec<PartitionOffset>, TransportError> {
-        let action = format!("read the offsets of group `{group_id}`");
         let (group_id, partitions) = (group_id.to_owned(), partitions.to_vec());
-        self.ask(&action, move |options| {
-            admin::committed(options, &group_id, &partitions)
-        })
-        .await
+        self.ask(move |options, endpoint| admin::committed(options, &group_id, &partitions, endpoint))
+            .await
     }
 }
 

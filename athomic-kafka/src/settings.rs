@@ -94,7 +94,11 @@ impl Connection {
                 options.insert(name.clone(), value.clone());
             }
         }
-        ConsumerOptions { group, fetch }
+        ConsumerOptions {
+            group,
+            fetch,
+            offset_reset: self.consumer.auto_offset_reset,
+        }
     }
 
     /// What the member and the client that fetches have in common.
@@ -194,6 +198,14 @@ impl Connection {
             ("bootstrap.servers", servers.join(",")),
             ("client.id", self.client_id.clone()),
             ("socket.nagle.disable", "true".to_owned()),
+            // By a metadata request new partitions are noticed, and leaders that moved away from a broker
+            // that hangs.
+            ("topic.metadata.refresh.interval.ms", "10000".to_owned()),
+            // A broker that takes requests and does not answer is given up after this; librdkafka's own
+            // minute is longer than a group's patience. What is published waits for it, to keep its order.
+            ("socket.timeout.ms", "10000".to_owned()),
+            // A broker that is back after a long time is noticed soon.
+            ("reconnect.backoff.max.ms", "2000".to_owned()),
         ]));
         options
     }
@@ -211,6 +223,8 @@ pub(crate) struct ConsumerOptions {
     pub(crate) group: Options,
     /// Of the client that fetches, which is no member.
     pub(crate) fetch: Options,
+    /// Where a group without a commit begins.
+    pub(crate) offset_reset: OffsetReset,
 }
 
 /// Options that concern membership, and are not for the client that fetches.
@@ -459,7 +473,7 @@ mod tests {
 
     #[test]
     fn a_consumer_commits_and_stores_nothing_by_itself() {
-        let ConsumerOptions { group, fetch } = consumer(|_| {});
+        let ConsumerOptions { group, fetch, .. } = consumer(|_| {});
         for options in [&group, &fetch] {
             assert_eq!(options["enable.auto.commit"], "false");
             assert_eq!(options["enable.auto.offset.store"], "false");
@@ -472,7 +486,7 @@ mod tests {
 
     #[test]
     fn what_fetches_is_no_member() {
-        let ConsumerOptions { group, fetch } = consumer(|settings| {
+        let ConsumerOptions { group, fetch, .. } = consumer(|settings| {
             settings.consumer.group_protocol = GroupProtocol::Consumer;
             settings.consumer.group_instance_id = Some("one".to_owned());
             let assignor = ("group.remote.assignor".to_owned(), "range".to_owned());
@@ -575,7 +589,7 @@ mod tests {
         })
         .expect("valid settings");
         let consumer = connection.consumer_options(&subscription(FetchOverrides::default()));
-        let ConsumerOptions { group, fetch } = consumer;
+        let ConsumerOptions { group, fetch, .. } = consumer;
         for options in [
             group,
             fetch,

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -18,6 +19,7 @@ use super::error::ConsumeError;
 use super::factory::ConsumerPlan;
 use super::lane::{LaneEnded, PartitionState, RunningLane};
 use crate::dead_letter::Chain;
+use crate::health::Pulse;
 use crate::lifecycle::{Service, ServiceError, ServiceHandle};
 use crate::message::TopicPartition;
 use crate::mutant::{self, Mutant};
@@ -41,6 +43,11 @@ pub struct ConsumerService {
 impl ConsumerService {
     pub(super) fn new(plan: ConsumerPlan) -> Self {
         Self { plan: Arc::new(plan) }
+    }
+
+    /// Return what probes see of the consumer.
+    pub(super) fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.plan.pulse)
     }
 }
 
@@ -71,7 +78,7 @@ async fn consume(
         let begun = Instant::now();
         let error = match Membership::new(&plan, consumer).run(&handle).await {
             Ok(()) => return Ok(()),
-            Err(error) if error.is_retriable() => error,
+            Err(error) if may_pass(&plan, &error) => error,
             Err(error) => return Err(error),
         };
         failures = if begun.elapsed() > JOIN_AGAIN.longest {
@@ -88,6 +95,14 @@ async fn consume(
     }
 }
 
+/// Say whether to join again after an error.
+///
+/// A refusal is the end at first, so that a missing right shows when the application starts; one that
+/// comes later is waited out, since what it takes is repaired on the broker.
+fn may_pass(plan: &ConsumerPlan, error: &ConsumeError) -> bool {
+    error.is_retriable() || (error.is_refusal() && plan.lane.has_read.load(Ordering::Relaxed))
+}
+
 /// Join the group after so many failures; try again after errors that may pass.
 async fn join(plan: &ConsumerPlan, mut failures: u32) -> Result<Arc<dyn DynConsumer>, ConsumeError> {
     loop {
@@ -102,6 +117,7 @@ async fn join(plan: &ConsumerPlan, mut failures: u32) -> Result<Arc<dyn DynConsu
             return Err(error);
         }
         failures += 1;
+        plan.pulse.cannot_join(&error);
         tracing::warn!(error = %Chain(&error), failures, "cannot join the group, trying again");
     }
 }
@@ -125,6 +141,7 @@ impl<'a> Membership<'a> {
     fn new(plan: &'a ConsumerPlan, consumer: Arc<dyn DynConsumer>) -> Self {
         let (report_end, ended) = mpsc::unbounded_channel();
         let committer = Committer::new(Arc::clone(&consumer));
+        plan.pulse.join(Arc::clone(&consumer));
         Self {
             plan,
             consumer,
@@ -144,7 +161,9 @@ impl<'a> Membership<'a> {
         } else {
             self.plan.revoke_timeout
         };
+        let pulse = Arc::clone(&self.plan.pulse);
         self.leave(timeout).await;
+        pulse.leave();
         result
     }
 
@@ -155,6 +174,7 @@ impl<'a> Membership<'a> {
         let consumer = Arc::clone(&self.consumer);
         let mut commit = None;
         loop {
+            self.plan.pulse.turn();
             tokio::select! {
                 biased;
                 () = handle.stopping() => return Ok(()),
@@ -176,10 +196,16 @@ impl<'a> Membership<'a> {
                     self.forget(std::slice::from_ref(&assignment.partition));
                     self.start_lane(assignment);
                 }
+                self.plan.pulse.assign();
+                self.plan.pulse.read(self.states());
             }
             ConsumerEvent::Revoked(revocation) => self.revoke(revocation),
-            ConsumerEvent::Lost(partitions) => self.lose(&partitions),
+            ConsumerEvent::Lost(partitions) => {
+                self.lose(&partitions);
+                self.plan.pulse.lose();
+            }
             ConsumerEvent::Trouble(error) => {
+                self.plan.pulse.trouble(&error);
                 tracing::warn!(handler = %self.plan.handler, error = %Chain(&error), "trouble with the broker");
             }
         }
@@ -247,10 +273,12 @@ impl<'a> Membership<'a> {
     }
 
     fn take_lanes(&mut self, partitions: &[TopicPartition]) -> Vec<RunningLane> {
-        partitions
+        let lanes = partitions
             .iter()
             .filter_map(|partition| self.lanes.remove(partition))
-            .collect()
+            .collect();
+        self.plan.pulse.read(self.states());
+        lanes
     }
 
     fn on_lane_end(&self, ended: LaneEnded) -> Result<(), ConsumeError> {
@@ -265,7 +293,7 @@ impl<'a> Membership<'a> {
             Some(Err(source)) => Err(ConsumeError::Partition {
                 handler,
                 partition,
-                source,
+                source: Box::new(source),
             }),
             None => Err(ConsumeError::LanePanicked { handler, partition }),
         }
@@ -282,6 +310,7 @@ impl<'a> Membership<'a> {
     }
 
     fn on_commit(&self, result: Result<(), TransportError>) {
+        self.plan.pulse.committed(result.as_ref().copied());
         if let Err(error) = result {
             // Nothing is lost: the next commit has the same offsets or higher ones.
             tracing::warn!(handler = %self.plan.handler, error = %Chain(&error), "commit failed");
@@ -300,6 +329,7 @@ impl<'a> Membership<'a> {
         self.drains.spawn(drain);
         let mut given_back = Vec::new();
         let consumer = Arc::clone(&self.consumer);
+        consumer.prepare_to_close();
         let mut serving = true;
         loop {
             tokio::select! {

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use super::{
-    Admin, Consumer, ConsumerEvent, Delivery, NewTopic, OutgoingMessage, Publisher, Subscription, Transport,
-    TransportError,
+    Admin, ClientCondition, Consumer, ConsumerEvent, Delivery, NewTopic, OutgoingMessage, Publisher,
+    Subscription, Transport, TransportError,
 };
 use crate::message::{Partition, PartitionOffset, TopicPartition};
 
@@ -50,6 +50,12 @@ pub trait DynConsumer: Send + Sync {
     fn next_event(&self) -> Fallible<'_, ConsumerEvent>;
     /// See [`Consumer::commit`].
     fn commit<'a>(&'a self, offsets: &'a [PartitionOffset]) -> Fallible<'a, ()>;
+    /// See [`Consumer::condition`].
+    fn condition(&self) -> ClientCondition;
+
+    /// See [`Consumer::prepare_to_close`].
+    fn prepare_to_close(&self);
+
     /// See [`Consumer::close`].
     fn close(&self) -> Fallible<'_, ()>;
 }
@@ -61,6 +67,14 @@ impl<T: Consumer> DynConsumer for T {
 
     fn commit<'a>(&'a self, offsets: &'a [PartitionOffset]) -> Fallible<'a, ()> {
         Box::pin(Consumer::commit(self, offsets))
+    }
+
+    fn condition(&self) -> ClientCondition {
+        Consumer::condition(self)
+    }
+
+    fn prepare_to_close(&self) {
+        Consumer::prepare_to_close(self);
     }
 
     fn close(&self) -> Fallible<'_, ()> {

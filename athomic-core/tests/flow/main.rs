@@ -7,6 +7,7 @@ mod app;
 mod batch;
 mod commit;
 mod failures;
+mod health;
 mod keyed;
 mod lifecycle;
 mod publisher;

@@ -14,8 +14,8 @@ use athomic_core::transport::memory::{
     Fault, FaultRule, MemoryAdmin, MemoryConsumer, MemoryPublisher, MemoryTransport, Operation,
 };
 use athomic_core::transport::{
-    Admin, Assignment, Consumer, ConsumerEvent, FetchLimits, Fetched, NewTopic, PartitionStream, Revocation,
-    Subscription, Transport, TransportError,
+    Admin, Assignment, ClientCondition, Consumer, ConsumerEvent, FetchLimits, Fetched, NewTopic,
+    PartitionStream, Revocation, Subscription, Transport, TransportError,
 };
 use tokio::time::{Sleep, sleep};
 
@@ -209,6 +209,14 @@ impl Consumer for SimulatedConsumer {
             Poll::Ready(result) => result,
             Poll::Pending => unreachable!("awaited above"),
         }
+    }
+
+    fn condition(&self) -> ClientCondition {
+        self.inner.condition()
+    }
+
+    fn prepare_to_close(&self) {
+        self.inner.prepare_to_close();
     }
 
     async fn close(&self) -> Result<(), TransportError> {

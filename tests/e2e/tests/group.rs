@@ -1,13 +1,12 @@
 //! Several processes in a group on real Kafka: nothing is lost, keys keep their order, and only a
 //! killed process leaves repeats.
 
-mod support;
-
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
-use support::{Note, Rig, Worker, ends, until};
+use athomic_rig::{Note, Rig, Worker, ends, until};
 use tokio::sync::Mutex;
 
 const PARTITIONS: u32 = 6;
@@ -16,6 +15,14 @@ const EVENTS: u64 = 100_000;
 
 /// One test at a time: each is a load test of its own.
 static ALONE: Mutex<()> = Mutex::const_new(());
+
+async fn rig(name: &str) -> Option<Rig> {
+    Rig::on_shared_broker(env!("CARGO_TARGET_TMPDIR"), name, PARTITIONS).await
+}
+
+fn worker(rig: &Rig, name: &'static str, protocol: &str) -> Worker {
+    rig.worker(env!("CARGO_BIN_EXE_worker"), name, protocol, &[])
+}
 
 /// Lines for a foreign producer: sequences of all keys in turn.
 fn lines(sequences: Range<u64>) -> String {
@@ -76,11 +83,11 @@ async fn assert_all_committed(rig: &Rig, records: u64) {
 /// Two processes, a third that joins, a kill -9 under load, a SIGTERM under load.
 async fn survives_joins_kills_and_stops(protocol: &str) {
     let _alone = ALONE.lock().await;
-    let Some(rig) = Rig::new(protocol, PARTITIONS).await else {
+    let Some(rig) = rig(protocol).await else {
         return;
     };
     let rounds = EVENTS / KEYS;
-    let (mut first, mut second) = (rig.worker("first", protocol), rig.worker("second", protocol));
+    let (mut first, mut second) = (worker(&rig, "first", protocol), worker(&rig, "second", protocol));
     let feed = async {
         rig.produce(lines(0..rounds / 2)).await;
         rig.produce(lines(rounds / 2..rounds) + POISON).await;
@@ -90,7 +97,7 @@ async fn survives_joins_kills_and_stops(protocol: &str) {
             handled(&[&first, &second]) > 10_000
         })
         .await;
-        let mut third = rig.worker("third", protocol);
+        let mut third = worker(&rig, "third", protocol);
         until("the third takes part", async || third.journal().len() > 2_000).await;
         let committed = rig.committed().await;
         first.kill().await;
@@ -145,11 +152,14 @@ async fn nothing_is_lost_or_reordered_with_the_consumer_protocol() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_repeats_nothing() {
     let _alone = ALONE.lock().await;
-    let Some(rig) = Rig::new("stop", PARTITIONS).await else {
+    let Some(rig) = rig("stop").await else {
         return;
     };
     rig.produce(lines(0..60)).await;
-    let (mut first, mut second) = (rig.worker("first", "classic"), rig.worker("second", "classic"));
+    let (mut first, mut second) = (
+        worker(&rig, "first", "classic"),
+        worker(&rig, "second", "classic"),
+    );
     until("both take part", async || {
         first.journal().len() > 2_000 && second.journal().len() > 2_000
     })
@@ -169,4 +179,53 @@ async fn a_stop_under_load_repeats_nothing() {
         .collect();
     assert!(repeats.is_empty(), "{repeats:?}; see {}", rig.folder());
     assert_all_committed(&rig, 60 * KEYS).await;
+}
+
+/// The classic protocol answers who joins when all members have joined, or have been silent for the
+/// session time-out, and the broker reads nothing more from a connection that waits for an answer.
+/// Commits must get through all the same, and so must leaving.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_group_waits_for_a_dead_member_repeats_nothing() {
+    let _alone = ALONE.lock().await;
+    let Some(rig) = rig("waiting").await else {
+        return;
+    };
+    let session = [(
+        "ATHOMIC_INTEGRATION__MESSAGING__CONSUMER__SESSION_TIMEOUT_MS",
+        "20000",
+    )];
+    let worker = |name| rig.worker(env!("CARGO_BIN_EXE_worker"), name, "classic", &session);
+    rig.produce(lines(0..120)).await;
+    let (mut first, mut second) = (worker("first"), worker("second"));
+    until("both take part", async || {
+        first.journal().len() > 2_000 && second.journal().len() > 2_000
+    })
+    .await;
+    first.kill().await;
+    let killed = Instant::now();
+    let mut third = worker("third");
+    rig.produce(lines(120..130)).await;
+    // Heartbeats, every three seconds, tell the second to join again; it then waits for the first.
+    tokio::time::sleep_until((killed + Duration::from_secs(8)).into()).await;
+    second.terminate().await;
+    assert!(
+        killed.elapsed() < Duration::from_secs(16),
+        "it left before the first was given up"
+    );
+    until("all is handled", async || {
+        handled(&[&first, &second, &third]) as u64 == 130 * KEYS
+    })
+    .await;
+    assert!(
+        killed.elapsed() < Duration::from_secs(35),
+        "the second was not waited for"
+    );
+    third.terminate().await;
+
+    let notes = notes(&[&first, &second, &third]);
+    assert_complete_and_in_order(&notes, 130 * KEYS, &rig.folder());
+    for found in ends(&notes).values().filter(|found| found.len() > 1) {
+        assert_eq!(found[0].worker, "first", "{found:?}; see {}", rig.folder());
+    }
+    assert_all_committed(&rig, 130 * KEYS).await;
 }

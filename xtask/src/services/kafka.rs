@@ -46,21 +46,12 @@ pub(crate) fn answers(port: u16) -> io::Result<bool> {
 /// Size, api key 18, version 0, correlation id 7, no client id.
 const API_VERSIONS_REQUEST: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff];
 
-const LOGGING: &str = "\
-appender.out.type = Console
-appender.out.name = out
-appender.out.layout.type = PatternLayout
-appender.out.layout.pattern = %d %p %m (%c{1})%n%throwable
-rootLogger.level = INFO
-rootLogger.appenderRef.out.ref = out
-";
+/// What our single node has in common with the clusters that tests start.
+const COMMON: &str = include_str!("../../../tests/rig/src/cluster/test-broker.properties");
 
-/// A node for tests: quick to start, quick to notice dead members, nothing hidden from the client.
-///
-/// - Groups: members may ask for short session time-outs, and with KIP-848, where the broker
-///   decides them, they are short from the start.
-/// - Nothing is deleted by age, so that records may carry any timestamp.
-/// - The log cleaner's default buffer is a quarter of our heap.
+const LOGGING: &str = include_str!("../../../tests/rig/src/cluster/test-log4j2.properties");
+
+/// The settings of a node that is all there is.
 fn settings(data: &Path, port: u16, controller_port: u16) -> String {
     format!(
         "\
@@ -74,24 +65,10 @@ inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 
-auto.create.topics.enable=false
 offsets.topic.replication.factor=1
-offsets.topic.num.partitions=8
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=4
-
-group.coordinator.rebalance.protocols=classic,consumer
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-group.consumer.min.session.timeout.ms=1000
-group.consumer.session.timeout.ms=10000
-group.consumer.min.heartbeat.interval.ms=100
-group.consumer.heartbeat.interval.ms=500
-
-log.retention.ms=-1
-log.cleaner.dedupe.buffer.size=16777216
-",
+{COMMON}",
         data = data.display()
     )
 }

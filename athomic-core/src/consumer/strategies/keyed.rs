@@ -132,11 +132,15 @@ where
             return Some(fetch);
         }
         let is_low = |part: usize, whole: usize| part.saturating_mul(10) <= whole.saturating_mul(7);
-        self.reading = if self.reading {
+        let reading = if self.reading {
             messages < window.messages && self.bytes < window.bytes
         } else {
             is_low(messages, window.messages) && is_low(self.bytes, window.bytes)
         };
+        if reading != self.reading {
+            self.context.state.vitals.close_window(!reading);
+            self.reading = reading;
+        }
         self.reading.then(|| FetchLimits {
             messages: fetch.messages.min(window.messages - messages),
             bytes: fetch.bytes.min(window.bytes - self.bytes),

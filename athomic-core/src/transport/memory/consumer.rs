@@ -16,7 +16,7 @@ use super::stream::MemoryStream;
 use super::{MemberId, MemoryBroker};
 use crate::message::PartitionOffset;
 use crate::settings::OffsetReset;
-use crate::transport::{Assignment, Consumer, ConsumerEvent, Revocation, TransportError};
+use crate::transport::{Assignment, ClientCondition, Consumer, ConsumerEvent, Revocation, TransportError};
 
 /// A consumer on the embedded broker. Dropped without [`close`](Consumer::close), it is gone as if
 /// its process had been killed: its partitions move when its session times out.
@@ -166,7 +166,7 @@ impl Consumer for MemoryConsumer {
         let claims = self.claims(offsets);
         pause(fault.delay).await;
         if fault.fails_before() {
-            return Err(injected("commit offsets"));
+            return Err(fault.error("commit offsets"));
         }
         self.apply_commit(offsets, &claims)?;
         pause(fault.reply_delay).await;
@@ -174,6 +174,18 @@ impl Consumer for MemoryConsumer {
             return Err(injected("commit offsets"));
         }
         Ok(())
+    }
+
+    fn condition(&self) -> ClientCondition {
+        let state = self.broker.lock();
+        let member = state
+            .peek(&self.group)
+            .and_then(|group| group.members.get(&self.id));
+        let silenced = member.is_some_and(|member| member.silenced);
+        ClientCondition {
+            connected: !state.down && !silenced,
+            ..ClientCondition::default()
+        }
     }
 
     async fn close(&self) -> Result<(), TransportError> {
@@ -185,7 +197,7 @@ impl Consumer for MemoryConsumer {
         let fault = self.broker.faults().decide(&self.call(Operation::Leave));
         pause(fault.delay).await;
         if fault.fails_before() {
-            return Err(injected("leave the group"));
+            return Err(fault.error("leave the group"));
         }
         self.leave()?;
         pause(fault.reply_delay).await;

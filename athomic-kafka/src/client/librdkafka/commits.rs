@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use athomic_core::message::{PartitionOffset, TopicPartition};
 use tokio::sync::{OwnedMutexGuard, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::native::{Client, Queue};
 use super::{Code, Fault};
@@ -22,6 +22,8 @@ use super::{Code, Fault};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait before it is asked again: a heartbeat that brings the new epoch is quicker.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long who leaves waits for an answer before it asks over new connections.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// Why a commit failed.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ struct State {
     under_way: Option<UnderWay>,
     /// The number of the last commit that was sent.
     token: usize,
+    /// Whether the member is about to leave.
+    leaving: bool,
     /// Whether the member leaves: nothing more is sent.
     closed: bool,
 }
@@ -72,10 +76,30 @@ impl Committer {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let answer = self.send(offsets, Arc::clone(&turn))?;
-            match answer.await {
+            match self.wait_for(answer).await {
                 Err(_member_left) => return Err(CommitError::Closed),
                 Ok(Err(fault)) if is_rebalance(&fault) && Instant::now() < deadline => sleep(PAUSE).await,
                 Ok(answer) => return answer.map_err(CommitError::Refused),
+            }
+        }
+    }
+
+    /// Wait for an answer.
+    ///
+    /// Who is about to leave may stand in a rebalance that waits for a member that is dead, see
+    /// `sockets.rs`. It then begins to leave right away, so as not to join again, and asks over new
+    /// connections. It stays a member until its partitions are given back.
+    async fn wait_for<T>(&self, mut answer: oneshot::Receiver<T>) -> Result<T, oneshot::error::RecvError> {
+        loop {
+            match timeout(ANSWER, &mut answer).await {
+                Ok(answer) => return answer,
+                Err(_no_answer) if self.lock().leaving => {
+                    if let Err(fault) = self.group.close(&self.queue) {
+                        tracing::debug!(%fault, "cannot begin to leave the group");
+                    }
+                    self.group.reconnect();
+                }
+                Err(_no_answer) => {}
             }
         }
     }
@@ -124,6 +148,11 @@ impl Committer {
         for partition in partitions {
             state.owned.remove(partition);
         }
+    }
+
+    /// See to it that the commits to come get through: they are the last.
+    pub(super) fn prepare_to_close(&self) {
+        self.lock().leaving = true;
     }
 
     /// Send nothing more.

@@ -1,16 +1,23 @@
 //! The C interface of librdkafka that the safe wrapper lacks: batches from partition queues, events of
 //! the main queue with their words, commits with a token, and an end that does not block.
 //!
-//! The only module with `unsafe`. Its invariants:
+//! With what it asks beside the group protocol (`native/asking.rs`) the only module with `unsafe`. Its
+//! invariants:
 //! - A [`Client`] is freed when its last reference goes; queues and batches hold one, so no pointer
 //!   into the client outlives it.
 //! - librdkafka's handles are thread safe unless said otherwise below; what is not is behind a lock.
 //! - What a callback points to lives until the callback has been switched off, which waits for a
 //!   callback that runs.
 
+mod asking;
+
+pub(super) use asking::{Begin, Committed, TopicId, TopicSeen};
+
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +32,7 @@ use rdkafka_sys as sys;
 use rdkafka_sys::types::RDKafkaErrorCode as Code;
 
 use super::Fault;
+use super::sockets::Sockets;
 
 /// How a group takes partitions away and gives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +52,8 @@ pub(super) enum Event {
     RebalanceFailed(Fault),
     /// A commit was answered; the token is the one that it was sent with.
     Committed(usize, Result<(), Fault>),
+    /// Topics were described, those that exist.
+    Topics(Vec<TopicSeen>),
     /// Something that librdkafka goes on to repair.
     Error(Fault),
     /// The end of this client.
@@ -53,6 +63,9 @@ pub(super) enum Event {
 /// A librdkafka consumer. Freed, on a thread of its own, when the last reference goes.
 pub(super) struct Client {
     handle: NonNull<sys::rd_kafka_t>,
+    /// The callbacks point to it; it goes when the handle is freed.
+    sockets: Arc<Sockets>,
+    closing: AtomicBool,
 }
 
 // SAFETY: librdkafka's handle may be used by any number of threads at the same time (its
@@ -69,16 +82,21 @@ impl Client {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
         let native = config.create_native_config()?;
+        let sockets = Arc::<Sockets>::default();
         let mut words = [0; 512];
-        // SAFETY: `native` is a valid configuration; the callback is a plain function that lives for
-        // ever; `words` is a buffer of the length given. On success the client owns the configuration,
-        // so it is forgotten here; on failure it stays ours and is dropped.
+        // SAFETY: `native` is a valid configuration; the callbacks are plain functions that live for
+        // ever, and what two of them point to lives until the handle is freed; `words` is a buffer of
+        // the length given. On success the client owns the configuration, so it is forgotten here; on
+        // failure it stays ours and is dropped.
         let handle = unsafe {
             sys::rd_kafka_conf_set_events(
                 native.ptr(),
                 sys::RD_KAFKA_EVENT_REBALANCE | sys::RD_KAFKA_EVENT_OFFSET_COMMIT | sys::RD_KAFKA_EVENT_ERROR,
             );
             sys::rd_kafka_conf_set_log_cb(native.ptr(), Some(log));
+            sys::rd_kafka_conf_set_opaque(native.ptr(), Arc::as_ptr(&sockets).cast_mut().cast());
+            sys::rd_kafka_conf_set_socket_cb(native.ptr(), Some(open_socket));
+            sys::rd_kafka_conf_set_closesocket_cb(native.ptr(), Some(close_socket));
             sys::rd_kafka_new(
                 sys::rd_kafka_type_t::RD_KAFKA_CONSUMER,
                 native.ptr(),
@@ -92,19 +110,35 @@ impl Client {
         std::mem::forget(native);
         // SAFETY: the handle is valid. Events of the client as a whole come by the consumer's queue.
         unsafe { sys::rd_kafka_poll_set_consumer(handle.as_ptr()) };
-        Ok(Arc::new(Self { handle }))
+        Ok(Arc::new(Self {
+            handle,
+            sockets,
+            closing: AtomicBool::new(false),
+        }))
     }
 
-    /// Return the queue of rebalances, commits and errors.
-    pub(super) fn main_queue(self: &Arc<Self>) -> Result<Queue, Fault> {
+    /// Return the queue of rebalances, commits and errors. What comes into it ends the wait on
+    /// `wakes` too.
+    pub(super) fn main_queue(self: &Arc<Self>, wakes: Option<&Arc<Queue>>) -> Result<Queue, Fault> {
         // SAFETY: the handle is valid.
         let queue = unsafe { sys::rd_kafka_queue_get_consumer(self.handle.as_ptr()) };
-        NonNull::new(queue)
-            .map(|queue| Queue {
-                queue,
-                client: Arc::clone(self),
-            })
-            .ok_or_else(|| Fault::of(Code::UnknownGroup))
+        let queue = NonNull::new(queue).ok_or_else(|| Fault::of(Code::UnknownGroup))?;
+        if let Some(other) = wakes {
+            // SAFETY: the queue is valid. The callback's pointer is kept alive by `wakes` in the result,
+            // whose `drop` switches the callback off before it lets go of it.
+            unsafe {
+                sys::rd_kafka_queue_cb_event_enable(
+                    queue.as_ptr(),
+                    Some(wake_other),
+                    Arc::as_ptr(other).cast_mut().cast::<c_void>(),
+                );
+            }
+        }
+        Ok(Queue {
+            queue,
+            client: Arc::clone(self),
+            wakes: wakes.cloned(),
+        })
     }
 
     pub(super) fn subscribe(&self, topics: &[String]) -> Result<(), Fault> {
@@ -147,9 +181,12 @@ impl Client {
         }
     }
 
-    /// Fetch more partitions, each from the group's commit.
-    pub(super) fn start(&self, partitions: &[TopicPartition]) -> Result<(), Fault> {
-        let list = list_of(partitions);
+    /// Fetch more partitions, each from where it says.
+    pub(super) fn start(&self, partitions: &[(TopicPartition, Begin)]) -> Result<(), Fault> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for (partition, begin) in partitions {
+            list.add_partition_offset(&partition.topic, partition.partition, (*begin).into())?;
+        }
         // SAFETY: handle and list are valid; librdkafka copies the list.
         check_owned(unsafe { sys::rd_kafka_incremental_assign(self.handle.as_ptr(), list.ptr()) })
     }
@@ -206,8 +243,11 @@ impl Client {
         }
     }
 
-    /// Begin to leave the group; `queue` goes on to report until [`closed`](Self::closed).
+    /// Begin to leave the group; `queue` goes on to report until [`closed`](Self::closed). Idempotent.
     pub(super) fn close(&self, queue: &Queue) -> Result<(), Fault> {
+        if self.closing.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
         // SAFETY: handle and queue are valid.
         check_owned(unsafe { sys::rd_kafka_consumer_close_queue(self.handle.as_ptr(), queue.queue.as_ptr()) })
     }
@@ -216,18 +256,42 @@ impl Client {
         // SAFETY: the handle is valid.
         unsafe { sys::rd_kafka_consumer_closed(self.handle.as_ptr()) != 0 }
     }
+
+    /// Say whether the group has taken this client in: its generation or its epoch is known.
+    pub(super) fn is_member(&self) -> bool {
+        // SAFETY: the handle is valid; the metadata is null or ours until it is destroyed.
+        unsafe {
+            let metadata = sys::rd_kafka_consumer_group_metadata(self.handle.as_ptr());
+            if metadata.is_null() {
+                return false;
+            }
+            let generation = sys::rd_kafka_consumer_group_metadata_generation_id(metadata);
+            sys::rd_kafka_consumer_group_metadata_destroy(metadata);
+            generation > 0
+        }
+    }
+
+    /// Say whether there is a connection to a broker.
+    pub(super) fn connected(&self) -> bool {
+        self.sockets.connected()
+    }
+
+    /// Have all connections made anew.
+    pub(super) fn reconnect(&self) {
+        self.sockets.cut();
+    }
 }
 
 impl Drop for Client {
     /// Freeing waits for librdkafka's threads, so it is done where nobody waits.
     fn drop(&mut self) {
-        struct Handle(NonNull<sys::rd_kafka_t>);
+        struct Handle(NonNull<sys::rd_kafka_t>, Arc<Sockets>);
         // SAFETY: librdkafka's handle may be used, and freed, by any thread that is not its own.
         unsafe impl Send for Handle {}
 
-        let handle = Handle(self.handle);
+        let handle = Handle(self.handle, Arc::clone(&self.sockets));
         let free = move || {
-            let Handle(handle) = { handle };
+            let Handle(handle, _used_until_freed) = { handle };
             // SAFETY: the last reference is gone, so nothing else uses the handle from here on.
             unsafe {
                 sys::rd_kafka_destroy_flags(handle.as_ptr(), sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
@@ -246,6 +310,8 @@ impl Drop for Client {
 pub(super) struct Queue {
     queue: NonNull<sys::rd_kafka_queue_t>,
     client: Arc<Client>,
+    /// Woken when this queue is no longer empty: the callback points into it.
+    wakes: Option<Arc<Queue>>,
 }
 
 // SAFETY: librdkafka's queues take their own lock; the client outlives the queue.
@@ -299,6 +365,7 @@ impl Queue {
                 };
                 Some(Event::Committed(token, failed.map_or(Ok(()), Err)))
             }
+            sys::RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT => Some(asking::topics_of(event)),
             sys::RD_KAFKA_EVENT_ERROR => {
                 // SAFETY: the event is valid and an error.
                 let fatal = unsafe { sys::rd_kafka_event_error_is_fatal(event) != 0 };
@@ -316,7 +383,14 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         // SAFETY: the queue is valid and used no more; the client that it belongs to is still there.
-        unsafe { sys::rd_kafka_queue_destroy(self.queue.as_ptr()) };
+        // Switching the callback off takes the lock under which it is called, so it is not running
+        // afterwards, and `wakes` may go.
+        unsafe {
+            if self.wakes.is_some() {
+                sys::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, ptr::null_mut());
+            }
+            sys::rd_kafka_queue_destroy(self.queue.as_ptr());
+        }
         let _client_outlives_queue = &self.client;
     }
 }
@@ -562,6 +636,13 @@ unsafe extern "C" fn no_longer_empty(_client: *mut sys::rd_kafka_t, waker: *mut 
     waker.wake();
 }
 
+/// Called by librdkafka, under the queue's lock, when a queue that wakes another is no longer empty.
+unsafe extern "C" fn wake_other(_client: *mut sys::rd_kafka_t, other: *mut c_void) {
+    // SAFETY: `other` is the queue that this one was made with; see `Client::main_queue`.
+    let other = unsafe { &*other.cast_const().cast::<Queue>() };
+    other.wake();
+}
+
 /// Called by librdkafka, on any of its threads, with a line for the log.
 unsafe extern "C" fn log(
     _client: *const sys::rd_kafka_t,
@@ -572,6 +653,23 @@ unsafe extern "C" fn log(
     // SAFETY: both are strings that live as long as this call.
     let (facility, line) = unsafe { (CStr::from_ptr(facility), CStr::from_ptr(line)) };
     super::fault::log_line(level, &facility.to_string_lossy(), &line.to_string_lossy());
+}
+
+/// Called by librdkafka, on any of its threads, when it needs a socket.
+unsafe extern "C" fn open_socket(family: c_int, kind: c_int, protocol: c_int, sockets: *mut c_void) -> c_int {
+    // SAFETY: `sockets` is what the client was made with, and lives until the client is freed.
+    let sockets = unsafe { &*sockets.cast_const().cast::<Sockets>() };
+    sockets.open(family, kind, protocol).unwrap_or(-1)
+}
+
+/// Called by librdkafka, on any of its threads, when it needs a socket no more.
+unsafe extern "C" fn close_socket(socket: c_int, sockets: *mut c_void) -> c_int {
+    // SAFETY: as above.
+    let sockets = unsafe { &*sockets.cast_const().cast::<Sockets>() };
+    sockets.forget(socket);
+    // SAFETY: librdkafka gives its descriptor away and uses it no more.
+    drop(unsafe { OwnedFd::from_raw_fd(socket) });
+    0
 }
 
 fn header_at(list: *const sys::rd_kafka_headers_t, index: usize) -> Option<Header> {

@@ -35,6 +35,8 @@ struct Shared {
     /// Gone when the partition is.
     queue: Option<PartitionQueue>,
     ended: bool,
+    /// Why the partition cannot be read, for as long as it is assigned.
+    fault: Option<Fault>,
 }
 
 impl Slot {
@@ -42,8 +44,18 @@ impl Slot {
     pub(super) fn open(client: &Arc<Client>, partition: &TopicPartition) -> Option<Arc<Self>> {
         let waker = Arc::new(AtomicWaker::new());
         let queue = Some(PartitionQueue::open(client, partition, &waker)?);
-        let shared = Mutex::new(Shared { queue, ended: false });
+        let shared = Mutex::new(Shared {
+            queue,
+            ended: false,
+            fault: None,
+        });
         Some(Arc::new(Self { shared, waker }))
+    }
+
+    /// Let every read fail from now on.
+    pub(super) fn fail(&self, fault: Fault) {
+        self.lock().fault = Some(fault);
+        self.waker.wake();
     }
 
     /// End the stream. A reader that is just taking messages is waited for, and there is none
@@ -233,6 +245,9 @@ impl PartitionStream for KafkaPartitionStream {
         let Some(queue) = shared.queue.as_ref().filter(|_| !shared.ended) else {
             return self.finish();
         };
+        if let Some(fault) = &shared.fault {
+            return Poll::Ready(Err(self.endpoint.reading(&self.partition, fault.clone())));
+        }
         if self.end_of_log.is_none() && self.fault.is_none() && !self.out_of_range {
             self.fill(queue, limits);
         }

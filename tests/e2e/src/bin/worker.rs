@@ -1,8 +1,9 @@
 //! A consumer to be killed: it notes the start and the end of each message in a file.
 //!
 //! Told by the environment: `E2E_NAME`, `E2E_TOPIC`, `E2E_GROUP`, `E2E_JOURNAL`, `E2E_BOOTSTRAP`,
-//! `E2E_PROTOCOL`. A line of the journal is written by one system call to a file opened for appending,
-//! so that it is there or not there after a `kill -9`, never half.
+//! `E2E_PROTOCOL`, and athomic's own `ATHOMIC_...` for other settings. A line of the journal is written
+//! by one system call to a file opened for appending, so that it is there or not there after a
+//! `kill -9`, never half.
 
 use std::env;
 use std::error::Error;
@@ -74,10 +75,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .open(told("E2E_JOURNAL")?)?;
     let settings = Settings::loader()
         .text("worker.toml", SETTINGS)
+        .environment(env::vars())
         .set("app.name", told("E2E_NAME")?)
         .set(
             "integration.messaging.consumer.bootstrap_servers",
-            vec![told("E2E_BOOTSTRAP")?],
+            told("E2E_BOOTSTRAP")?.split(',').collect::<Vec<_>>(),
         )
         .set(
             "integration.messaging.consumer.group_protocol",

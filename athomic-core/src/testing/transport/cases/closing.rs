@@ -87,6 +87,19 @@ pub async fn nothing_can_be_committed_after_closing<C: TestCluster>(cluster: &C)
     assert_eq!(rig.committed(0).await, None);
 }
 
+/// Who is about to close is still a member, and commits.
+pub async fn a_commit_lands_after_preparing_to_close<C: TestCluster>(cluster: &C) {
+    let rig = Rig::new(cluster, 1).await;
+    rig.publish_numbered(0, "message", 3).await;
+    let mut member = rig.member().await;
+    rig.until_seen(&mut [&mut member], 3).await;
+    member.consumer.prepare_to_close();
+    let committed = commit_stubbornly(&*member.consumer, &[rig.at(0, 2)]).await;
+    committed.expect("it owns the partition");
+    assert_eq!(rig.committed(0).await, Some(2));
+    member.leave().await;
+}
+
 /// The broker goes and comes back: publishing, reading and committing go on by themselves.
 pub async fn consuming_and_publishing_survive_a_restart<C: TestCluster>(cluster: &C) {
     let rig = Rig::new(cluster, 1).await;
