@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use athomic_core::message::{Partition, PartitionOffset, TopicPartition};
 use athomic_core::transport::{Admin, NewTopic, TransportError};
+use tokio::sync::oneshot;
 
 use crate::client::librdkafka::{Code, Fault, admin};
 use crate::error::Endpoint;
@@ -25,15 +26,25 @@ impl KafkaAdmin {
         }
     }
 
-    /// Run what blocks where blocking is allowed.
+    /// Run what blocks on a thread of its own. Not on one of the runtime's: that would wait for it when it
+    /// ends, and so would the process.
     async fn ask<T: Send + 'static>(
         &self,
         action: &str,
         question: impl FnOnce(&BTreeMap<String, String>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, TransportError> {
         let options = Arc::clone(&self.options);
-        let answer = tokio::task::spawn_blocking(move || question(&options)).await;
-        let answer = answer.unwrap_or_else(|error| Err(Fault::new(Code::Fail, error.to_string())));
+        let (answered, answer) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("athomic-admin".to_owned());
+        let asked = thread.spawn(move || {
+            let _nobody_waits = answered.send(question(&options));
+        });
+        let answer = match asked {
+            Ok(_runs_by_itself) => answer
+                .await
+                .unwrap_or_else(|_panicked| Err(Fault::of(Code::Fail))),
+            Err(error) => Err(Fault::new(Code::Fail, error.to_string())),
+        };
         answer.map_err(|fault| self.endpoint.error(action, fault))
     }
 }

@@ -177,6 +177,9 @@ const ASK_AGAIN: Backoff = Backoff {
     jitter: true,
 };
 
+/// How long a new topic may take to be known to all brokers, one of which may just have been restarted.
+const SPREADING: Duration = Duration::from_secs(2);
+
 impl TopicCheck {
     fn new(
         descriptions: &[ConsumerDescription],
@@ -259,10 +262,14 @@ impl Service for TopicCheck {
         let mut missing = Vec::new();
         let deadline = Instant::now() + self.patience;
         for wanted in &self.wanted {
-            let mut failures = 0;
+            let (mut failures, began) = (0, Instant::now());
             missing.extend(loop {
                 let again = ASK_AGAIN.delay(failures + 1);
                 match self.check(wanted).await {
+                    Ok(missing) if !missing.is_empty() && began.elapsed() < SPREADING => {
+                        failures += 1;
+                        tokio::time::sleep(again).await;
+                    }
                     Ok(missing) => break missing,
                     Err(error) if error.is_retriable() && Instant::now() + again < deadline => {
                         failures += 1;
