@@ -110,12 +110,6 @@ impl Connection {
             ("enable.auto.commit", "false".to_owned()),
             ("enable.auto.offset.store", "false".to_owned()),
             ("allow.auto.create.topics", "false".to_owned()),
-            // By a metadata request new partitions are noticed, and leaders that moved away from a broker
-            // that hangs.
-            ("topic.metadata.refresh.interval.ms", "10000".to_owned()),
-            // A broker that takes requests and does not answer is given up after this; librdkafka's own
-            // minute is longer than a group's patience.
-            ("socket.timeout.ms", "10000".to_owned()),
         ]));
         options
     }
@@ -204,6 +198,12 @@ impl Connection {
             ("bootstrap.servers", servers.join(",")),
             ("client.id", self.client_id.clone()),
             ("socket.nagle.disable", "true".to_owned()),
+            // By a metadata request new partitions are noticed, and leaders that moved away from a broker
+            // that hangs.
+            ("topic.metadata.refresh.interval.ms", "10000".to_owned()),
+            // A broker that takes requests and does not answer is given up after this; librdkafka's own
+            // minute is longer than a group's patience. What is published waits for it, to keep its order.
+            ("socket.timeout.ms", "10000".to_owned()),
             // A broker that is back after a long time is noticed soon.
             ("reconnect.backoff.max.ms", "2000".to_owned()),
         ]));

@@ -37,6 +37,13 @@ async fn until_said(worker: &Worker, words: &str) {
     until(words, async || says(worker, words)).await;
 }
 
+async fn until_ended(worker: &Worker, executions: usize) {
+    until(&format!("{executions} executions have ended"), async || {
+        worker.journal().iter().filter(|note| note.is_end).count() == executions
+    })
+    .await;
+}
+
 /// Stop it; return how long that took.
 async fn stop(worker: &mut Worker) -> Duration {
     let began = Instant::now();
@@ -65,6 +72,7 @@ async fn full(cluster: &Cluster, protocol: &str) {
     let mut worker = worker(&rig, "full", protocol);
     rig.produce(events("quick", 0..200) + &events("slow", 0..100))
         .await;
+    until_ended(&worker, 200).await;
     until_said(&worker, "messages are in flight").await;
     assert!(says(&worker, "health: live, ready;"), "that is no fault");
     stop(&mut worker).await;
@@ -116,10 +124,7 @@ async fn running(cluster: &Cluster, state: &str, protocol: &'static str) -> (Rig
     let rig = rig(cluster, state, protocol).await;
     let worker = worker(&rig, "running", protocol);
     rig.produce(events("quick", 0..100)).await;
-    until("all is handled", async || {
-        worker.journal().iter().filter(|note| note.is_end).count() == 100
-    })
-    .await;
+    until_ended(&worker, 100).await;
     (rig, worker)
 }
 

@@ -82,7 +82,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .set("app.name", told("E2E_NAME")?)
         .set(
             "integration.messaging.consumer.bootstrap_servers",
-            vec![told("E2E_BOOTSTRAP")?],
+            told("E2E_BOOTSTRAP")?.split(',').collect::<Vec<_>>(),
         )
         .set(
             "integration.messaging.consumer.group_protocol",
