@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use athomic_core::message::{Partition, PartitionOffset, TopicPartition};
 use athomic_core::transport::{Admin, NewTopic, TransportError};
+use tokio::sync::oneshot;
 
 use crate::client::librdkafka::{Code, Fault, admin};
 use crate::error::{Endpoint, Task};
@@ -25,17 +26,25 @@ impl KafkaAdmin {
         }
     }
 
-    /// Run what blocks where blocking is allowed.
+    /// Run what blocks on a thread of its own. Not on one of the runtime's: that would wait for it when it
+    /// ends, and so would the process.
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&BTreeMap<String, String>, &Endpoint) -> Result<T, TransportError> + Send + 'static,
     ) -> Result<T, TransportError> {
         let (options, endpoint) = (Arc::clone(&self.options), self.endpoint.clone());
-        let answer = tokio::task::spawn_blocking(move || question(&options, &endpoint)).await;
-        answer.unwrap_or_else(|error| {
-            let fault = Fault::new(Code::Fail, error.to_string());
-            Err(self.endpoint.error(Task::LookAtTopics, fault))
-        })
+        let (answered, answer) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("athomic-admin".to_owned());
+        let asked = thread.spawn(move || {
+            let _nobody_waits = answered.send(question(&options, &endpoint));
+        });
+        let failed = |fault| Err(self.endpoint.error(Task::LookAtTopics, fault));
+        match asked {
+            Ok(_runs_by_itself) => answer
+                .await
+                .unwrap_or_else(|_panicked| failed(Fault::of(Code::Fail))),
+            Err(error) => failed(Fault::new(Code::Fail, error.to_string())),
+        }
     }
 }
 

@@ -201,6 +201,9 @@ const ASK_AGAIN: Backoff = Backoff {
     jitter: true,
 };
 
+/// How long a new topic may take to be known to all brokers, one of which may just have been restarted.
+const SPREADING: Duration = Duration::from_secs(2);
+
 impl TopicCheck {
     fn new(
         descriptions: &[ConsumerDescription],
@@ -255,7 +258,7 @@ impl TopicCheck {
             source: "no answer from the broker".into(),
         };
         for failures in 1.. {
-            match tokio::time::timeout_at(deadline, self.check(wanted)).await {
+            match tokio::time::timeout_at(deadline, self.check_patiently(wanted)).await {
                 Ok(Err(passing)) if passing.is_retriable() => error = passing,
                 Ok(result) => return result,
                 Err(_elapsed) => break,
@@ -269,6 +272,18 @@ impl TopicCheck {
             tokio::time::sleep_until(again).await;
         }
         Err(error)
+    }
+
+    /// Check; ask again for a topic that is missing, until it has had the time to become known.
+    async fn check_patiently(&self, wanted: &Wanted) -> Result<Vec<(String, String)>, TransportError> {
+        let began = Instant::now();
+        loop {
+            let missing = self.check(wanted).await?;
+            if missing.is_empty() || began.elapsed() >= SPREADING {
+                return Ok(missing);
+            }
+            tokio::time::sleep(ASK_AGAIN.first).await;
+        }
     }
 
     async fn check(&self, wanted: &Wanted) -> Result<Vec<(String, String)>, TransportError> {

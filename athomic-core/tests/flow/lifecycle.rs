@@ -352,6 +352,25 @@ async fn a_start_waits_for_a_broker_that_comes_up() {
     cluster.until_committed(0, 3).await;
 }
 
+/// A topic that was just made is not known to every broker at once.
+#[tokio::test(start_paused = true)]
+async fn a_start_asks_again_for_a_topic_that_is_missing() {
+    let settings = "[integration.messaging.topics]\nauto_create = \"never\"";
+    for (made_after, starts) in [(SECOND, true), (10 * SECOND, false)] {
+        let cluster = Cluster::new(1);
+        let control = cluster.control.clone();
+        tokio::spawn(async move {
+            sleep(made_after).await;
+            control.create_topic("late", 1);
+        });
+        let on_late = athomic_core::handler::register::subscribe("late").group_id(GROUP);
+        let app = cluster.app(settings).register(on_late.handler(|_: u64| async {}));
+        let began = Instant::now();
+        assert_eq!(app.build().unwrap().start().await.is_ok(), starts);
+        assert!(began.elapsed() < 5 * SECOND);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_start_without_a_broker_fails_in_time_and_says_what_it_waited_for() {
     let (cluster, journal) = (Cluster::new(1), Journal::new());
