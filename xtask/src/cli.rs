@@ -17,6 +17,7 @@ cargo xtask <chore>
   deny              check licences, banned crates and known vulnerabilities
   bench <name> [arguments of the bench]
                     run a program of benches/, starting servers unless KAFKA_BOOTSTRAP is set
+  valgrind          run the tests of the one crate with `unsafe` code under memcheck
   ci                all checks and tests, with a table of times
 
   services up       start Kafka 4.1 and Redis on free loopback ports and leave them running;
@@ -38,6 +39,7 @@ pub(crate) enum Chore {
     Msrv,
     Deny,
     Bench { name: String, arguments: Vec<String> },
+    Valgrind,
     Ci,
 }
 
@@ -72,6 +74,7 @@ fn simple(name: &str) -> Result<Chore> {
         "doc" => Ok(Chore::Doc),
         "msrv" => Ok(Chore::Msrv),
         "deny" => Ok(Chore::Deny),
+        "valgrind" => Ok(Chore::Valgrind),
         "ci" => Ok(Chore::Ci),
         _ => bail!("unknown chore `{name}`; `cargo xtask help` lists them"),
     }

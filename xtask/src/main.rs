@@ -15,6 +15,7 @@ mod msrv;
 mod process;
 mod services;
 mod test;
+mod valgrind;
 mod workspace;
 
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ fn run() -> anyhow::Result<ExitCode> {
         Chore::Msrv => msrv::msrv()?,
         Chore::Deny => deny::deny()?,
         Chore::Bench { name, arguments } => bench::bench(&name, &arguments)?,
+        Chore::Valgrind => valgrind::valgrind()?,
         Chore::Ci => ci::ci()?,
     }
     Ok(ExitCode::SUCCESS)
