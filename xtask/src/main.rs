@@ -14,6 +14,7 @@ mod lint;
 mod msrv;
 mod process;
 mod services;
+mod soak;
 mod test;
 mod workspace;
 
@@ -52,6 +53,7 @@ fn run() -> anyhow::Result<ExitCode> {
         Chore::Msrv => msrv::msrv()?,
         Chore::Deny => deny::deny()?,
         Chore::Bench { name, arguments } => bench::bench(&name, &arguments)?,
+        Chore::Soak { minutes, seed } => soak::soak(minutes, seed)?,
         Chore::Ci => ci::ci()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -16,6 +16,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 const SOON: Duration = Duration::from_secs(60);
 
+type KeyAndPayload<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
 /// A message as it came.
 struct Whole(RawMessage);
 
@@ -135,7 +137,7 @@ async fn odd_records_of_every_codec_arrive_as_they_were() {
             .iter()
             .map(|message| (message.key(), message.payload()))
             .collect();
-        let expected: [(Option<&[u8]>, Option<&[u8]>); 5] = [
+        let expected: [KeyAndPayload<'_>; 5] = [
             (Some(b"key"), Some(b"value")),
             (None, Some(b"null key")),
             (Some(b""), Some(b"empty key")),
