@@ -8,7 +8,7 @@ use athomic_core::transport::{Delivery, OutgoingMessage, Publisher, TransportErr
 
 use crate::client::librdkafka::producer::Publishing;
 use crate::client::librdkafka::{Code, Fault};
-use crate::error::Endpoint;
+use crate::error::{Endpoint, Task};
 
 /// Publishes to Kafka: idempotently, acknowledged by all in-sync replicas.
 ///
@@ -24,7 +24,7 @@ impl KafkaPublisher {
         endpoint: Endpoint,
     ) -> Result<Self, TransportError> {
         let publishing = Publishing::start(options, endpoint.clone())
-            .map_err(|fault| endpoint.error("make a publisher", fault))?;
+            .map_err(|fault| endpoint.error(Task::MakePublisher, fault))?;
         Ok(Self { publishing, endpoint })
     }
 }
@@ -39,7 +39,7 @@ impl Publisher for KafkaPublisher {
         let flushed = tokio::time::timeout(timeout, self.publishing.flush()).await;
         flushed.map_err(|_elapsed| {
             let fault = Fault::new(Code::OperationTimedOut, format!("not flushed within {timeout:?}"));
-            self.endpoint.error("flush", fault)
+            self.endpoint.error(Task::Flush, fault)
         })
     }
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -209,6 +210,7 @@ impl<'a> ConsumerFactory<'a> {
                 executions: resolved.concurrency.map(|limit| Arc::new(Semaphore::new(limit))),
                 batch: resolved.batch,
                 failures: DlqHandler::new(&self.settings.messaging.dlq),
+                has_read: AtomicBool::new(false),
             }),
             commit_interval: consumer.commit_interval,
             revoke_timeout: consumer.revoke_timeout,

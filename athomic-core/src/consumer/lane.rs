@@ -44,12 +44,22 @@ pub(crate) struct LaneSettings {
     pub(crate) batch: Option<BatchSettings>,
     /// What follows a failure.
     pub(crate) failures: DlqHandler,
+    /// Whether the handler's topics could be read at least once.
+    pub(crate) has_read: AtomicBool,
 }
 
 impl LaneSettings {
     /// Say whether messages of one partition may run at the same time.
     pub(crate) fn runs_side_by_side(&self) -> bool {
         self.executions.is_some() && self.ordering != Ordering::Partition
+    }
+
+    /// Say whether to wait for an error of reading to pass.
+    ///
+    /// A refusal is the end at first, so that a missing right shows when the application starts; one
+    /// that comes later is waited out, since what it takes is repaired on the broker.
+    fn waits_out(&self, error: &TransportError) -> bool {
+        may_pass(error) || (error.is_refusal() && self.has_read.load(Relaxed))
     }
 
     /// Say whether a message that is left as it is may lie below others that are settled.
@@ -343,6 +353,9 @@ impl LaneSource {
                 () = context.state.stopped() => return Ok(None),
                 fetched = self.stream.fetch(limits) => fetched,
             };
+            if fetched.is_ok() && !context.settings.has_read.load(Relaxed) {
+                context.settings.has_read.store(true, Relaxed);
+            }
             match fetched {
                 Ok(Fetched::Records(batch)) => {
                     self.recover(context);
@@ -353,7 +366,7 @@ impl LaneSource {
                     context.state.tracker().advance(offset);
                 }
                 Ok(Fetched::Ended) => return Ok(None),
-                Err(error) if may_pass(&error) => {
+                Err(error) if context.settings.waits_out(&error) => {
                     self.failures = self.failures.saturating_add(1);
                     self.again = Some(Instant::now() + READ_AGAIN.delay(self.failures));
                     self.report(context, &error);
@@ -382,7 +395,7 @@ impl LaneSource {
     }
 }
 
-/// Say whether to wait for an error of reading to pass.
+/// Say whether an error of reading passes by itself.
 fn may_pass(error: &TransportError) -> bool {
     // A topic that is deleted under its readers: the group takes the partition back as soon as it
     // notices, and gives it again if the topic comes back.

@@ -169,6 +169,30 @@ pub struct MissingTopics {
     pub missing: Vec<(String, String)>,
 }
 
+/// The broker does not let handlers at their topics.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", refused.iter().map(|(handler, error)| format!("handler `{handler}`: {}", Chain(error))).collect::<Vec<_>>().join("; "))]
+pub struct TopicsRefused {
+    /// What was refused, each with a handler that wants it; at least one.
+    pub refused: Vec<(String, TransportError)>,
+}
+
+/// There is no connection to look at the topics of handlers with.
+#[derive(Debug, thiserror::Error)]
+#[error("{} cannot reach {}", listed("handler", handlers), if handlers.len() == 1 { "its topics" } else { "their topics" })]
+pub struct TopicsOutOfReach {
+    /// The handlers whose topics are on the connection.
+    pub handlers: Vec<String>,
+    /// Why.
+    #[source]
+    pub source: MessagingConnectionError,
+}
+
+fn listed(noun: &str, names: &[String]) -> String {
+    let plural = if names.len() == 1 { "" } else { "s" };
+    format!("{noun}{plural} `{}`", names.join("`, `"))
+}
+
 /// How long the check waits before it asks an unreachable broker again.
 const ASK_AGAIN: Backoff = Backoff {
     first: Duration::from_millis(250),
@@ -176,6 +200,9 @@ const ASK_AGAIN: Backoff = Backoff {
     factor: 2.0,
     jitter: true,
 };
+
+/// How long a new topic may take to be known to all brokers, one of which may just have been restarted.
+const SPREADING: Duration = Duration::from_secs(2);
 
 impl TopicCheck {
     fn new(
@@ -219,6 +246,46 @@ impl TopicCheck {
         }
     }
 
+    /// Check the topics of a connection; ask again while no broker can be reached.
+    async fn look(
+        &self,
+        wanted: &Wanted,
+        deadline: Instant,
+    ) -> Result<Vec<(String, String)>, TransportError> {
+        let mut error = TransportError::Other {
+            action: "look at topics in time".into(),
+            retriable: true,
+            source: "no answer from the broker".into(),
+        };
+        for failures in 1.. {
+            match tokio::time::timeout_at(deadline, self.check_patiently(wanted)).await {
+                Ok(Err(passing)) if passing.is_retriable() => error = passing,
+                Ok(result) => return result,
+                Err(_elapsed) => break,
+            }
+            let again = Instant::now() + ASK_AGAIN.delay(failures);
+            if again >= deadline {
+                break;
+            }
+            wanted.pulses.iter().for_each(|pulse| pulse.cannot_join(&error));
+            tracing::warn!(error = %Chain(&error), "cannot look at the topics, asking again");
+            tokio::time::sleep_until(again).await;
+        }
+        Err(error)
+    }
+
+    /// Check; ask again for a topic that is missing, until it has had the time to become known.
+    async fn check_patiently(&self, wanted: &Wanted) -> Result<Vec<(String, String)>, TransportError> {
+        let began = Instant::now();
+        loop {
+            let missing = self.check(wanted).await?;
+            if missing.is_empty() || began.elapsed() >= SPREADING {
+                return Ok(missing);
+            }
+            tokio::time::sleep(ASK_AGAIN.first).await;
+        }
+    }
+
     async fn check(&self, wanted: &Wanted) -> Result<Vec<(String, String)>, TransportError> {
         let admin = wanted.transport.admin().await?;
         let names: Vec<String> = wanted.topics.keys().cloned().collect();
@@ -259,20 +326,10 @@ impl Service for TopicCheck {
         let mut missing = Vec::new();
         let deadline = Instant::now() + self.patience;
         for wanted in &self.wanted {
-            let mut failures = 0;
-            missing.extend(loop {
-                let again = ASK_AGAIN.delay(failures + 1);
-                match self.check(wanted).await {
-                    Ok(missing) => break missing,
-                    Err(error) if error.is_retriable() && Instant::now() + again < deadline => {
-                        failures += 1;
-                        wanted.pulses.iter().for_each(|pulse| pulse.cannot_join(&error));
-                        tracing::warn!(error = %Chain(&error), "cannot look at the topics, asking again");
-                        tokio::time::sleep(again).await;
-                    }
-                    Err(error) => return Err(refused(error)),
-                }
-            });
+            match self.look(wanted, deadline).await {
+                Ok(some) => missing.extend(some),
+                Err(error) => return Err(refused(wanted, error).await),
+            }
         }
         if missing.is_empty() {
             Ok(())
@@ -282,9 +339,34 @@ impl Service for TopicCheck {
     }
 }
 
-fn refused(error: TransportError) -> ServiceError {
+/// Say which handlers an error is about.
+async fn refused(wanted: &Wanted, error: TransportError) -> ServiceError {
+    let handlers: BTreeSet<&String> = wanted.topics.values().collect();
+    let handlers: Vec<String> = handlers.into_iter().cloned().collect();
     match MessagingConnectionError::try_from(error) {
-        Ok(error) => error.into(),
+        Ok(source) => TopicsOutOfReach { handlers, source }.into(),
+        Err(error) if error.is_refusal() => {
+            let mut refused = refused_one_by_one(wanted).await;
+            if refused.is_empty() {
+                refused.push((handlers.join("`, `"), error));
+            }
+            TopicsRefused { refused }.into()
+        }
         Err(error) => error.into(),
     }
+}
+
+/// Find all topics that the broker does not let us at, since it names one at a time.
+async fn refused_one_by_one(wanted: &Wanted) -> Vec<(String, TransportError)> {
+    let Ok(admin) = wanted.transport.admin().await else {
+        return Vec::new();
+    };
+    let mut refused = Vec::new();
+    for (topic, handler) in &wanted.topics {
+        match admin.partitions(std::slice::from_ref(topic)).await {
+            Err(error) if error.is_refusal() => refused.push((handler.clone(), error)),
+            _ => {}
+        }
+    }
+    refused
 }

@@ -18,6 +18,6 @@ mod vitals;
 pub use error::{ConsumeError, InvalidConsumerConfigurationError, MessagingConnectionError};
 pub use factory::{ConsumerDescription, ConsumerFactory};
 pub(crate) use lane::PartitionState;
-pub use manager::{ConsumerManager, MissingTopics};
+pub use manager::{ConsumerManager, MissingTopics, TopicsOutOfReach, TopicsRefused};
 pub use processor::MessageProcessor;
 pub use service::ConsumerService;

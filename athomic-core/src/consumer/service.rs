@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -76,7 +77,7 @@ async fn consume(
         let begun = Instant::now();
         let error = match Membership::new(&plan, consumer).run(&handle).await {
             Ok(()) => return Ok(()),
-            Err(error) if error.is_retriable() => error,
+            Err(error) if may_pass(&plan, &error) => error,
             Err(error) => return Err(error),
         };
         failures = if begun.elapsed() > JOIN_AGAIN.longest {
@@ -90,6 +91,14 @@ async fn consume(
             joined = join(&plan, failures) => joined?,
         };
     }
+}
+
+/// Say whether to join again after an error.
+///
+/// A refusal is the end at first, so that a missing right shows when the application starts; one that
+/// comes later is waited out, since what it takes is repaired on the broker.
+fn may_pass(plan: &ConsumerPlan, error: &ConsumeError) -> bool {
+    error.is_retriable() || (error.is_refusal() && plan.lane.has_read.load(Ordering::Relaxed))
 }
 
 /// Join the group after so many failures; try again after errors that may pass.
@@ -279,7 +288,7 @@ impl<'a> Membership<'a> {
             Some(Err(source)) => Err(ConsumeError::Partition {
                 handler,
                 partition,
-                source,
+                source: Box::new(source),
             }),
             None => Err(ConsumeError::LanePanicked { handler, partition }),
         }

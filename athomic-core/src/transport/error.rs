@@ -30,21 +30,25 @@ pub enum TransportError {
         source: Source,
     },
     /// The broker refused who we are: user, password or certificate. Not retriable.
-    #[error("connection `{connection}` was refused: check its `security` settings")]
+    #[error("connection `{connection}` was refused: {remedy}")]
     Authentication {
         /// The connection's name in the settings.
         connection: String,
+        /// What to look at, such as "check `security.username` and `security.password`".
+        remedy: &'static str,
         /// What the client said.
         #[source]
         source: Source,
     },
     /// The broker knows us but does not allow this. Not retriable.
-    #[error("not allowed to {action} over connection `{connection}`")]
+    #[error("not allowed to {action} over connection `{connection}`; its user needs {needed}")]
     Forbidden {
         /// The connection's name in the settings.
         connection: String,
         /// What was tried, such as "read topic `orders`".
         action: String,
+        /// The right that is missing, such as "`Read` on topic `orders`".
+        needed: String,
         /// What the client said.
         #[source]
         source: Source,
@@ -144,5 +148,12 @@ impl TransportError {
             | Self::Settings { .. }
             | Self::Closed => false,
         }
+    }
+
+    /// Say whether the broker refused who we are or what we want: somebody has to change that, in the
+    /// settings or on the broker.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Authentication { .. } | Self::Forbidden { .. })
     }
 }

@@ -155,7 +155,7 @@ impl Consumer for MemoryConsumer {
         let fault = self.broker.faults().decide(&call);
         pause(fault.delay).await;
         if fault.fails_before() {
-            return Err(injected("commit offsets"));
+            return Err(fault.error("commit offsets"));
         }
         self.apply_commit(offsets)?;
         pause(fault.reply_delay).await;
@@ -186,7 +186,7 @@ impl Consumer for MemoryConsumer {
         let fault = self.broker.faults().decide(&self.call(Operation::Leave));
         pause(fault.delay).await;
         if fault.fails_before() {
-            return Err(injected("leave the group"));
+            return Err(fault.error("leave the group"));
         }
         self.leave()?;
         pause(fault.reply_delay).await;

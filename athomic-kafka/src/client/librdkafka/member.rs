@@ -95,6 +95,7 @@ impl Member {
             queue,
             fetch_queue,
             endpoint,
+            subscription: subscription.clone(),
             events: Some(events),
             committer,
             leaving: Arc::clone(&member.leaving),
@@ -183,6 +184,7 @@ struct Poller {
     starter: Starter,
     topics: Topics,
     endpoint: Arc<Endpoint>,
+    subscription: Subscription,
     /// Gone as soon as the member leaves, so that whoever waits for an event learns of it.
     events: Option<mpsc::UnboundedSender<Happening>>,
     committer: Arc<Committer>,
@@ -293,7 +295,7 @@ impl Poller {
                 .iter()
                 .for_each(|partition| self.owned.fail(partition, &fault));
         }
-        let error = self.endpoint.consuming(self.topics.names(), fault);
+        let error = self.endpoint.consuming(&self.subscription, fault);
         self.send(Ok(ConsumerEvent::Trouble(error)));
         self.renew(partitions, Begin::Oldest);
     }
@@ -443,7 +445,12 @@ impl Poller {
     }
 
     /// Report what librdkafka goes on to repair, each kind once in a while.
+    ///
+    /// A member that never came to read, since it is not allowed to, does not get there by waiting.
     fn trouble(&mut self, fault: Fault) {
+        if fault.kind == FaultKind::Forbidden && !self.owned.has_begun() {
+            return self.fail(fault);
+        }
         let now = Instant::now();
         let last = self.reported.insert((fault.kind, fault.code as i32), now);
         if last.is_some_and(|last| now.duration_since(last) < QUIET) {
@@ -453,13 +460,13 @@ impl Poller {
         if fault.kind == FaultKind::UnknownTopic {
             self.topics.hurry();
         }
-        let error = self.endpoint.consuming(self.topics.names(), fault);
+        let error = self.endpoint.consuming(&self.subscription, fault);
         self.send(Ok(ConsumerEvent::Trouble(error)));
     }
 
     /// End the consumer: librdkafka cannot go on.
     fn fail(&mut self, fault: Fault) {
-        let error = self.endpoint.consuming(self.topics.names(), fault);
+        let error = self.endpoint.consuming(&self.subscription, fault);
         self.send(Err(error));
         self.leaving.store(true, Ordering::SeqCst);
     }

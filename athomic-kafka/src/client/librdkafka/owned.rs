@@ -27,6 +27,7 @@ pub(super) struct Owned {
     offset_reset: OffsetReset,
     partitions: HashMap<TopicPartition, Held>,
     epoch: u64,
+    has_begun: bool,
 }
 
 struct Held {
@@ -51,6 +52,7 @@ impl Owned {
             offset_reset,
             partitions: HashMap::new(),
             epoch: 0,
+            has_begun: false,
         }
     }
 
@@ -155,7 +157,13 @@ impl Owned {
         if places.is_empty() {
             return Ok(());
         }
+        self.has_begun = true;
         self.fetch.start(&places)
+    }
+
+    /// Say whether a partition was ever fetched.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     /// Let every read of a partition fail.

@@ -161,10 +161,7 @@ impl Starter {
 /// Say whether asking again can change nothing: everything else is asked again, since a partition that
 /// nobody reads is worse than a question too many.
 fn is_final(fault: &Fault) -> bool {
-    matches!(
-        fault.kind,
-        FaultKind::Authentication | FaultKind::Forbidden | FaultKind::Settings | FaultKind::Closed
-    )
+    matches!(fault.kind, FaultKind::Settings | FaultKind::Closed)
 }
 
 fn lock(answer: &Mutex<Option<Answer>>) -> std::sync::MutexGuard<'_, Option<Answer>> {

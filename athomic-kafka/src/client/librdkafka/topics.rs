@@ -46,10 +46,6 @@ impl Topics {
         }
     }
 
-    pub(super) fn names(&self) -> &[String] {
-        &self.names
-    }
-
     /// Return when [`look`](Self::look) is to be called.
     pub(super) fn due(&self) -> Instant {
         self.next
