@@ -485,6 +485,20 @@ mod tests {
     }
 
     #[test]
+    fn a_member_beats_three_times_within_its_session_and_at_least_every_three_seconds() {
+        for (session, heartbeat) in [(45, "3000"), (9, "3000"), (3, "1000")] {
+            let session_timeout = Duration::from_secs(session);
+            let options = consumer(|settings| settings.consumer.session_timeout = session_timeout).group;
+            assert_eq!(options["heartbeat.interval.ms"], heartbeat);
+        }
+    }
+
+    #[test]
+    fn no_client_resets_offsets_by_itself() {
+        assert_eq!(consumer(|_| {}).fetch["auto.offset.reset"], "error");
+    }
+
+    #[test]
     fn what_fetches_is_no_member() {
         let ConsumerOptions { group, fetch, .. } = consumer(|settings| {
             settings.consumer.group_protocol = GroupProtocol::Consumer;
