@@ -40,6 +40,13 @@ pub enum TransportError {
         #[source]
         source: Source,
     },
+    /// The certificates that the client has read were replaced on disk: whoever joins again reads the
+    /// new ones. Retriable.
+    #[error("the certificates of connection `{connection}` were replaced")]
+    CertificatesReplaced {
+        /// The connection's name in the settings.
+        connection: String,
+    },
     /// The broker knows us but does not allow this. Not retriable.
     #[error("not allowed to {action} over connection `{connection}`; its user needs {needed}")]
     Forbidden {
@@ -136,7 +143,7 @@ impl TransportError {
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::CertificatesReplaced { .. } => true,
             Self::Delivery { retriable, .. } | Self::Other { retriable, .. } => *retriable,
             Self::Authentication { .. }
             | Self::Forbidden { .. }

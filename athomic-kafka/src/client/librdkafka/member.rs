@@ -23,6 +23,7 @@ use athomic_core::transport::{ClientCondition, ConsumerEvent, Revocation, Subscr
 use tokio::sync::{mpsc, watch};
 
 use super::commits::{CommitError, Committer};
+use super::files::Files;
 use super::native::{Begin, Client, Event, Queue};
 use super::owned::Owned;
 use super::starting::Starter;
@@ -62,6 +63,7 @@ impl Member {
         subscription: &Subscription,
         endpoint: Arc<Endpoint>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Happening>), Fault> {
+        let files = Files::of(&endpoint.connection, &options.group);
         let group = Client::consumer(&options.group)?;
         let fetch = Client::consumer(&options.fetch)?;
         let queue = Arc::new(group.main_queue(None)?);
@@ -95,6 +97,7 @@ impl Member {
             queue,
             fetch_queue,
             endpoint,
+            files,
             subscription: subscription.clone(),
             events: Some(events),
             committer,
@@ -184,6 +187,8 @@ struct Poller {
     starter: Starter,
     topics: Topics,
     endpoint: Arc<Endpoint>,
+    /// What both clients have read.
+    files: Files,
     subscription: Subscription,
     /// Gone as soon as the member leaves, so that whoever waits for an event learns of it.
     events: Option<mpsc::UnboundedSender<Happening>>,
@@ -218,11 +223,21 @@ impl Poller {
             self.find_new_places();
             self.begin_at_commits();
             self.topics.look();
+            self.look_at_files();
             self.tell_of_nothing();
         }
         let departure = self.leave();
         self.committer.give_up();
         left.send_replace(Some(departure));
+    }
+
+    /// Make room for a member that has read the new certificates.
+    fn look_at_files(&mut self) {
+        if self.files.were_replaced() {
+            let connection = self.endpoint.connection.clone();
+            self.send(Err(TransportError::CertificatesReplaced { connection }));
+            self.leaving.store(true, Ordering::SeqCst);
+        }
     }
 
     /// How long nothing needs to be done unless something happens.
@@ -450,6 +465,9 @@ impl Poller {
     fn trouble(&mut self, fault: Fault) {
         if fault.kind == FaultKind::Forbidden && !self.owned.has_begun() {
             return self.fail(fault);
+        }
+        if fault.kind == FaultKind::Authentication {
+            self.files.hurry();
         }
         let now = Instant::now();
         let last = self.reported.insert((fault.kind, fault.code as i32), now);
