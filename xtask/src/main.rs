@@ -14,6 +14,7 @@ mod lint;
 mod msrv;
 mod process;
 mod services;
+mod soak;
 mod test;
 mod valgrind;
 mod workspace;
@@ -54,6 +55,7 @@ fn run() -> anyhow::Result<ExitCode> {
         Chore::Deny => deny::deny()?,
         Chore::Bench { name, arguments } => bench::bench(&name, &arguments)?,
         Chore::Valgrind => valgrind::valgrind()?,
+        Chore::Soak { minutes, seed } => soak::soak(minutes, seed)?,
         Chore::Ci => ci::ci()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -40,6 +40,13 @@ pub enum TransportError {
         #[source]
         source: Source,
     },
+    /// The certificates that the client has read were replaced on disk: whoever joins again reads the
+    /// new ones. Retriable.
+    #[error("the certificates of connection `{connection}` were replaced")]
+    CertificatesReplaced {
+        /// The connection's name in the settings.
+        connection: String,
+    },
     /// The broker knows us but does not allow this. Not retriable.
     #[error("not allowed to {action} over connection `{connection}`; its user needs {needed}")]
     Forbidden {
@@ -66,6 +73,13 @@ pub enum TransportError {
     TopicRecreated {
         /// The topic.
         topic: String,
+    },
+    /// What was to be read next is not in the log: deleted by retention, or never there after a leader was
+    /// lost. Consumers say so and go on where the settings say.
+    #[error("{partition}: what was to be read next is not in the log; going on where auto_offset_reset says")]
+    OffsetReset {
+        /// The partition.
+        partition: crate::message::TopicPartition,
     },
     /// The group has no offset in this partition, or one that is gone from the log, and the settings say
     /// to stop.
@@ -129,12 +143,13 @@ impl TransportError {
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::CertificatesReplaced { .. } => true,
             Self::Delivery { retriable, .. } | Self::Other { retriable, .. } => *retriable,
             Self::Authentication { .. }
             | Self::Forbidden { .. }
             | Self::UnknownTopic { .. }
             | Self::TopicRecreated { .. }
+            | Self::OffsetReset { .. }
             | Self::OffsetOutOfRange { .. }
             | Self::Fenced { .. }
             | Self::Settings { .. }

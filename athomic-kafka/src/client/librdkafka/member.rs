@@ -23,6 +23,7 @@ use athomic_core::transport::{ClientCondition, ConsumerEvent, Revocation, Subscr
 use tokio::sync::{mpsc, watch};
 
 use super::commits::{CommitError, Committer};
+use super::files::Files;
 use super::native::{Begin, Client, Event, Queue};
 use super::owned::Owned;
 use super::starting::Starter;
@@ -62,6 +63,7 @@ impl Member {
         subscription: &Subscription,
         endpoint: Arc<Endpoint>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Happening>), Fault> {
+        let files = Files::of(&endpoint.connection, &options.group);
         let group = Client::consumer(&options.group)?;
         let fetch = Client::consumer(&options.fetch)?;
         let queue = Arc::new(group.main_queue(None)?);
@@ -83,12 +85,19 @@ impl Member {
         let (reset, topics) = (options.offset_reset, subscription.topics.clone());
         let poller = Poller {
             starter: Starter::new(Arc::clone(&fetch), Arc::clone(&queue)),
-            owned: Owned::new(fetch, Arc::clone(&endpoint), Arc::clone(&committer), reset),
+            owned: Owned::new(
+                fetch,
+                Arc::clone(&queue),
+                Arc::clone(&endpoint),
+                Arc::clone(&committer),
+                reset,
+            ),
             topics: Topics::new(Arc::clone(&group), Arc::clone(&queue), topics),
             group,
             queue,
             fetch_queue,
             endpoint,
+            files,
             subscription: subscription.clone(),
             events: Some(events),
             committer,
@@ -155,6 +164,12 @@ struct Draining {
     drained: Arc<AtomicBool>,
 }
 
+/// Partitions that drain and are kept.
+struct Renewal {
+    draining: Draining,
+    begin: Begin,
+}
+
 impl Draining {
     fn is_over(&self) -> bool {
         self.drained.load(Ordering::SeqCst)
@@ -172,6 +187,8 @@ struct Poller {
     starter: Starter,
     topics: Topics,
     endpoint: Arc<Endpoint>,
+    /// What both clients have read.
+    files: Files,
     subscription: Subscription,
     /// Gone as soon as the member leaves, so that whoever waits for an event learns of it.
     events: Option<mpsc::UnboundedSender<Happening>>,
@@ -185,8 +202,8 @@ struct Poller {
     untold: bool,
     /// What the group has asked back.
     draining: Option<Draining>,
-    /// Partitions of topics that were made anew: they begin again when what runs has ended.
-    renewals: Vec<Draining>,
+    /// Partitions that begin elsewhere when what runs of them has ended.
+    renewals: Vec<Renewal>,
     /// When which trouble was last reported.
     reported: HashMap<(FaultKind, i32), Instant>,
 }
@@ -203,13 +220,24 @@ impl Poller {
             }
             self.finish_draining();
             self.finish_renewals();
+            self.find_new_places();
             self.begin_at_commits();
             self.topics.look();
+            self.look_at_files();
             self.tell_of_nothing();
         }
         let departure = self.leave();
         self.committer.give_up();
         left.send_replace(Some(departure));
+    }
+
+    /// Make room for a member that has read the new certificates.
+    fn look_at_files(&mut self) {
+        if self.files.were_replaced() {
+            let connection = self.endpoint.connection.clone();
+            self.send(Err(TransportError::CertificatesReplaced { connection }));
+            self.leaving.store(true, Ordering::SeqCst);
+        }
     }
 
     /// How long nothing needs to be done unless something happens.
@@ -273,8 +301,7 @@ impl Poller {
         }
     }
 
-    /// Take back what is read of a topic that is not the one of before, without a commit, and begin at its
-    /// oldest record.
+    /// Begin a topic that is not the one of before at its oldest record.
     fn begin_anew(&mut self, topic: &str) {
         let partitions = self.owned.of_topic(topic);
         let fault = Fault::topic_recreated(topic);
@@ -285,25 +312,52 @@ impl Poller {
         }
         let error = self.endpoint.consuming(&self.subscription, fault);
         self.send(Ok(ConsumerEvent::Trouble(error)));
+        self.renew(partitions, Begin::Oldest);
+    }
+
+    /// Begin elsewhere where a log cannot be read from where the group is.
+    fn find_new_places(&mut self) {
+        let partitions = self.owned.without_a_place();
+        if partitions.is_empty() {
+            return;
+        }
+        // Perhaps these are other logs than before.
+        self.topics.hurry();
+        for partition in &partitions {
+            let partition = partition.clone();
+            self.send(Ok(ConsumerEvent::Trouble(TransportError::OffsetReset {
+                partition,
+            })));
+        }
+        self.renew(partitions, self.owned.reset_place());
+    }
+
+    /// Take partitions back, without a commit, and begin them elsewhere when what runs of them has ended.
+    fn renew(&mut self, mut partitions: Vec<TopicPartition>, begin: Begin) {
+        for renewal in &mut self.renewals {
+            let under_way = &mut renewal.draining.partitions;
+            if under_way.iter().any(|partition| partitions.contains(partition)) {
+                renewal.begin = begin;
+                partitions.retain(|partition| !under_way.contains(partition));
+            }
+        }
         if !partitions.is_empty() {
             self.committer.disown(&partitions);
-            let renewal = self.ask_back(partitions);
-            self.renewals.push(renewal);
+            let draining = self.ask_back(partitions);
+            self.renewals.push(Renewal { draining, begin });
         }
     }
 
     fn finish_renewals(&mut self) {
-        for renewal in self
-            .renewals
-            .extract_if(.., |renewal| renewal.is_over())
-            .collect::<Vec<_>>()
-        {
-            self.owned.stop(&renewal.partitions);
-            self.take(&renewal.partitions);
-            let places = renewal
-                .partitions
-                .into_iter()
-                .map(|partition| (partition, Begin::Oldest));
+        let is_over = |renewal: &mut Renewal| renewal.draining.is_over();
+        for renewal in self.renewals.extract_if(.., is_over).collect::<Vec<_>>() {
+            let partitions = renewal.draining.partitions;
+            if partitions.is_empty() {
+                continue; // the group has taken them back meanwhile
+            }
+            self.owned.stop(&partitions);
+            self.take(&partitions);
+            let places = partitions.into_iter().map(|partition| (partition, renewal.begin));
             if let Err(fault) = self.owned.begin(places.collect()) {
                 return self.fail(fault);
             }
@@ -348,9 +402,8 @@ impl Poller {
     fn forget(&mut self, partitions: &[TopicPartition]) {
         self.starter.forget(partitions);
         for renewal in &mut self.renewals {
-            renewal
-                .partitions
-                .retain(|partition| !partitions.contains(partition));
+            let under_way = &mut renewal.draining.partitions;
+            under_way.retain(|partition| !partitions.contains(partition));
         }
     }
 
@@ -412,6 +465,9 @@ impl Poller {
     fn trouble(&mut self, fault: Fault) {
         if fault.kind == FaultKind::Forbidden && !self.owned.has_begun() {
             return self.fail(fault);
+        }
+        if fault.kind == FaultKind::Authentication {
+            self.files.hurry();
         }
         let now = Instant::now();
         let last = self.reported.insert((fault.kind, fault.code as i32), now);

@@ -1,6 +1,7 @@
 //! Kafka by librdkafka: the only folder that names it.
 //!
 //! - `native.rs` is the C interface: the one module with `unsafe`.
+//! - `files.rs` notices when certificates and keys are replaced.
 //! - `fault.rs` sorts what librdkafka reports.
 //! - `member.rs` is the thread that polls a consumer: rebalances, commits, errors, leaving.
 //! - `owned.rs` is what the member owns: partitions, and the client that fetches them.
@@ -14,6 +15,7 @@
 pub(crate) mod admin;
 mod commits;
 mod fault;
+mod files;
 pub(crate) mod member;
 #[expect(
     unsafe_code,

@@ -27,11 +27,12 @@ pub(crate) struct Client {
 impl Client {
     /// Come in by a listener, trusting the broker's authority.
     pub(crate) fn new(broker: &Broker, listener: &str, topic: &str, protocol: &str) -> Self {
-        Self::on(&broker.cluster.bootstrap_of(listener), broker, topic, protocol)
+        Self::on(&broker.cluster.bootstrap_of(listener), topic, protocol)
+            .file("ca_file", &broker.authority.file())
     }
 
     /// Come in at an address.
-    pub(crate) fn on(server: &str, broker: &Broker, topic: &str, protocol: &str) -> Self {
+    pub(crate) fn on(server: &str, topic: &str, protocol: &str) -> Self {
         let servers = vec![server.to_owned()];
         let loader = athomic::settings::Settings::loader()
             .environment([("", ""); 0])
@@ -42,9 +43,7 @@ impl Client {
             topic: topic.to_owned(),
             group: topic.to_owned(),
         };
-        client
-            .set("protocol", protocol)
-            .file("ca_file", &broker.authority.file())
+        client.set("protocol", protocol)
     }
 
     /// Set a key of `security`.

@@ -116,7 +116,8 @@ impl Broker {
     }
 }
 
-fn listener(name: &str, protocol: &'static str, identity: &Identity, trust: &Path) -> Listener {
+/// Describe a listener that shows a certificate and trusts an authority.
+pub(crate) fn listener(name: &str, protocol: &'static str, identity: &Identity, trust: &Path) -> Listener {
     Listener::new(name, protocol)
         .property("ssl.keystore.type", "PEM")
         .property("ssl.keystore.location", identity.bundle.display().to_string())

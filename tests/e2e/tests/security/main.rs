@@ -3,8 +3,10 @@
 
 mod app;
 mod broker;
+mod canary;
 mod connects;
 mod logs;
 mod pki;
 mod refused;
 mod revoked;
+mod rotated;

@@ -62,7 +62,7 @@ async fn a_certificate_of_ours_that_the_broker_does_not_take() {
 async fn a_port_that_speaks_something_else() {
     let Some(broker) = shared().await else { return };
     let topic = topic(broker).await;
-    let no_tls = Client::on(&broker.cluster.bootstrap(), broker, &topic, "ssl");
+    let no_tls = Client::on(&broker.cluster.bootstrap(), &topic, "ssl");
     refused(no_tls, &["connecting to a PLAINTEXT broker listener?"]).await;
     let mechanism = Client::new(broker, "TOKEN", &topic, "sasl_ssl").sasl("PLAIN", "alice", PASSWORD);
     refused(mechanism, &["`security.mechanism`"]).await;
