@@ -26,6 +26,9 @@ pub mod commit;
 
 pub mod publisher;
 
+#[doc(hidden)]
+pub mod mutant;
+
 pub(crate) mod nearest;
 
 #[cfg(feature = "testing")]

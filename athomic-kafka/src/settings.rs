@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use athomic_core::settings::{
     ConnectionSettings, ConsumerSettings, GroupProtocol, IsolationLevel, OffsetReset, ProducerSettings,
-    SaslMechanism, SecurityProtocol, SecuritySettings, Settings, WireCompression,
+    Settings, WireCompression,
 };
 use athomic_core::transport::{Subscription, TransportError};
 
@@ -122,6 +122,10 @@ impl Connection {
                 ("group.protocol", "classic".to_owned()),
                 ("partition.assignment.strategy", "cooperative-sticky".to_owned()),
                 ("session.timeout.ms", millis(settings.session_timeout)),
+                (
+                    "heartbeat.interval.ms",
+                    millis(heartbeat(settings.session_timeout)),
+                ),
             ],
             // The broker decides about assignor, heartbeat and session; librdkafka refuses those here.
             GroupProtocol::Consumer => vec![("group.protocol", "consumer".to_owned())],
@@ -142,10 +146,9 @@ impl Connection {
             // position one too far. That position counts only if a partition is paused, which this
             // client never does; see `client/librdkafka/member.rs`.
             ("enable.partition.eof", "true".to_owned()),
-            (
-                "auto.offset.reset",
-                offset_reset(settings.auto_offset_reset).to_owned(),
-            ),
+            // A reset is the member's affair: librdkafka would say nothing, and offsets would fall in the
+            // middle of an assignment.
+            ("auto.offset.reset", "error".to_owned()),
             ("isolation.level", isolation(settings.isolation_level).to_owned()),
             ("fetch.wait.max.ms", millis(wait)),
             ("fetch.max.bytes", bytes.to_string()),
@@ -345,12 +348,9 @@ fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
 
-fn offset_reset(reset: OffsetReset) -> &'static str {
-    match reset {
-        OffsetReset::Earliest => "earliest",
-        OffsetReset::Latest => "latest",
-        OffsetReset::Fail => "error",
-    }
+/// How often a member of the classic protocol says that it lives: three times within its session.
+fn heartbeat(session_timeout: Duration) -> Duration {
+    (session_timeout / 3).clamp(Duration::from_millis(1), Duration::from_secs(3))
 }
 
 fn isolation(level: IsolationLevel) -> &'static str {
@@ -423,6 +423,20 @@ mod tests {
         }
         assert_eq!(group["partition.assignment.strategy"], "cooperative-sticky");
         assert_eq!(fetch["isolation.level"], "read_committed");
+    }
+
+    #[test]
+    fn a_member_beats_three_times_within_its_session_and_at_least_every_three_seconds() {
+        for (session, heartbeat) in [(45, "3000"), (9, "3000"), (3, "1000")] {
+            let session_timeout = Duration::from_secs(session);
+            let options = consumer(|settings| settings.consumer.session_timeout = session_timeout).group;
+            assert_eq!(options["heartbeat.interval.ms"], heartbeat);
+        }
+    }
+
+    #[test]
+    fn no_client_resets_offsets_by_itself() {
+        assert_eq!(consumer(|_| {}).fetch["auto.offset.reset"], "error");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::dead_letter::{Chain, DlqHandler};
 use crate::handler::{HandlerScope, Ordering};
 use crate::health::Finding;
 use crate::message::{PartitionOffset, RecordBatch, TopicPartition};
+use crate::mutant::{self, Mutant};
 use crate::outcome::FailureContext;
 use crate::retry::{Backoff, RetryDecision};
 use crate::transport::{Assignment, AssignmentEpoch, FetchLimits, Fetched, PartitionStream, TransportError};
@@ -166,7 +167,7 @@ impl PartitionState {
 
     /// Return what is to be committed now.
     pub(crate) fn committable(&self) -> Option<PartitionOffset> {
-        if self.is_lost() {
+        if self.is_lost() && !mutant::is(Mutant::CommitsForAnEarlierAssignment) {
             return None;
         }
         let offset = self.tracker().committable()?;
@@ -444,7 +445,9 @@ impl RunningLane {
         let task = tokio::spawn(async move {
             // Dropped last, also when the task is cancelled.
             let _gone = gone;
-            if let Some(earlier) = earlier {
+            if let Some(earlier) = earlier
+                && !mutant::is(Mutant::BeginsBesideTheEarlierLane)
+            {
                 earlier.ended.cancelled().await;
             }
             let result = AssertUnwindSafe(run).catch_unwind().await.ok();
@@ -462,6 +465,10 @@ impl RunningLane {
     /// deadline, or when the partition is lost, is cancelled and comes again.
     pub(crate) async fn drain(mut self, deadline: Instant) -> Arc<PartitionState> {
         self.state.stop(deadline);
+        if mutant::is(Mutant::GivesBackWithoutDraining) {
+            drop(self.task.detach());
+            return self.state;
+        }
         let ended = tokio::select! {
             biased;
             () = self.state.lost.cancelled() => false,

@@ -24,6 +24,7 @@ use crate::handler::{
     BatchContext, BatchHandler, ExtractError, Handler, MessageContext, MissingState, StateMap,
 };
 use crate::message::{Offset, RawMessage, RecordBatch};
+use crate::mutant::{self, Mutant};
 use crate::outcome::{
     BatchOutcome, BoxError, ConsumptionOutcome, FailureContext, FailureStage, Outcome, RetryWish, panic_text,
 };
@@ -130,10 +131,17 @@ impl<H: Handler> SingleMessageProcessor<H> {
         let mut attempt = 1;
         loop {
             let outcome = self.attempt(context, message, attempt).await;
-            drop(permit);
             let ConsumptionOutcome::Failure(failure) = outcome else {
                 return Settlement::Settled;
             };
+            if mutant::is(Mutant::LosesPermits) {
+                std::mem::forget(permit);
+            } else {
+                drop(permit);
+            }
+            if mutant::is(Mutant::SettlesBeforeTheDeadLetter) {
+                return Settlement::Settled;
+            }
             if let Some(settlement) = context.after_failure(failure).await {
                 return settlement;
             }

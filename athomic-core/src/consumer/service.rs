@@ -4,7 +4,7 @@
 //! stopped, drained, committed and given back, each revocation by a task of its own, so that the
 //! retained partitions go on undisturbed; what is settled is committed at an interval.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use crate::dead_letter::Chain;
 use crate::health::Pulse;
 use crate::lifecycle::{Service, ServiceError, ServiceHandle};
 use crate::message::TopicPartition;
+use crate::mutant::{self, Mutant};
 use crate::retry::Backoff;
 use crate::transport::{Assignment, ConsumerEvent, DynConsumer, Revocation, TransportError};
 
@@ -87,6 +88,7 @@ async fn consume(
         };
         tracing::warn!(error = %Chain(&error), failures, "consumer ended, joining again");
         consumer = tokio::select! {
+            biased;
             () = handle.stopping() => return Ok(()),
             joined = join(&plan, failures) => joined?,
         };
@@ -125,7 +127,7 @@ struct Membership<'a> {
     plan: &'a ConsumerPlan,
     consumer: Arc<dyn DynConsumer>,
     committer: Arc<Committer>,
-    lanes: HashMap<TopicPartition, RunningLane>,
+    lanes: BTreeMap<TopicPartition, RunningLane>,
     /// Assignments on their way out, and some that are over.
     leaving: Vec<Arc<PartitionState>>,
     /// Revocations and the final drain, under way.
@@ -144,7 +146,7 @@ impl<'a> Membership<'a> {
             plan,
             consumer,
             committer,
-            lanes: HashMap::new(),
+            lanes: BTreeMap::new(),
             leaving: Vec::new(),
             drains: JoinSet::new(),
             ended,
@@ -226,7 +228,10 @@ impl<'a> Membership<'a> {
     /// Drain, commit and give back, while everything else goes on.
     fn revoke(&mut self, revocation: Revocation) {
         tracing::info!(handler = %self.plan.handler, partitions = ?revocation.partitions, "partitions revoked");
-        let lanes = self.take_lanes(&revocation.partitions);
+        let mut lanes = self.take_lanes(&revocation.partitions);
+        if mutant::is(Mutant::StopsRetainedPartitions) {
+            lanes.extend(std::mem::take(&mut self.lanes).into_values());
+        }
         let drain = self.drain(lanes, self.plan.revoke_timeout);
         self.drains.spawn(async move {
             drain.await;
@@ -319,7 +324,7 @@ impl<'a> Membership<'a> {
     /// Drain all lanes, commit, and leave the group. The group is served meanwhile: what it wants
     /// back is on its way out already, and what it gives is refused by leaving.
     async fn leave(mut self, timeout: Duration) {
-        let lanes: Vec<_> = self.lanes.drain().map(|(_, lane)| lane).collect();
+        let lanes = std::mem::take(&mut self.lanes).into_values().collect();
         let drain = self.drain(lanes, timeout);
         self.drains.spawn(drain);
         let mut given_back = Vec::new();

@@ -74,6 +74,13 @@ pub enum TransportError {
         /// The topic.
         topic: String,
     },
+    /// What was to be read next is not in the log: deleted by retention, or never there after a leader was
+    /// lost. Consumers say so and go on where the settings say.
+    #[error("{partition}: what was to be read next is not in the log; going on where auto_offset_reset says")]
+    OffsetReset {
+        /// The partition.
+        partition: crate::message::TopicPartition,
+    },
     /// The group has no offset in this partition, or one that is gone from the log, and the settings say
     /// to stop.
     #[error(
@@ -142,6 +149,7 @@ impl TransportError {
             | Self::Forbidden { .. }
             | Self::UnknownTopic { .. }
             | Self::TopicRecreated { .. }
+            | Self::OffsetReset { .. }
             | Self::OffsetOutOfRange { .. }
             | Self::Fenced { .. }
             | Self::Settings { .. }

@@ -13,5 +13,4 @@ mod lifecycle;
 mod publisher;
 mod rebalance;
 mod single;
-mod stress;
 mod support;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::alarm::Alarm;
 use super::broker::{Silenced, Stopped, pause, unreachable};
 use super::faults::{Call, Operation, injected};
+use super::group::Claim;
 use super::member::PendingEvent;
 use super::stream::MemoryStream;
 use super::{MemberId, MemoryBroker};
@@ -89,7 +90,16 @@ impl MemoryConsumer {
         }
     }
 
-    fn apply_commit(&self, offsets: &[PartitionOffset]) -> Result<(), TransportError> {
+    /// Say under which assignments this member holds partitions now.
+    fn claims(&self, offsets: &[PartitionOffset]) -> Vec<Claim> {
+        let state = self.broker.lock();
+        let group = state.peek(&self.group);
+        let claim =
+            |offset: &PartitionOffset| group.and_then(|group| group.claim(self.id, &offset.partition));
+        offsets.iter().map(claim).collect()
+    }
+
+    fn apply_commit(&self, offsets: &[PartitionOffset], claims: &[Claim]) -> Result<(), TransportError> {
         let mut state = self.broker.lock();
         if state.down {
             return Err(unreachable(Stopped));
@@ -99,7 +109,7 @@ impl MemoryConsumer {
                 return Err(unreachable(Silenced));
             }
             group
-                .commit(self.id, offsets)
+                .commit(self.id, offsets, claims)
                 .map_err(|partition| TransportError::Fenced {
                     source: format!("{} does not own {partition}", self.id).into(),
                 })
@@ -153,11 +163,12 @@ impl Consumer for MemoryConsumer {
         let mut call = self.call(Operation::Commit);
         call.offsets = offsets;
         let fault = self.broker.faults().decide(&call);
+        let claims = self.claims(offsets);
         pause(fault.delay).await;
         if fault.fails_before() {
             return Err(fault.error("commit offsets"));
         }
-        self.apply_commit(offsets)?;
+        self.apply_commit(offsets, &claims)?;
         pause(fault.reply_delay).await;
         if fault.fails_after() {
             return Err(injected("commit offsets"));

@@ -32,6 +32,10 @@ pub(super) struct World<'a> {
     pub(super) wakes: &'a mut Wakes,
 }
 
+/// The assignment under which a member says that it owns a partition. Kafka has the member's generation
+/// or epoch in its place.
+pub(super) type Claim = Option<AssignmentEpoch>;
+
 /// One consumer group.
 #[derive(Debug, Default)]
 pub(super) struct Group {
@@ -173,19 +177,29 @@ impl Group {
         }
     }
 
-    /// Say whether a member owns a partition and may commit for it.
-    pub(super) fn owns(&self, id: MemberId, partition: &TopicPartition) -> bool {
-        self.owned
-            .get(partition)
-            .is_some_and(|owned| owned.member == id && !owned.void && !owned.lease.is_over())
+    /// Return the assignment under which a member owns a partition and may commit for it, if it does.
+    pub(super) fn claim(&self, id: MemberId, partition: &TopicPartition) -> Claim {
+        let ownership = self.owned.get(partition)?;
+        let holds = ownership.member == id && !ownership.void && !ownership.lease.is_over();
+        holds.then_some(ownership.epoch)
     }
 
-    /// Take offsets from a member, all or none.
+    /// Take offsets from a member, all or none; `claims` are those of the moment when it sent them.
     ///
     /// # Errors
-    /// A partition that the member does not own.
-    pub(super) fn commit(&mut self, id: MemberId, offsets: &[PartitionOffset]) -> Result<(), TopicPartition> {
-        if let Some(foreign) = offsets.iter().find(|offset| !self.owns(id, &offset.partition)) {
+    /// A partition that the member does not own, or owns under another assignment by now: what was done
+    /// under the earlier one is done again under this one.
+    pub(super) fn commit(
+        &mut self,
+        id: MemberId,
+        offsets: &[PartitionOffset],
+        claims: &[Claim],
+    ) -> Result<(), TopicPartition> {
+        let mut claimed = offsets.iter().zip(claims);
+        let holds = |(offset, claim): &(&PartitionOffset, &Claim)| {
+            claim.is_some() && self.claim(id, &offset.partition) == **claim
+        };
+        if let Some((foreign, _)) = claimed.find(|claimed| !holds(claimed)) {
             return Err(foreign.partition.clone());
         }
         for PartitionOffset { partition, offset } in offsets {

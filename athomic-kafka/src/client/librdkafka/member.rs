@@ -85,7 +85,13 @@ impl Member {
         let (reset, topics) = (options.offset_reset, subscription.topics.clone());
         let poller = Poller {
             starter: Starter::new(Arc::clone(&fetch), Arc::clone(&queue)),
-            owned: Owned::new(fetch, Arc::clone(&endpoint), Arc::clone(&committer), reset),
+            owned: Owned::new(
+                fetch,
+                Arc::clone(&queue),
+                Arc::clone(&endpoint),
+                Arc::clone(&committer),
+                reset,
+            ),
             topics: Topics::new(Arc::clone(&group), Arc::clone(&queue), topics),
             group,
             queue,
@@ -158,6 +164,12 @@ struct Draining {
     drained: Arc<AtomicBool>,
 }
 
+/// Partitions that drain and are kept.
+struct Renewal {
+    draining: Draining,
+    begin: Begin,
+}
+
 impl Draining {
     fn is_over(&self) -> bool {
         self.drained.load(Ordering::SeqCst)
@@ -190,8 +202,8 @@ struct Poller {
     untold: bool,
     /// What the group has asked back.
     draining: Option<Draining>,
-    /// Partitions of topics that were made anew: they begin again when what runs has ended.
-    renewals: Vec<Draining>,
+    /// Partitions that begin elsewhere when what runs of them has ended.
+    renewals: Vec<Renewal>,
     /// When which trouble was last reported.
     reported: HashMap<(FaultKind, i32), Instant>,
 }
@@ -208,6 +220,7 @@ impl Poller {
             }
             self.finish_draining();
             self.finish_renewals();
+            self.find_new_places();
             self.begin_at_commits();
             self.topics.look();
             self.look_at_files();
@@ -288,8 +301,7 @@ impl Poller {
         }
     }
 
-    /// Take back what is read of a topic that is not the one of before, without a commit, and begin at its
-    /// oldest record.
+    /// Begin a topic that is not the one of before at its oldest record.
     fn begin_anew(&mut self, topic: &str) {
         let partitions = self.owned.of_topic(topic);
         let fault = Fault::topic_recreated(topic);
@@ -300,25 +312,52 @@ impl Poller {
         }
         let error = self.endpoint.consuming(&self.subscription, fault);
         self.send(Ok(ConsumerEvent::Trouble(error)));
+        self.renew(partitions, Begin::Oldest);
+    }
+
+    /// Begin elsewhere where a log cannot be read from where the group is.
+    fn find_new_places(&mut self) {
+        let partitions = self.owned.without_a_place();
+        if partitions.is_empty() {
+            return;
+        }
+        // Perhaps these are other logs than before.
+        self.topics.hurry();
+        for partition in &partitions {
+            let partition = partition.clone();
+            self.send(Ok(ConsumerEvent::Trouble(TransportError::OffsetReset {
+                partition,
+            })));
+        }
+        self.renew(partitions, self.owned.reset_place());
+    }
+
+    /// Take partitions back, without a commit, and begin them elsewhere when what runs of them has ended.
+    fn renew(&mut self, mut partitions: Vec<TopicPartition>, begin: Begin) {
+        for renewal in &mut self.renewals {
+            let under_way = &mut renewal.draining.partitions;
+            if under_way.iter().any(|partition| partitions.contains(partition)) {
+                renewal.begin = begin;
+                partitions.retain(|partition| !under_way.contains(partition));
+            }
+        }
         if !partitions.is_empty() {
             self.committer.disown(&partitions);
-            let renewal = self.ask_back(partitions);
-            self.renewals.push(renewal);
+            let draining = self.ask_back(partitions);
+            self.renewals.push(Renewal { draining, begin });
         }
     }
 
     fn finish_renewals(&mut self) {
-        for renewal in self
-            .renewals
-            .extract_if(.., |renewal| renewal.is_over())
-            .collect::<Vec<_>>()
-        {
-            self.owned.stop(&renewal.partitions);
-            self.take(&renewal.partitions);
-            let places = renewal
-                .partitions
-                .into_iter()
-                .map(|partition| (partition, Begin::Oldest));
+        let is_over = |renewal: &mut Renewal| renewal.draining.is_over();
+        for renewal in self.renewals.extract_if(.., is_over).collect::<Vec<_>>() {
+            let partitions = renewal.draining.partitions;
+            if partitions.is_empty() {
+                continue; // the group has taken them back meanwhile
+            }
+            self.owned.stop(&partitions);
+            self.take(&partitions);
+            let places = partitions.into_iter().map(|partition| (partition, renewal.begin));
             if let Err(fault) = self.owned.begin(places.collect()) {
                 return self.fail(fault);
             }
@@ -363,9 +402,8 @@ impl Poller {
     fn forget(&mut self, partitions: &[TopicPartition]) {
         self.starter.forget(partitions);
         for renewal in &mut self.renewals {
-            renewal
-                .partitions
-                .retain(|partition| !partitions.contains(partition));
+            let under_way = &mut renewal.draining.partitions;
+            under_way.retain(|partition| !partitions.contains(partition));
         }
     }
 

@@ -12,7 +12,7 @@ use athomic_core::settings::OffsetReset;
 use athomic_core::transport::{Assignment, AssignmentEpoch};
 
 use super::commits::Committer;
-use super::native::{Begin, Client, Committed};
+use super::native::{Begin, Client, Committed, Queue};
 use super::partition::{KafkaPartitionStream, Slot};
 use super::{Code, Fault};
 use crate::error::Endpoint;
@@ -20,6 +20,8 @@ use crate::error::Endpoint;
 /// The partitions of a member.
 pub(super) struct Owned {
     fetch: Arc<Client>,
+    /// Of the member: who reads wakes the polling thread by it.
+    queue: Arc<Queue>,
     endpoint: Arc<Endpoint>,
     committer: Arc<Committer>,
     offset_reset: OffsetReset,
@@ -37,12 +39,14 @@ struct Held {
 impl Owned {
     pub(super) fn new(
         fetch: Arc<Client>,
+        queue: Arc<Queue>,
         endpoint: Arc<Endpoint>,
         committer: Arc<Committer>,
         offset_reset: OffsetReset,
     ) -> Self {
         Self {
             fetch,
+            queue,
             endpoint,
             committer,
             offset_reset,
@@ -52,7 +56,7 @@ impl Owned {
         }
     }
 
-    /// Say whether a topic that was made anew ends the consumer.
+    /// Say whether a log that cannot be read from where the group is ends the consumer.
     pub(super) fn stops_at_resets(&self) -> bool {
         self.offset_reset == OffsetReset::Fail
     }
@@ -84,7 +88,7 @@ impl Owned {
         partitions
             .iter()
             .filter_map(|partition| {
-                let slot = Slot::open(&self.fetch, partition)?;
+                let slot = Slot::open(&self.fetch, partition, &self.queue)?;
                 let stream = self.stream(partition, Arc::clone(&slot));
                 self.partitions
                     .insert(partition.clone(), Held { slot, begun: false });
@@ -99,7 +103,7 @@ impl Owned {
 
     fn stream(&self, partition: &TopicPartition, slot: Arc<Slot>) -> KafkaPartitionStream {
         let (client, endpoint) = (Arc::clone(&self.fetch), Arc::clone(&self.endpoint));
-        KafkaPartitionStream::new(partition.clone(), slot, client, endpoint)
+        KafkaPartitionStream::new(partition.clone(), slot, client, endpoint, self.stops_at_resets())
     }
 
     /// Fetch partitions from where the group stands, or as the settings say where it stands nowhere.
@@ -118,13 +122,29 @@ impl Owned {
         self.begin(begun)
     }
 
+    /// Return where to go on in a log that cannot be read from where the group is.
+    pub(super) fn reset_place(&self) -> Begin {
+        match self.offset_reset {
+            OffsetReset::Latest => Begin::Newest,
+            OffsetReset::Earliest | OffsetReset::Fail => Begin::Oldest,
+        }
+    }
+
+    /// Return the partitions whose readers have lost their places since this was asked last.
+    pub(super) fn without_a_place(&self) -> Vec<TopicPartition> {
+        let lost = self
+            .partitions
+            .iter()
+            .filter(|(_, held)| held.slot.takes_a_new_place());
+        lost.map(|(partition, _)| partition.clone()).collect()
+    }
+
     fn place(&self, committed: Option<i64>, was_added: bool) -> Result<Begin, Fault> {
         match (committed, self.offset_reset) {
             (Some(offset), _) => Ok(Begin::At(offset)),
-            (None, OffsetReset::Earliest) => Ok(Begin::Oldest),
-            (None, OffsetReset::Latest) if was_added => Ok(Begin::Oldest),
-            (None, OffsetReset::Latest) => Ok(Begin::Newest),
             (None, OffsetReset::Fail) => Err(Fault::of(Code::AutoOffsetReset)),
+            (None, _) if was_added => Ok(Begin::Oldest),
+            (None, _) => Ok(self.reset_place()),
         }
     }
 

@@ -23,9 +23,13 @@ pub(super) struct Topics {
     group: Arc<Client>,
     queue: Arc<Queue>,
     names: Vec<String>,
-    known: HashMap<String, Known>,
+    seen: Seen,
     next: Instant,
 }
+
+/// What was seen of the topics so far.
+#[derive(Default)]
+struct Seen(HashMap<String, Known>);
 
 struct Known {
     id: TopicId,
@@ -41,7 +45,7 @@ impl Topics {
             group,
             queue,
             names,
-            known: HashMap::new(),
+            seen: Seen::default(),
             next: Instant::now(),
         }
     }
@@ -71,9 +75,21 @@ impl Topics {
 
     /// Take note of what was seen, and return the topics that are no longer those of before.
     pub(super) fn compare(&mut self, seen: Vec<TopicSeen>) -> Vec<String> {
+        self.seen.compare(seen)
+    }
+
+    /// Say whether a partition came after the member had seen its topic: what stands in it was published
+    /// under the member's eyes.
+    pub(super) fn was_added(&self, partition: &TopicPartition) -> bool {
+        self.seen.was_added(partition)
+    }
+}
+
+impl Seen {
+    fn compare(&mut self, seen: Vec<TopicSeen>) -> Vec<String> {
         let mut made_anew = Vec::new();
         for TopicSeen { name, id, partitions } in seen {
-            match self.known.get_mut(&name) {
+            match self.0.get_mut(&name) {
                 Some(known) if known.id == id || known.past.contains(&id) => {}
                 Some(known) => {
                     known.past.push(std::mem::replace(&mut known.id, id));
@@ -83,21 +99,62 @@ impl Topics {
                 }
                 None => {
                     let (past, at_first) = (Vec::new(), partitions);
-                    self.known.insert(name, Known { id, past, at_first });
+                    self.0.insert(name, Known { id, past, at_first });
                 }
             }
         }
         made_anew
     }
 
-    /// Say whether a partition came after the member had seen its topic: what stands in it was published
-    /// under the member's eyes.
-    pub(super) fn was_added(&self, partition: &TopicPartition) -> bool {
-        let known = self.known.get(&*partition.topic);
+    fn was_added(&self, partition: &TopicPartition) -> bool {
+        let known = self.0.get(&*partition.topic);
         known.is_some_and(|known| partition.partition >= known.at_first)
     }
 }
 
 fn report(fault: &Fault) {
     tracing::debug!(%fault, "cannot ask for the topics' ids");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(seen: &mut Seen, id: i64, partitions: Partition) -> Vec<String> {
+        seen.compare(vec![TopicSeen {
+            name: "orders".to_owned(),
+            id: TopicId(0, id),
+            partitions,
+        }])
+    }
+
+    fn partition(number: Partition) -> TopicPartition {
+        TopicPartition::new("orders", number)
+    }
+
+    #[test]
+    fn another_id_is_another_topic_and_a_broker_that_lags_behind_changes_nothing() {
+        let mut seen = Seen::default();
+        assert!(look(&mut seen, 1, 3).is_empty(), "the first look proves nothing");
+        assert!(look(&mut seen, 1, 3).is_empty());
+        assert_eq!(look(&mut seen, 2, 3), ["orders"]);
+        assert!(look(&mut seen, 1, 3).is_empty(), "old news");
+        assert!(look(&mut seen, 2, 3).is_empty());
+        assert_eq!(look(&mut seen, 3, 3), ["orders"]);
+    }
+
+    #[test]
+    fn partitions_are_added_to_a_topic_that_was_seen_without_them() {
+        let mut seen = Seen::default();
+        assert!(!seen.was_added(&partition(0)), "nothing was seen yet");
+        look(&mut seen, 1, 2);
+        look(&mut seen, 1, 4);
+        assert!(!seen.was_added(&partition(1)));
+        assert!(seen.was_added(&partition(2)));
+        look(&mut seen, 2, 2);
+        assert!(
+            seen.was_added(&partition(0)),
+            "of a new topic every partition is new"
+        );
+    }
 }

@@ -1,6 +1,8 @@
 //! What the end-to-end tests of this crate share.
 #![allow(dead_code, reason = "each file of tests needs a part of it")]
 
+pub(crate) mod stage;
+
 use athomic_rig::{Rig, Worker};
 
 /// How many partitions a test's topic has.

@@ -16,7 +16,7 @@ pub(in super::super) type Committed = Result<Option<Offset>, Fault>;
 
 /// Tells topics of the same name apart (KIP-516).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) struct TopicId(i64, i64);
+pub(in super::super) struct TopicId(pub(in super::super) i64, pub(in super::super) i64);
 
 /// A topic as the cluster describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
