@@ -17,6 +17,7 @@ cargo xtask <chore>
   deny              check licences, banned crates and known vulnerabilities
   bench <name> [arguments of the bench]
                     run a program of benches/, starting servers unless KAFKA_BOOTSTRAP is set
+  valgrind          run the tests of the one crate with `unsafe` code under memcheck
   soak [--minutes N] [--seed S]
                     kill, hang and restart workers and brokers at random, ten minutes unless told
                     otherwise, and check that nothing was lost
@@ -41,6 +42,7 @@ pub(crate) enum Chore {
     Msrv,
     Deny,
     Bench { name: String, arguments: Vec<String> },
+    Valgrind,
     Soak { minutes: u64, seed: Option<u64> },
     Ci,
 }
@@ -77,6 +79,7 @@ fn simple(name: &str) -> Result<Chore> {
         "doc" => Ok(Chore::Doc),
         "msrv" => Ok(Chore::Msrv),
         "deny" => Ok(Chore::Deny),
+        "valgrind" => Ok(Chore::Valgrind),
         "ci" => Ok(Chore::Ci),
         _ => bail!("unknown chore `{name}`; `cargo xtask help` lists them"),
     }
@@ -256,7 +259,8 @@ mod tests {
     #[test]
     fn help_names_every_chore() {
         let chores = [
-            "test", "lint", "doc", "features", "msrv", "deny", "bench", "soak", "ci", "services", "help",
+            "test", "lint", "doc", "features", "msrv", "deny", "bench", "valgrind", "soak", "ci", "services",
+            "help",
         ];
         chores
             .iter()
