@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// How long what runs may take to end when an application is told to stop.
 const DRAIN: Duration = Duration::from_secs(5);
 /// What it takes beyond that at most, when a broker does not answer.
-const GRACE: Duration = Duration::from_secs(4);
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What a run came to.
 pub(crate) struct Report {
