@@ -32,8 +32,9 @@ use super::{Code, Fault, FaultKind};
 use crate::error::Endpoint;
 use crate::settings::ConsumerOptions;
 
-/// How long the thread sleeps if nothing happens; whatever it must see at once wakes it.
-const IDLE: Duration = Duration::from_millis(500);
+/// How long the thread sleeps if nothing happens; whatever it must see at once wakes it. A poll that waits
+/// counts as polling, however long it takes (`max.poll.interval.ms`).
+const IDLE: Duration = Duration::from_secs(10);
 /// How often it looks, while partitions drain, whether the group still waits for them.
 const DRAINING: Duration = Duration::from_millis(100);
 /// How long leaving the group may take.
@@ -64,7 +65,7 @@ impl Member {
         let group = Client::consumer(&options.group)?;
         let fetch = Client::consumer(&options.fetch)?;
         let queue = Arc::new(group.main_queue()?);
-        let fetch_queue = fetch.main_queue()?;
+        let fetch_queue = fetch.main_queue()?.waking(&queue);
         group.subscribe(&subscription.topics)?;
         let (events, received) = mpsc::unbounded_channel();
         let (left, departure) = watch::channel(None);
@@ -359,5 +360,36 @@ impl Poller {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use super::super::native::{Client, Event};
+
+    fn consumer(servers: &str) -> Arc<Client> {
+        let options = [("bootstrap.servers", servers), ("group.id", "tests")];
+        let options: BTreeMap<_, _> = options
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        Client::consumer(&options).expect("valid options")
+    }
+
+    #[test]
+    fn what_happens_to_the_client_that_fetches_wakes_the_thread() {
+        // Nobody to ask, so nothing happens to it.
+        let queue = Arc::new(consumer("").main_queue().expect("a consumer has one"));
+        // Nobody listens there, which is told.
+        let fetch = consumer("127.0.0.1:1");
+        let fetch_queue = fetch.main_queue().expect("a consumer has one").waking(&queue);
+        let (begun, patience) = (Instant::now(), Duration::from_secs(60));
+        assert!(queue.poll(patience).is_none());
+        assert!(begun.elapsed() < patience, "it waited until its time was over");
+        let told = fetch_queue.poll(Duration::ZERO);
+        assert!(matches!(told, Some(Event::Error(_))), "{told:?}");
     }
 }

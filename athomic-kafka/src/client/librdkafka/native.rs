@@ -118,6 +118,7 @@ impl Client {
             .map(|queue| Queue {
                 queue,
                 client: Arc::clone(self),
+                wakes: None,
             })
             .ok_or_else(|| Fault::of(Code::UnknownGroup))
     }
@@ -269,6 +270,8 @@ impl Drop for Client {
 pub(super) struct Queue {
     queue: NonNull<sys::rd_kafka_queue_t>,
     client: Arc<Client>,
+    /// Whose poll ends when something comes: the callback points to it.
+    wakes: Option<Arc<Queue>>,
 }
 
 // SAFETY: librdkafka's queues take their own lock; the client outlives the queue.
@@ -279,19 +282,41 @@ unsafe impl Sync for Queue {}
 impl Queue {
     /// Wait for the next event, at most so long.
     pub(super) fn poll(&self, timeout: Duration) -> Option<Event> {
-        let millis = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
-        // SAFETY: the queue is valid; the event is ours until it is destroyed below.
-        let event = NonNull::new(unsafe { sys::rd_kafka_queue_poll(self.queue.as_ptr(), millis) })?;
-        let seen = self.read(event.as_ptr());
-        // SAFETY: the event is valid, and `read` kept nothing of it.
-        unsafe { sys::rd_kafka_event_destroy(event.as_ptr()) };
-        seen
+        let mut millis = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
+        loop {
+            // SAFETY: the queue is valid; the event is ours until it is destroyed below.
+            let event = NonNull::new(unsafe { sys::rd_kafka_queue_poll(self.queue.as_ptr(), millis) })?;
+            let seen = self.read(event.as_ptr());
+            // SAFETY: the event is valid, and `read` kept nothing of it.
+            unsafe { sys::rd_kafka_event_destroy(event.as_ptr()) };
+            if seen.is_some() {
+                return seen;
+            }
+            // Of no interest. `None` says that the queue is empty, so that what comes next wakes again.
+            millis = 0;
+        }
     }
 
     /// End a [`poll`](Self::poll) that waits, or the next one.
     pub(super) fn wake(&self) {
         // SAFETY: the queue is valid.
         unsafe { sys::rd_kafka_queue_yield(self.queue.as_ptr()) };
+    }
+
+    /// Have whatever comes to this queue end a poll of another one, so that one thread can serve both.
+    pub(super) fn waking(mut self, other: &Arc<Self>) -> Self {
+        let other = Arc::clone(other);
+        // SAFETY: the queue is valid. The callback's pointer is kept alive by `wakes`, and `drop` switches
+        // the callback off before it lets go of it.
+        unsafe {
+            sys::rd_kafka_queue_cb_event_enable(
+                self.queue.as_ptr(),
+                Some(wake_other),
+                Arc::as_ptr(&other).cast_mut().cast(),
+            );
+        }
+        self.wakes = Some(other);
+        self
     }
 
     fn read(&self, event: *mut sys::rd_kafka_event_t) -> Option<Event> {
@@ -339,7 +364,14 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         // SAFETY: the queue is valid and used no more; the client that it belongs to is still there.
-        unsafe { sys::rd_kafka_queue_destroy(self.queue.as_ptr()) };
+        // Switching the callback off takes the lock under which it is called, so it is not running
+        // afterwards, and `wakes` may go.
+        unsafe {
+            if self.wakes.is_some() {
+                sys::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, ptr::null_mut());
+            }
+            sys::rd_kafka_queue_destroy(self.queue.as_ptr());
+        }
         let _client_outlives_queue = &self.client;
     }
 }
@@ -583,6 +615,13 @@ unsafe extern "C" fn no_longer_empty(_client: *mut sys::rd_kafka_t, waker: *mut 
     // SAFETY: `waker` is the `AtomicWaker` that the queue was opened with; see `PartitionQueue::open`.
     let waker = unsafe { &*waker.cast_const().cast::<AtomicWaker>() };
     waker.wake();
+}
+
+/// Called by librdkafka, under the queue's lock, when a queue is no longer empty.
+unsafe extern "C" fn wake_other(_client: *mut sys::rd_kafka_t, other: *mut c_void) {
+    // SAFETY: `other` is the queue that `Queue::waking` was given.
+    let other = unsafe { &*other.cast_const().cast::<Queue>() };
+    other.wake();
 }
 
 /// Called by librdkafka, on any of its threads, with a line for the log.
