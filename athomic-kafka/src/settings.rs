@@ -75,14 +75,14 @@ impl Connection {
         }
     }
 
-    /// Return the options of a consumer's two clients.
-    pub(crate) fn consumer_options(&self, subscription: &Subscription) -> ConsumerOptions {
+    /// Return the options of a consumer's two clients; its topics have so many partitions.
+    pub(crate) fn consumer_options(&self, subscription: &Subscription, partitions: usize) -> ConsumerOptions {
         let passed_on = &self.consumer.librdkafka;
         let common = self.group_options(subscription);
         let mut group = common.clone();
         group.extend(self.member_options());
         let mut fetch = common;
-        fetch.extend(self.fetch_options(subscription));
+        fetch.extend(self.fetch_options(subscription, partitions));
         for (name, value) in passed_on {
             let of_members = OF_MEMBERS.contains(&name.as_str());
             let options = if of_members {
@@ -128,10 +128,11 @@ impl Connection {
         options
     }
 
-    fn fetch_options(&self, subscription: &Subscription) -> Options {
+    fn fetch_options(&self, subscription: &Subscription, partitions: usize) -> Options {
         let settings = &self.consumer;
         let bytes = subscription.fetch.max_bytes.unwrap_or(settings.fetch_max_bytes);
         let bytes = bytes.max(SMALLEST_MESSAGE_LIMIT);
+        let ahead = FetchAhead::shared(settings.queued_max_kbytes, partitions);
         let wait = subscription.fetch.max_wait.unwrap_or(settings.fetch_max_wait);
         pairs([
             // Up to librdkafka 2.12, a batch with the end of a partition in it moves librdkafka's own
@@ -147,11 +148,8 @@ impl Connection {
             ("fetch.max.bytes", bytes.to_string()),
             // librdkafka wants it no larger than `fetch.max.bytes`; it limits nothing for a consumer.
             ("message.max.bytes", bytes.min(1_000_000).to_string()),
-            ("max.partition.fetch.bytes", bytes.min(256 << 10).to_string()),
-            (
-                "queued.max.messages.kbytes",
-                settings.queued_max_kbytes.to_string(),
-            ),
+            ("max.partition.fetch.bytes", bytes.min(ahead.fetched).to_string()),
+            ("queued.max.messages.kbytes", ahead.queued_kbytes.to_string()),
             ("queued.min.messages", "100000".to_owned()),
             // At librdkafka's own second, a full queue costs nine tenths of the throughput.
             ("fetch.queue.backoff.ms", "5".to_owned()),
@@ -201,6 +199,37 @@ impl Connection {
     /// Name a handler's client; `::` would be awkward in the broker's metrics.
     fn id_for(&self, handler: &str) -> String {
         format!("{}-{}", self.client_id, handler.replace("::", "."))
+    }
+}
+
+/// How much may be fetched ahead of one partition.
+///
+/// librdkafka's own limit holds for each queue, and each partition has a queue of its own. It looks at
+/// it before it fetches, so that what comes then lies on top.
+#[derive(Debug, PartialEq, Eq)]
+struct FetchAhead {
+    /// Nothing more is fetched while so much is queued.
+    queued_kbytes: usize,
+    /// So many bytes are fetched at once.
+    fetched: usize,
+}
+
+impl FetchAhead {
+    /// More at once is no faster.
+    const MOST_AT_ONCE: usize = 256 << 10;
+    /// With less, a broker is asked too often. A larger message comes all the same.
+    const LEAST_AT_ONCE: usize = 16 << 10;
+
+    /// Share out what a consumer may fetch ahead.
+    fn shared(kbytes: usize, partitions: usize) -> Self {
+        let share = kbytes.saturating_mul(1000) / partitions.max(1);
+        let fetched = (share / 2).clamp(Self::LEAST_AT_ONCE, Self::MOST_AT_ONCE);
+        let queued = share.saturating_sub(fetched) / 1000;
+        Self {
+            // What librdkafka takes.
+            queued_kbytes: queued.clamp(1, 2_097_151),
+            fetched,
+        }
     }
 }
 
@@ -424,7 +453,7 @@ mod tests {
     };
     use athomic_core::transport::{FetchOverrides, Subscription, TransportError};
 
-    use super::{Connection, ConsumerOptions};
+    use super::{Connection, ConsumerOptions, FetchAhead};
 
     fn connect(
         features: &[&str],
@@ -438,7 +467,7 @@ mod tests {
 
     fn consumer(change: impl FnOnce(&mut ConnectionSettings)) -> ConsumerOptions {
         let connection = connect(&["ssl", "sasl_plain", "sasl_scram"], change).expect("valid settings");
-        connection.consumer_options(&subscription(FetchOverrides::default()))
+        connection.consumer_options(&subscription(FetchOverrides::default()), 4)
     }
 
     fn subscription(fetch: FetchOverrides) -> Subscription {
@@ -498,6 +527,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_fetched_ahead_is_shared_out_over_the_partitions() {
+        let whole = |ahead: FetchAhead, partitions| (ahead.queued_kbytes * 1000 + ahead.fetched) * partitions;
+        for partitions in [1, 4, 64, 256] {
+            let ahead = whole(FetchAhead::shared(32_768, partitions), partitions);
+            assert!(
+                (32_000_000..=32_768_000).contains(&ahead),
+                "{partitions}: {ahead}"
+            );
+        }
+        let least = FetchAhead {
+            queued_kbytes: 1,
+            fetched: FetchAhead::LEAST_AT_ONCE,
+        };
+        assert_eq!(FetchAhead::shared(1, 256), least);
+        assert_eq!(FetchAhead::shared(usize::MAX, 1).queued_kbytes, 2_097_151);
+    }
+
+    #[test]
     fn a_handler_has_a_say_in_fetching() {
         let fetch = FetchOverrides {
             max_wait: Some(Duration::from_millis(7)),
@@ -505,7 +552,7 @@ mod tests {
         };
         let options = connect(&[], |_| {})
             .expect("valid settings")
-            .consumer_options(&subscription(fetch))
+            .consumer_options(&subscription(fetch), 4)
             .fetch;
         assert_eq!(options["fetch.wait.max.ms"], "7");
         assert_eq!(options["fetch.max.bytes"], "2000");
@@ -574,7 +621,7 @@ mod tests {
             settings.security.ca_file = Some("ca.pem".into());
         })
         .expect("valid settings");
-        let consumer = connection.consumer_options(&subscription(FetchOverrides::default()));
+        let consumer = connection.consumer_options(&subscription(FetchOverrides::default()), 4);
         let ConsumerOptions { group, fetch } = consumer;
         for options in [
             group,
@@ -595,10 +642,13 @@ mod tests {
         for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
             let options = connect(&[], |settings| settings.consumer.group_protocol = protocol)
                 .expect("valid settings")
-                .consumer_options(&subscription(FetchOverrides {
-                    max_bytes: Some(1),
-                    max_wait: None,
-                }));
+                .consumer_options(
+                    &subscription(FetchOverrides {
+                        max_bytes: Some(1),
+                        max_wait: None,
+                    }),
+                    100_000,
+                );
             let endpoint = crate::error::Endpoint {
                 connection: "default".to_owned(),
                 servers: "localhost:1".to_owned(),

@@ -187,8 +187,8 @@ pub struct ConsumerSettings {
     pub max_in_flight_messages: NonZeroUsize,
     /// The most bytes in flight in one partition. Default 16 MiB.
     pub max_in_flight_bytes: usize,
-    /// The most kilobytes that the client fetches ahead for each assigned partition: a consumer of 50
-    /// partitions may hold 50 times as much. Default 8192.
+    /// The most kilobytes, uncompressed, that the client fetches ahead for one consumer. Each partition of
+    /// its topics has an equal share, whoever it is assigned to. Default 16384.
     pub queued_max_kbytes: usize,
     /// Options handed to librdkafka as they are.
     pub librdkafka: BTreeMap<String, String>,
@@ -214,7 +214,7 @@ impl Default for ConsumerSettings {
             handler_timeout: None,
             max_in_flight_messages: const { NonZeroUsize::new(1000).expect("not zero") },
             max_in_flight_bytes: 16 << 20,
-            queued_max_kbytes: 8192,
+            queued_max_kbytes: 16_384,
             librdkafka: BTreeMap::new(),
         }
     }

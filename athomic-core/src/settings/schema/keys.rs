@@ -300,8 +300,8 @@ static CONSUMER_KEYS: &[Key] = &[
     key(
         "queued_max_kbytes",
         Kind::Integer,
-        "8192",
-        "The most kilobytes fetched ahead for each assigned partition.",
+        "16384",
+        "The most kilobytes fetched ahead by one consumer, shared out evenly over the partitions of its topics.",
     ),
     unset(
         "librdkafka",
