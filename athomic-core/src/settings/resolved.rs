@@ -226,7 +226,7 @@ impl Default for ConsumerSettings {
 pub struct ProducerSettings {
     /// Brokers to ask first, `host:port`. Never empty. Default `localhost:9092`.
     pub bootstrap_servers: Vec<String>,
-    /// How long a record may wait for others to share a request with. Default 5 ms.
+    /// How long a record may wait for others to share a request with. Default 1 ms.
     pub linger: Duration,
     /// The most bytes in one batch of records. Default 1 MiB.
     pub batch_max_bytes: usize,
@@ -242,7 +242,7 @@ impl Default for ProducerSettings {
     fn default() -> Self {
         Self {
             bootstrap_servers: vec!["localhost:9092".to_owned()],
-            linger: Duration::from_millis(5),
+            linger: Duration::from_millis(1),
             batch_max_bytes: 1 << 20,
             wire_compression: WireCompression::None,
             delivery_timeout: Duration::from_secs(120),

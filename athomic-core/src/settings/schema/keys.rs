@@ -321,7 +321,7 @@ static PRODUCER_KEYS: &[Key] = &[
     key(
         "linger_ms",
         Kind::Milliseconds,
-        "5",
+        "1",
         "How long a record may wait for others to share a request with.",
     ),
     key(
