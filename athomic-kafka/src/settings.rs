@@ -132,7 +132,7 @@ impl Connection {
         let settings = &self.consumer;
         let bytes = subscription.fetch.max_bytes.unwrap_or(settings.fetch_max_bytes);
         let bytes = bytes.max(SMALLEST_MESSAGE_LIMIT);
-        let ahead = FetchAhead::shared(settings.queued_max_kbytes, partitions);
+        let queued = queued_kbytes(settings.queued_max_kbytes, partitions);
         let wait = subscription.fetch.max_wait.unwrap_or(settings.fetch_max_wait);
         pairs([
             // Up to librdkafka 2.12, a batch with the end of a partition in it moves librdkafka's own
@@ -148,8 +148,11 @@ impl Connection {
             ("fetch.max.bytes", bytes.to_string()),
             // librdkafka wants it no larger than `fetch.max.bytes`; it limits nothing for a consumer.
             ("message.max.bytes", bytes.min(1_000_000).to_string()),
-            ("max.partition.fetch.bytes", bytes.min(ahead.fetched).to_string()),
-            ("queued.max.messages.kbytes", ahead.queued_kbytes.to_string()),
+            (
+                "max.partition.fetch.bytes",
+                bytes.min(FETCHED_AT_ONCE).to_string(),
+            ),
+            ("queued.max.messages.kbytes", queued.to_string()),
             ("queued.min.messages", "100000".to_owned()),
             // At librdkafka's own second, a full queue costs nine tenths of the throughput.
             ("fetch.queue.backoff.ms", "5".to_owned()),
@@ -202,35 +205,19 @@ impl Connection {
     }
 }
 
-/// How much may be fetched ahead of one partition.
+/// How many bytes of a partition are fetched at once. More is no faster; less is slower where there are
+/// many partitions, and a larger batch of records comes all the same.
+const FETCHED_AT_ONCE: usize = 256 << 10;
+
+/// Return how many kilobytes of a partition may be queued for more of it to be fetched.
 ///
-/// librdkafka's own limit holds for each queue, and each partition has a queue of its own. It looks at
-/// it before it fetches, so that what comes then lies on top.
-#[derive(Debug, PartialEq, Eq)]
-struct FetchAhead {
-    /// Nothing more is fetched while so much is queued.
-    queued_kbytes: usize,
-    /// So many bytes are fetched at once.
-    fetched: usize,
-}
-
-impl FetchAhead {
-    /// More at once is no faster.
-    const MOST_AT_ONCE: usize = 256 << 10;
-    /// With less, a broker is asked too often. A larger message comes all the same.
-    const LEAST_AT_ONCE: usize = 16 << 10;
-
-    /// Share out what a consumer may fetch ahead.
-    fn shared(kbytes: usize, partitions: usize) -> Self {
-        let share = kbytes.saturating_mul(1000) / partitions.max(1);
-        let fetched = (share / 2).clamp(Self::LEAST_AT_ONCE, Self::MOST_AT_ONCE);
-        let queued = share.saturating_sub(fetched) / 1000;
-        Self {
-            // What librdkafka takes.
-            queued_kbytes: queued.clamp(1, 2_097_151),
-            fetched,
-        }
-    }
+/// librdkafka's own limit holds for each queue, and each partition has a queue of its own, so that a
+/// consumer's limit is shared out. It is looked at before a fetch, whose bytes lie on top.
+fn queued_kbytes(of_consumer: usize, partitions: usize) -> usize {
+    let share = of_consumer.saturating_mul(1000) / partitions.max(1);
+    let queued = share.saturating_sub(FETCHED_AT_ONCE) / 1000;
+    // What librdkafka takes.
+    queued.clamp(1, 2_097_151)
 }
 
 /// The options of a consumer's two clients.
@@ -453,7 +440,7 @@ mod tests {
     };
     use athomic_core::transport::{FetchOverrides, Subscription, TransportError};
 
-    use super::{Connection, ConsumerOptions, FetchAhead};
+    use super::{Connection, ConsumerOptions, FETCHED_AT_ONCE, queued_kbytes};
 
     fn connect(
         features: &[&str],
@@ -528,20 +515,16 @@ mod tests {
 
     #[test]
     fn what_is_fetched_ahead_is_shared_out_over_the_partitions() {
-        let whole = |ahead: FetchAhead, partitions| (ahead.queued_kbytes * 1000 + ahead.fetched) * partitions;
-        for partitions in [1, 4, 64, 256] {
-            let ahead = whole(FetchAhead::shared(32_768, partitions), partitions);
+        let whole = |partitions| (queued_kbytes(16_384, partitions) * 1000 + FETCHED_AT_ONCE) * partitions;
+        for partitions in [1, 4, 62] {
+            let ahead = whole(partitions);
             assert!(
-                (32_000_000..=32_768_000).contains(&ahead),
+                (16_300_000..=16_384_000).contains(&ahead),
                 "{partitions}: {ahead}"
             );
         }
-        let least = FetchAhead {
-            queued_kbytes: 1,
-            fetched: FetchAhead::LEAST_AT_ONCE,
-        };
-        assert_eq!(FetchAhead::shared(1, 256), least);
-        assert_eq!(FetchAhead::shared(usize::MAX, 1).queued_kbytes, 2_097_151);
+        assert_eq!(whole(256), 256 * (1000 + FETCHED_AT_ONCE));
+        assert_eq!(queued_kbytes(usize::MAX, 1), 2_097_151);
     }
 
     #[test]

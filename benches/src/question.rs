@@ -138,11 +138,13 @@ impl Question {
                 Ok(probe::<latency::Figures>(self.name, asking, None)?.goals())
             }
             Kind::InFlight => {
-                provide(&topic::ORDERS, asking)?;
                 let mut goals = Vec::new();
-                for window in in_flight::WINDOWS {
-                    let window = format!("max_in_flight_messages={window}");
-                    goals.extend(probe::<in_flight::Figures>(self.name, asking, Some(window))?.goals());
+                for (case, topic, windows) in in_flight::CASES {
+                    provide(&topic, asking)?;
+                    for window in windows {
+                        let window = format!("max_in_flight_messages={window}");
+                        goals.extend(probe::<in_flight::Figures>(case, asking, Some(window))?.goals());
+                    }
                 }
                 Ok(goals)
             }

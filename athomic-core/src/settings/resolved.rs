@@ -188,7 +188,8 @@ pub struct ConsumerSettings {
     /// The most bytes in flight in one partition. Default 16 MiB.
     pub max_in_flight_bytes: usize,
     /// The most kilobytes, uncompressed, that the client fetches ahead for one consumer. Each partition of
-    /// its topics has an equal share, whoever it is assigned to. Default 16384.
+    /// its topics has an equal share, whoever it is assigned to; 256 KiB of it, or one batch of records, may
+    /// always be fetched. Default 16384.
     pub queued_max_kbytes: usize,
     /// Options handed to librdkafka as they are.
     pub librdkafka: BTreeMap<String, String>,

@@ -107,8 +107,10 @@ impl Arguments {
         let report = match name.as_str() {
             "idle" => serde_json::to_string(&idle::here(&self.setup()?)?),
             "latency" => serde_json::to_string(&latency::here(&self.setup()?)?),
-            "in-flight" => serde_json::to_string(&in_flight::here(&self.setup()?)?),
-            name => serde_json::to_string(&self.run(name)?.here()?),
+            name => match in_flight::CASES.iter().find(|(case, ..)| *case == name) {
+                Some((_, topic, _)) => serde_json::to_string(&in_flight::here(&self.setup()?, topic)?),
+                None => serde_json::to_string(&self.run(name)?.here()?),
+            },
         };
         Ok(Some(report?))
     }

@@ -18,10 +18,17 @@ use crate::application;
 use crate::goal::Goal;
 use crate::measurement::rss_mb;
 use crate::order::OrderEvent;
-use crate::topic;
+use crate::topic::{self, Topic};
 
-/// What is tried for `max_in_flight_messages`, which holds for each of the four partitions.
-pub const WINDOWS: [usize; 4] = [1, 1_000, 10_000, 100_000];
+/// The cases: each a topic, and what is tried for `max_in_flight_messages`, which holds for each partition.
+pub const CASES: [(&str, Topic, &[usize]); 2] = [
+    ("in-flight", topic::ORDERS, &[1, 1_000, 10_000, 100_000]),
+    ("in-flight-256", topic::ORDERS_256, &[1, 1_000]),
+];
+
+/// What was promised, in megabytes, of an application with next to nothing in flight: nearly all of it was
+/// fetched ahead. If it were not bounded, all of the topic would be, which is twice as much.
+const AHEAD_MB: f64 = 200.0;
 
 /// How long nothing more may begin for the handlers to count as full.
 const QUIET: Duration = Duration::from_secs(2);
@@ -43,10 +50,15 @@ impl Figures {
     #[must_use]
     pub fn goals(&self) -> Vec<Goal> {
         let what = format!("memory: in flight of {} allowed", self.allowed);
-        vec![
+        let mut goals = vec![
             Goal::at_least(&what, self.in_flight as f64, self.allowed as f64),
             Goal::below(&what, self.in_flight as f64, self.allowed as f64 + 1.0),
-        ]
+        ];
+        if self.allowed < 1_000 {
+            let what = format!("memory: MB with {} in flight", self.in_flight);
+            goals.push(Goal::below(&what, self.rss_mb, AHEAD_MB));
+        }
+        goals
     }
 }
 
@@ -60,21 +72,21 @@ impl fmt::Display for Figures {
 ///
 /// # Errors
 /// The broker or the system does not answer.
-pub fn here(setup: &Setup) -> Result<Figures> {
+pub fn here(setup: &Setup, topic: &Topic) -> Result<Figures> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(measure(setup))
+    runtime.block_on(measure(setup, topic))
 }
 
-async fn measure(setup: &Setup) -> Result<Figures> {
+async fn measure(setup: &Setup, topic: &Topic) -> Result<Figures> {
     let mut settings = application::kafka(&setup.bootstrap, &setup.group, &setup.tuning)?;
     let connection = application::connection(&mut settings)?;
     // Bytes are not what bounds it here.
     connection.consumer.max_in_flight_bytes = usize::MAX;
     let window = connection.consumer.max_in_flight_messages.get() as u64;
-    let allowed = window * u64::try_from(topic::ORDERS.partitions)?;
+    let allowed = (window * u64::try_from(topic.partitions)?).min(topic.messages);
     let (begun, end) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
     let (counted, ended) = (Arc::clone(&begun), end.clone());
-    let handler = subscribe(topic::ORDERS.name)
+    let handler = subscribe(topic.name)
         .handler_id("in-flight")
         .concurrency(usize::try_from(allowed)?)
         .ordering(Ordering::None)
