@@ -4,6 +4,7 @@
 //! message goes down the list from fetch to commit.
 
 pub mod app;
+pub mod health;
 pub mod lifecycle;
 pub mod settings;
 
@@ -24,6 +25,9 @@ pub mod retry;
 pub mod commit;
 
 pub mod publisher;
+
+#[doc(hidden)]
+pub mod mutant;
 
 pub(crate) mod nearest;
 

@@ -40,6 +40,12 @@ impl TestCluster for Cluster {
         let added = self.0.control().add_partitions(topic, partitions);
         added.expect("the topic exists");
     }
+
+    async fn recreate_topic(&self, topic: &str, partitions: u32) {
+        let control = self.0.control();
+        control.delete_topic(topic).expect("the topic exists");
+        control.create_topic(topic, partitions);
+    }
 }
 
 async fn cluster() -> Cluster {

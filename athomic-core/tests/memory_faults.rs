@@ -49,9 +49,15 @@ impl Cluster {
 
     async fn member(&self) -> (MemoryConsumer, Assignment) {
         let consumer = self.join().await.unwrap();
-        match consumer.next_event().await.unwrap() {
-            ConsumerEvent::Assigned(mut assignments) => (consumer, assignments.remove(0)),
-            other => panic!("expected an assignment, got {other:?}"),
+        loop {
+            match consumer.next_event().await.unwrap() {
+                ConsumerEvent::Assigned(mut assignments) => {
+                    if let Some(assignment) = assignments.pop() {
+                        return (consumer, assignment);
+                    }
+                }
+                other => panic!("expected an assignment, got {other:?}"),
+            }
         }
     }
 
@@ -186,6 +192,27 @@ async fn a_commit_that_is_late_is_refused_if_the_partition_is_gone_by_then() {
     let (committed, ()) = tokio::join!(member.commit(&commit), eviction);
     assert!(matches!(committed, Err(TransportError::Fenced { .. })));
     assert_eq!(cluster.control.committed(GROUP), []);
+}
+
+/// Kafka tells by the member's generation or epoch.
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_is_late_is_refused_if_the_partition_went_and_came_back_by_then() {
+    let cluster = cluster().await;
+    let (consumer, assignment) = cluster.member().await;
+    cluster.next(Operation::Commit, Fault::delay(SECOND));
+    let offsets = commit_of(7);
+    let away_and_back = async {
+        cluster.control.expire_session(GROUP, consumer.member_id());
+        assert!(matches!(consumer.next_event().await, Ok(ConsumerEvent::Lost(_))));
+        match consumer.next_event().await.unwrap() {
+            ConsumerEvent::Assigned(again) => assert!(again[0].epoch > assignment.epoch),
+            other => panic!("expected an assignment, got {other:?}"),
+        }
+    };
+    let (late, ()) = tokio::join!(consumer.commit(&offsets), away_and_back);
+    assert!(matches!(late, Err(TransportError::Fenced { .. })), "{late:?}");
+    consumer.commit(&commit_of(3)).await.unwrap();
+    assert_eq!(cluster.control.committed(GROUP), commit_of(3));
 }
 
 #[tokio::test(start_paused = true)]

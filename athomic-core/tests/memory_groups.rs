@@ -73,9 +73,12 @@ fn commit_of(partition: i32, offset: Offset) -> [PartitionOffset; 1] {
 }
 
 async fn assigned(member: &MemoryConsumer) -> Vec<Assignment> {
-    match member.next_event().await.unwrap() {
-        ConsumerEvent::Assigned(assignments) => assignments,
-        other => panic!("expected an assignment, got {other:?}"),
+    loop {
+        match member.next_event().await.unwrap() {
+            ConsumerEvent::Assigned(assignments) if !assignments.is_empty() => break assignments,
+            ConsumerEvent::Assigned(_) => {}
+            other => panic!("expected an assignment, got {other:?}"),
+        }
     }
 }
 

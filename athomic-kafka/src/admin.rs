@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use athomic_core::message::{Partition, PartitionOffset, TopicPartition};
 use athomic_core::transport::{Admin, NewTopic, TransportError};
+use tokio::sync::oneshot;
 
 use crate::client::librdkafka::{Code, Fault, admin};
-use crate::error::Endpoint;
+use crate::error::{Endpoint, Task};
 
 /// Looks at Kafka's topics and makes them. Asking about a topic does not create it.
 #[derive(Clone)]
@@ -54,33 +55,40 @@ impl KafkaAdmin {
         }
     }
 
-    /// Run what blocks where blocking is allowed.
+    /// Run what blocks on a thread of its own. Not on one of the runtime's: that would wait for it when it
+    /// ends, and so would the process.
     async fn ask<T: Send + 'static>(
         &self,
-        action: &str,
-        question: impl FnOnce(&BTreeMap<String, String>) -> Result<T, Fault> + Send + 'static,
+        question: impl FnOnce(&BTreeMap<String, String>, &Endpoint) -> Result<T, TransportError> + Send + 'static,
     ) -> Result<T, TransportError> {
-        let options = Arc::clone(&self.options);
-        let answer = tokio::task::spawn_blocking(move || question(&options)).await;
-        let answer = answer.unwrap_or_else(|error| Err(Fault::new(Code::Fail, error.to_string())));
-        answer.map_err(|fault| self.endpoint.error(action, fault))
+        let (options, endpoint) = (Arc::clone(&self.options), self.endpoint.clone());
+        let (answered, answer) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("athomic-admin".to_owned());
+        let asked = thread.spawn(move || {
+            let _nobody_waits = answered.send(question(&options, &endpoint));
+        });
+        let failed = |fault| Err(self.endpoint.error(Task::LookAtTopics, fault));
+        match asked {
+            Ok(_runs_by_itself) => answer
+                .await
+                .unwrap_or_else(|_panicked| failed(Fault::of(Code::Fail))),
+            Err(error) => failed(Fault::new(Code::Fail, error.to_string())),
+        }
     }
 }
 
 impl Admin for KafkaAdmin {
     async fn partitions(&self, topics: &[String]) -> Result<BTreeMap<String, Partition>, TransportError> {
         let topics = topics.to_vec();
-        let found = self.ask("look at topics", move |options| {
-            admin::partitions(options, &topics)
-        });
-        let found = found.await?;
+        let found = self
+            .ask(move |options, endpoint| admin::partitions(options, &topics, endpoint))
+            .await?;
         self.seen.remember(found.clone());
         Ok(found)
     }
 
     async fn create_topics(&self, topics: &[NewTopic]) -> Result<(), TransportError> {
-        let created = admin::create_topics(&self.options, topics).await;
-        created.map_err(|fault| self.endpoint.error("create topics", fault))?;
+        admin::create_topics(&self.options, topics, &self.endpoint).await?;
         let counts = topics.iter().map(|topic| {
             let count = Partition::try_from(topic.partitions).unwrap_or(Partition::MAX);
             (topic.name.clone(), count)
@@ -94,12 +102,9 @@ impl Admin for KafkaAdmin {
         group_id: &str,
         partitions: &[TopicPartition],
     ) -> Result<Vec<PartitionOffset>, TransportError> {
-        let action = format!("read the offsets of group `{group_id}`");
         let (group_id, partitions) = (group_id.to_owned(), partitions.to_vec());
-        self.ask(&action, move |options| {
-            admin::committed(options, &group_id, &partitions)
-        })
-        .await
+        self.ask(move |options, endpoint| admin::committed(options, &group_id, &partitions, endpoint))
+            .await
     }
 }
 

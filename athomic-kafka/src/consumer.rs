@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use athomic_core::message::PartitionOffset;
-use athomic_core::transport::{Consumer, ConsumerEvent, Subscription, TransportError};
+use athomic_core::transport::{ClientCondition, Consumer, ConsumerEvent, Subscription, TransportError};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::client::librdkafka::CommitError;
 use crate::client::librdkafka::member::{Happening, Member};
-use crate::error::Endpoint;
+use crate::error::{Endpoint, Task};
 use crate::settings::ConsumerOptions;
 
 /// A member of a consumer group on Kafka.
@@ -36,7 +36,7 @@ impl KafkaConsumer {
         let endpoint = Arc::new(endpoint);
         let group = subscription.group_id.clone();
         let (member, happenings) = Member::join(options, subscription, Arc::clone(&endpoint))
-            .map_err(|fault| endpoint.error(format!("join group `{group}`"), fault))?;
+            .map_err(|fault| endpoint.error(Task::Join(&group), fault))?;
         Ok(Self {
             member,
             happenings: Mutex::new(happenings),
@@ -63,10 +63,12 @@ impl Consumer for KafkaConsumer {
         }
         self.member.commit(offsets).await.map_err(|error| match error {
             CommitError::Closed => TransportError::Closed,
-            CommitError::Refused(fault) => self
-                .endpoint
-                .error(format!("commit offsets of group `{}`", self.group), fault),
+            CommitError::Refused(fault) => self.endpoint.error(Task::Commit(&self.group), fault),
         })
+    }
+
+    fn condition(&self) -> ClientCondition {
+        self.member.condition()
     }
 
     fn prepare_to_close(&self) {
@@ -75,10 +77,7 @@ impl Consumer for KafkaConsumer {
 
     async fn close(&self) -> Result<(), TransportError> {
         let left = self.member.leave().await;
-        left.map_err(|fault| {
-            self.endpoint
-                .error(format!("leave group `{}`", self.group), fault)
-        })
+        left.map_err(|fault| self.endpoint.error(Task::Leave(&self.group), fault))
     }
 }
 

@@ -2,44 +2,91 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use athomic_core::transport::{Delivery, OutgoingMessage, Publisher, TransportError};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::client::librdkafka::producer::Publishing;
 use crate::client::librdkafka::{Code, Fault};
-use crate::error::Endpoint;
+use crate::error::{Endpoint, Task};
+
+/// How long what is under way may take before a producer with new certificates takes over: so long, the
+/// order of messages holds over the change.
+const HANDING_OVER: Duration = Duration::from_secs(5);
 
 /// Publishes to Kafka: idempotently, acknowledged by all in-sync replicas.
 ///
-/// A full queue is waited for. Dropping it flushes in the background.
+/// A full queue is waited for. Dropping it flushes in the background. When its certificates are replaced
+/// on disk, what is published next goes over new connections that use the new ones.
 pub struct KafkaPublisher {
-    publishing: Publishing,
+    options: BTreeMap<String, String>,
     endpoint: Endpoint,
+    publishing: RwLock<Arc<Publishing>>,
+    /// Held by who changes `publishing`.
+    handing_over: Mutex<()>,
 }
 
 impl KafkaPublisher {
     pub(crate) fn start(
-        options: &BTreeMap<String, String>,
+        options: BTreeMap<String, String>,
         endpoint: Endpoint,
     ) -> Result<Self, TransportError> {
-        let publishing = Publishing::start(options, endpoint.clone())
-            .map_err(|fault| endpoint.error("make a publisher", fault))?;
-        Ok(Self { publishing, endpoint })
+        let publishing = Publishing::start(&options, endpoint.clone())
+            .map_err(|fault| endpoint.error(Task::MakePublisher, fault))?;
+        Ok(Self {
+            options,
+            endpoint,
+            publishing: RwLock::new(Arc::new(publishing)),
+            handing_over: Mutex::new(()),
+        })
+    }
+
+    /// Return the producer, a new one if the certificates of the old one were replaced.
+    async fn publishing(&self) -> Arc<Publishing> {
+        if !self.present().is_outdated() {
+            return self.present();
+        }
+        let _alone = self.handing_over.lock().await;
+        let old = self.present();
+        if !old.is_outdated() {
+            return old;
+        }
+        // In time or not: at the latest the delivery time-out ends what is still under way.
+        let _flushed = timeout(HANDING_OVER, old.flush()).await;
+        match Publishing::start(&self.options, self.endpoint.clone()) {
+            Ok(new) => {
+                let new = Arc::new(new);
+                *self.publishing.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&new);
+                tracing::info!(connection = %self.endpoint.connection, "publishing with the new certificates");
+                new
+            }
+            Err(fault) => {
+                tracing::warn!(connection = %self.endpoint.connection, %fault, "publishing with the old certificates");
+                old
+            }
+        }
+    }
+
+    fn present(&self) -> Arc<Publishing> {
+        let publishing = self.publishing.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&publishing)
     }
 }
 
 impl Publisher for KafkaPublisher {
     // Cancel safety: what is under way goes on, see `Publishing`.
     async fn publish(&self, messages: Vec<OutgoingMessage>) -> Vec<Result<Delivery, TransportError>> {
-        self.publishing.publish(messages).await
+        self.publishing().await.publish(messages).await
     }
 
     async fn flush(&self, timeout: Duration) -> Result<(), TransportError> {
-        let flushed = tokio::time::timeout(timeout, self.publishing.flush()).await;
+        let flushed = tokio::time::timeout(timeout, self.present().flush()).await;
         flushed.map_err(|_elapsed| {
             let fault = Fault::new(Code::OperationTimedOut, format!("not flushed within {timeout:?}"));
-            self.endpoint.error("flush", fault)
+            self.endpoint.error(Task::Flush, fault)
         })
     }
 }

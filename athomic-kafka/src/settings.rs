@@ -94,7 +94,11 @@ impl Connection {
                 options.insert(name.clone(), value.clone());
             }
         }
-        ConsumerOptions { group, fetch }
+        ConsumerOptions {
+            group,
+            fetch,
+            offset_reset: self.consumer.auto_offset_reset,
+        }
     }
 
     /// What the member and the client that fetches have in common.
@@ -118,6 +122,10 @@ impl Connection {
                 ("group.protocol", "classic".to_owned()),
                 ("partition.assignment.strategy", "cooperative-sticky".to_owned()),
                 ("session.timeout.ms", millis(settings.session_timeout)),
+                (
+                    "heartbeat.interval.ms",
+                    millis(heartbeat(settings.session_timeout)),
+                ),
             ],
             // The broker decides about assignor, heartbeat and session; librdkafka refuses those here.
             GroupProtocol::Consumer => vec![("group.protocol", "consumer".to_owned())],
@@ -139,10 +147,9 @@ impl Connection {
             // position one too far. That position counts only if a partition is paused, which this
             // client never does; see `client/librdkafka/member.rs`.
             ("enable.partition.eof", "true".to_owned()),
-            (
-                "auto.offset.reset",
-                offset_reset(settings.auto_offset_reset).to_owned(),
-            ),
+            // A reset is the member's affair: librdkafka would say nothing, and offsets would fall in the
+            // middle of an assignment.
+            ("auto.offset.reset", "error".to_owned()),
             ("isolation.level", isolation(settings.isolation_level).to_owned()),
             ("fetch.wait.max.ms", millis(wait)),
             ("fetch.max.bytes", bytes.to_string()),
@@ -195,6 +202,14 @@ impl Connection {
             ("bootstrap.servers", servers.join(",")),
             ("client.id", self.client_id.clone()),
             ("socket.nagle.disable", "true".to_owned()),
+            // By a metadata request new partitions are noticed, and leaders that moved away from a broker
+            // that hangs.
+            ("topic.metadata.refresh.interval.ms", "10000".to_owned()),
+            // A broker that takes requests and does not answer is given up after this; librdkafka's own
+            // minute is longer than a group's patience. What is published waits for it, to keep its order.
+            ("socket.timeout.ms", "10000".to_owned()),
+            // A broker that is back after a long time is noticed soon.
+            ("reconnect.backoff.max.ms", "2000".to_owned()),
         ]));
         options
     }
@@ -227,6 +242,8 @@ pub(crate) struct ConsumerOptions {
     pub(crate) group: Options,
     /// Of the client that fetches, which is no member.
     pub(crate) fetch: Options,
+    /// Where a group without a commit begins.
+    pub(crate) offset_reset: OffsetReset,
 }
 
 /// Options that concern membership, and are not for the client that fetches.
@@ -397,12 +414,9 @@ fn text_of(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn offset_reset(reset: OffsetReset) -> &'static str {
-    match reset {
-        OffsetReset::Earliest => "earliest",
-        OffsetReset::Latest => "latest",
-        OffsetReset::Fail => "error",
-    }
+/// How often a member of the classic protocol says that it lives: three times within its session.
+fn heartbeat(session_timeout: Duration) -> Duration {
+    (session_timeout / 3).clamp(Duration::from_millis(1), Duration::from_secs(3))
 }
 
 fn isolation(level: IsolationLevel) -> &'static str {
@@ -475,7 +489,7 @@ mod tests {
 
     #[test]
     fn a_consumer_commits_and_stores_nothing_by_itself() {
-        let ConsumerOptions { group, fetch } = consumer(|_| {});
+        let ConsumerOptions { group, fetch, .. } = consumer(|_| {});
         for options in [&group, &fetch] {
             assert_eq!(options["enable.auto.commit"], "false");
             assert_eq!(options["enable.auto.offset.store"], "false");
@@ -487,8 +501,22 @@ mod tests {
     }
 
     #[test]
+    fn a_member_beats_three_times_within_its_session_and_at_least_every_three_seconds() {
+        for (session, heartbeat) in [(45, "3000"), (9, "3000"), (3, "1000")] {
+            let session_timeout = Duration::from_secs(session);
+            let options = consumer(|settings| settings.consumer.session_timeout = session_timeout).group;
+            assert_eq!(options["heartbeat.interval.ms"], heartbeat);
+        }
+    }
+
+    #[test]
+    fn no_client_resets_offsets_by_itself() {
+        assert_eq!(consumer(|_| {}).fetch["auto.offset.reset"], "error");
+    }
+
+    #[test]
     fn what_fetches_is_no_member() {
-        let ConsumerOptions { group, fetch } = consumer(|settings| {
+        let ConsumerOptions { group, fetch, .. } = consumer(|settings| {
             settings.consumer.group_protocol = GroupProtocol::Consumer;
             settings.consumer.group_instance_id = Some("one".to_owned());
             let assignor = ("group.remote.assignor".to_owned(), "range".to_owned());
@@ -605,7 +633,7 @@ mod tests {
         })
         .expect("valid settings");
         let consumer = connection.consumer_options(&subscription(FetchOverrides::default()), 4);
-        let ConsumerOptions { group, fetch } = consumer;
+        let ConsumerOptions { group, fetch, .. } = consumer;
         for options in [
             group,
             fetch,

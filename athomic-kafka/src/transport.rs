@@ -48,7 +48,7 @@ impl Transport for KafkaTransport {
 
     async fn publisher(&self) -> Result<KafkaPublisher, TransportError> {
         KafkaPublisher::start(
-            &self.connection.producer_options(),
+            self.connection.producer_options(),
             self.connection.producer_endpoint(),
         )
     }

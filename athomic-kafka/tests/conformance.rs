@@ -10,7 +10,7 @@ use athomic_core::message::{Offset, TopicPartition};
 use athomic_core::settings::GroupProtocol;
 use athomic_core::testing::transport::{Capabilities, ConsumerOptions, TestCluster};
 use athomic_kafka::KafkaTransport;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -85,6 +85,25 @@ impl TestCluster for Cluster {
             .create_partitions([&more], &AdminOptions::new())
             .await;
         added.expect("an answer").remove(0).expect("added");
+    }
+
+    async fn recreate_topic(&self, topic: &str, partitions: u32) {
+        let admin = Self::admin();
+        let deleted = admin.delete_topics(&[topic], &AdminOptions::new()).await;
+        deleted.expect("an answer").remove(0).expect("deleted");
+        let count = i32::try_from(partitions).expect("few");
+        let new = NewTopic::new(topic, count, TopicReplication::Fixed(1));
+        let deadline = Instant::now() + support::SOON;
+        // The name is free when the controller has gone over the deletion.
+        while let Err((_, code)) = admin
+            .create_topics([&new], &AdminOptions::new())
+            .await
+            .expect("an answer")
+            .remove(0)
+        {
+            assert!(Instant::now() < deadline, "not made anew: {code}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::{deny, doc, features, lint, msrv, test};
+use crate::{deny, doc, features, lint, msrv, test, valgrind};
 
 /// Run every step; stop at the first that fails, naming it.
 pub(crate) fn ci() -> Result<()> {
@@ -36,6 +36,9 @@ fn all(times: &mut Times) -> Result<test::Tally> {
     times.step("deny", deny::deny)?;
     let mut tally = times.step("test --embedded", || test::embedded(&[]))?;
     tally += times.step("test", || test::with_servers(&WITHOUT_UI.map(String::from)))?;
+    if cfg!(target_os = "linux") {
+        times.step("valgrind", valgrind::valgrind)?;
+    }
     Ok(tally)
 }
 

@@ -17,6 +17,10 @@ cargo xtask <chore>
   deny              check licences, banned crates and known vulnerabilities
   bench <name> [arguments of the bench]
                     run a program of benches/, starting servers unless KAFKA_BOOTSTRAP is set
+  valgrind          run the tests of the one crate with `unsafe` code under memcheck
+  soak [--minutes N] [--seed S]
+                    kill, hang and restart workers and brokers at random, ten minutes unless told
+                    otherwise, and check that nothing was lost
   ci                all checks and tests, with a table of times
 
   services up       start Kafka 4.1 and Redis on free loopback ports and leave them running;
@@ -38,6 +42,8 @@ pub(crate) enum Chore {
     Msrv,
     Deny,
     Bench { name: String, arguments: Vec<String> },
+    Valgrind,
+    Soak { minutes: u64, seed: Option<u64> },
     Ci,
 }
 
@@ -59,6 +65,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Result<Chore> {
         "test" => Ok(test(rest)),
         "features" => features(rest),
         "bench" => bench(rest),
+        "soak" => soak(rest),
         _ if !rest.is_empty() && simple(name).is_ok() => bail!("`{name}` takes no arguments"),
         _ => simple(name),
     }
@@ -72,6 +79,7 @@ fn simple(name: &str) -> Result<Chore> {
         "doc" => Ok(Chore::Doc),
         "msrv" => Ok(Chore::Msrv),
         "deny" => Ok(Chore::Deny),
+        "valgrind" => Ok(Chore::Valgrind),
         "ci" => Ok(Chore::Ci),
         _ => bail!("unknown chore `{name}`; `cargo xtask help` lists them"),
     }
@@ -106,6 +114,18 @@ fn bench(words: &[String]) -> Result<Chore> {
         name: name.clone(),
         arguments: arguments.to_vec(),
     })
+}
+
+fn soak(words: &[String]) -> Result<Chore> {
+    let (mut minutes, mut seed) = (10, None);
+    for pair in as_strs(words).chunks(2) {
+        match *pair {
+            ["--minutes", number] => minutes = number.parse()?,
+            ["--seed", number] => seed = Some(number.parse()?),
+            _ => bail!("`soak` takes `--minutes N` and `--seed S`"),
+        }
+    }
+    Ok(Chore::Soak { minutes, seed })
 }
 
 fn services(words: &[String]) -> Result<Chore> {
@@ -196,6 +216,27 @@ mod tests {
     }
 
     #[test]
+    fn soak_takes_two_numbers() {
+        check(
+            "soak",
+            Chore::Soak {
+                minutes: 10,
+                seed: None,
+            },
+        );
+        check(
+            "soak --seed 7 --minutes 1",
+            Chore::Soak {
+                minutes: 1,
+                seed: Some(7),
+            },
+        );
+        check_refused("soak --minutes", "--minutes N");
+        check_refused("soak --hours 2", "--minutes N");
+        check_refused("soak --minutes long", "invalid digit");
+    }
+
+    #[test]
     fn features_takes_one_switch() {
         check("features", Chore::Features { vendored: false });
         check("features --vendored", Chore::Features { vendored: true });
@@ -218,7 +259,8 @@ mod tests {
     #[test]
     fn help_names_every_chore() {
         let chores = [
-            "test", "lint", "doc", "features", "msrv", "deny", "bench", "ci", "services", "help",
+            "test", "lint", "doc", "features", "msrv", "deny", "bench", "valgrind", "soak", "ci", "services",
+            "help",
         ];
         chores
             .iter()

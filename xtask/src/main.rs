@@ -14,7 +14,9 @@ mod lint;
 mod msrv;
 mod process;
 mod services;
+mod soak;
 mod test;
+mod valgrind;
 mod workspace;
 
 use std::process::ExitCode;
@@ -52,6 +54,8 @@ fn run() -> anyhow::Result<ExitCode> {
         Chore::Msrv => msrv::msrv()?,
         Chore::Deny => deny::deny()?,
         Chore::Bench { name, arguments } => bench::bench(&name, &arguments)?,
+        Chore::Valgrind => valgrind::valgrind()?,
+        Chore::Soak { minutes, seed } => soak::soak(minutes, seed)?,
         Chore::Ci => ci::ci()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -143,6 +143,7 @@ impl AppBuilder {
         let states = Arc::new(self.states);
         let manager = ConsumerManager::new(&handlers, &settings, &connections, &states)?;
         let description = Description::new(&settings, manager.descriptions(), states.type_names());
+        let health = manager.health();
         manager.register_with(&mut self.lifecycle);
         self.lifecycle.stages()?;
         Ok(App {
@@ -151,6 +152,7 @@ impl AppBuilder {
             broker: self.broker,
             lifecycle: self.lifecycle,
             description,
+            health,
         })
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::health::{HealthProbe, Phase};
 use crate::lifecycle::{Lifecycle, RunningLifecycle, ServiceFailure};
 use crate::publisher::Publisher;
 use crate::settings::{DEFAULT_CONNECTION, Settings};
@@ -48,6 +49,7 @@ pub struct App {
     broker: MemoryBroker,
     lifecycle: Lifecycle,
     description: Description,
+    health: HealthProbe,
 }
 
 impl App {
@@ -134,8 +136,15 @@ impl App {
             connections: self.connections,
             broker: self.broker,
             description: self.description,
+            health: self.health,
             shutdown_timeout: limits.shutdown_timeout,
         })
+    }
+
+    /// Return what tells whether the application lives and is ready: for an HTTP endpoint, say.
+    #[must_use]
+    pub fn health(&self) -> HealthProbe {
+        self.health.clone()
     }
 
     /// Return a publisher over the default connection.
@@ -177,13 +186,16 @@ pub struct RunningApp {
     connections: Arc<Connections>,
     broker: MemoryBroker,
     description: Description,
+    health: HealthProbe,
     shutdown_timeout: Duration,
 }
 
 impl RunningApp {
     async fn start_services(&mut self) -> Result<(), ServiceFailure> {
         tracing::info!("starting\n{}", self.description);
+        self.health.enter(Phase::Starting);
         self.running.start_all().await?;
+        self.health.enter(Phase::Running);
         tracing::info!(handlers = self.description.handlers.len(), "started");
         Ok(())
     }
@@ -204,6 +216,7 @@ impl RunningApp {
     /// Drain what is in flight, commit, leave the groups, and send what is still to be sent.
     pub async fn stop(self) {
         let deadline = Instant::now() + self.shutdown_timeout;
+        self.health.enter(Phase::Stopping);
         self.running.stop().await;
         let patience = deadline.saturating_duration_since(Instant::now()).max(LAST_FLUSH);
         let flush = async |(name, connection): (&str, &Connection)| {
@@ -212,7 +225,14 @@ impl RunningApp {
             }
         };
         futures_util::future::join_all(self.connections.iter().map(flush)).await;
+        self.health.enter(Phase::Stopped);
         tracing::info!("stopped");
+    }
+
+    /// Return what tells whether the application lives and is ready: for an HTTP endpoint, say.
+    #[must_use]
+    pub fn health(&self) -> HealthProbe {
+        self.health.clone()
     }
 
     /// Return a publisher over the default connection.

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use crate::message::Offset;
+use crate::mutant::{self, Mutant};
 
 /// A fetched message's place in its tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +89,7 @@ impl OffsetTracker {
             .in_flight
             .front()
             .map(|(offset, _)| *offset)
+            .filter(|_| !mutant::is(Mutant::CommitsThePosition))
             .or(self.position)?;
         (self.committed.is_none_or(|committed| watermark > committed)).then_some(watermark)
     }

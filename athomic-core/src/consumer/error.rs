@@ -33,7 +33,7 @@ pub enum ConsumeError {
         partition: crate::message::TopicPartition,
         /// Why.
         #[source]
-        source: TransportError,
+        source: Box<TransportError>,
     },
     /// A lane ended by a fault of athomic itself.
     #[error("handler `{handler}`: the lane of {partition} panicked; please report this")]
@@ -51,7 +51,19 @@ impl ConsumeError {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Connection { source, .. } => source.is_retriable(),
-            Self::Group { source, .. } | Self::Partition { source, .. } => source.is_retriable(),
+            Self::Group { source, .. } => source.is_retriable(),
+            Self::Partition { source, .. } => source.is_retriable(),
+            Self::LanePanicked { .. } => false,
+        }
+    }
+
+    /// Say whether the broker refused who we are or what we want.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Connection { source, .. } => source.0.is_refusal(),
+            Self::Group { source, .. } => source.is_refusal(),
+            Self::Partition { source, .. } => source.is_refusal(),
             Self::LanePanicked { .. } => false,
         }
     }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -17,6 +18,7 @@ use super::service::ConsumerService;
 use crate::dead_letter::DlqHandler;
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::handler::{HandlerKind, HandlerScope, Ordering, Priority, StateMap};
+use crate::health::Pulse;
 use crate::message::topic_name_fault;
 use crate::nearest::nearest;
 use crate::settings::{ConnectionSettings, HandlerTuning, Settings};
@@ -45,6 +47,8 @@ pub(super) struct ConsumerPlan {
     pub(super) commit_interval: Duration,
     pub(super) revoke_timeout: Duration,
     pub(super) shutdown_timeout: Duration,
+    /// What probes see of the consumer.
+    pub(super) pulse: Arc<Pulse>,
 }
 
 impl ConsumerPlan {
@@ -206,10 +210,16 @@ impl<'a> ConsumerFactory<'a> {
                 executions: resolved.concurrency.map(|limit| Arc::new(Semaphore::new(limit))),
                 batch: resolved.batch,
                 failures: DlqHandler::new(&self.settings.messaging.dlq),
+                has_read: AtomicBool::new(false),
             }),
             commit_interval: consumer.commit_interval,
             revoke_timeout: consumer.revoke_timeout,
             shutdown_timeout: self.settings.lifecycle.shutdown_timeout,
+            pulse: Arc::new(Pulse::new(
+                definition.to_string(),
+                consumer.max_poll_interval,
+                consumer.commit_interval,
+            )),
         }
     }
 

@@ -15,10 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::MessageProcessor;
+use super::vitals::Vitals;
 use crate::commit::{OffsetTracker, Slot};
-use crate::dead_letter::DlqHandler;
+use crate::dead_letter::{Chain, DlqHandler};
 use crate::handler::{HandlerScope, Ordering};
+use crate::health::Finding;
 use crate::message::{PartitionOffset, RecordBatch, TopicPartition};
+use crate::mutant::{self, Mutant};
 use crate::outcome::FailureContext;
 use crate::retry::{Backoff, RetryDecision};
 use crate::transport::{Assignment, AssignmentEpoch, FetchLimits, Fetched, PartitionStream, TransportError};
@@ -42,12 +45,22 @@ pub(crate) struct LaneSettings {
     pub(crate) batch: Option<BatchSettings>,
     /// What follows a failure.
     pub(crate) failures: DlqHandler,
+    /// Whether the handler's topics could be read at least once.
+    pub(crate) has_read: AtomicBool,
 }
 
 impl LaneSettings {
     /// Say whether messages of one partition may run at the same time.
     pub(crate) fn runs_side_by_side(&self) -> bool {
         self.executions.is_some() && self.ordering != Ordering::Partition
+    }
+
+    /// Say whether to wait for an error of reading to pass.
+    ///
+    /// A refusal is the end at first, so that a missing right shows when the application starts; one
+    /// that comes later is waited out, since what it takes is repaired on the broker.
+    fn waits_out(&self, error: &TransportError) -> bool {
+        may_pass(error) || (error.is_refusal() && self.has_read.load(Relaxed))
     }
 
     /// Say whether a message that is left as it is may lie below others that are settled.
@@ -82,6 +95,8 @@ pub(crate) struct PartitionState {
     lost: CancellationToken,
     /// The lane's task is gone, and what ran in it.
     ended: CancellationToken,
+    /// What probes see of the lane.
+    pub(crate) vitals: Vitals,
 }
 
 impl PartitionState {
@@ -95,6 +110,7 @@ impl PartitionState {
             deadline: OnceLock::new(),
             lost: CancellationToken::new(),
             ended: CancellationToken::new(),
+            vitals: Vitals::default(),
         }
     }
 
@@ -151,7 +167,7 @@ impl PartitionState {
 
     /// Return what is to be committed now.
     pub(crate) fn committable(&self) -> Option<PartitionOffset> {
-        if self.is_lost() {
+        if self.is_lost() && !mutant::is(Mutant::CommitsForAnEarlierAssignment) {
             return None;
         }
         let offset = self.tracker().committable()?;
@@ -164,6 +180,13 @@ impl PartitionState {
     /// Take note that the group has an offset.
     pub(crate) fn mark_committed(&self, offset: i64) {
         self.tracker().mark_committed(offset);
+    }
+
+    /// Add what is to be said about the partition's health; executions may take as long as `patience`.
+    pub(crate) fn find(&self, now: Instant, patience: Duration, findings: &mut Vec<Finding>) {
+        let in_flight = self.in_flight();
+        self.vitals
+            .find(&self.partition, in_flight, now, patience, findings);
     }
 
     fn tracker(&self) -> MutexGuard<'_, OffsetTracker> {
@@ -331,14 +354,20 @@ impl LaneSource {
                 () = context.state.stopped() => return Ok(None),
                 fetched = self.stream.fetch(limits) => fetched,
             };
+            if fetched.is_ok() && !context.settings.has_read.load(Relaxed) {
+                context.settings.has_read.store(true, Relaxed);
+            }
             match fetched {
                 Ok(Fetched::Records(batch)) => {
-                    self.failures = 0;
+                    self.recover(context);
                     return Ok(Some(batch));
                 }
-                Ok(Fetched::Position(offset)) => context.state.tracker().advance(offset),
+                Ok(Fetched::Position(offset)) => {
+                    self.recover(context);
+                    context.state.tracker().advance(offset);
+                }
                 Ok(Fetched::Ended) => return Ok(None),
-                Err(error) if may_pass(&error) => {
+                Err(error) if context.settings.waits_out(&error) => {
                     self.failures = self.failures.saturating_add(1);
                     self.again = Some(Instant::now() + READ_AGAIN.delay(self.failures));
                     self.report(context, &error);
@@ -348,18 +377,26 @@ impl LaneSource {
         }
     }
 
+    fn recover(&mut self, context: &LaneContext) {
+        if std::mem::take(&mut self.failures) > 0 {
+            context.state.vitals.can_read();
+        }
+    }
+
     fn report(&self, context: &LaneContext, error: &TransportError) {
+        let error = Chain(error).to_string();
         tracing::warn!(
             handler = %context.scope().handler_id,
             partition = %context.state.partition,
             failures = self.failures,
-            error = %crate::dead_letter::Chain(error),
+            error,
             "cannot read the partition, trying again"
         );
+        context.state.vitals.cannot_read(error);
     }
 }
 
-/// Say whether to wait for an error of reading to pass.
+/// Say whether an error of reading passes by itself.
 fn may_pass(error: &TransportError) -> bool {
     // A topic that is deleted under its readers: the group takes the partition back as soon as it
     // notices, and gives it again if the topic comes back.
@@ -408,7 +445,9 @@ impl RunningLane {
         let task = tokio::spawn(async move {
             // Dropped last, also when the task is cancelled.
             let _gone = gone;
-            if let Some(earlier) = earlier {
+            if let Some(earlier) = earlier
+                && !mutant::is(Mutant::BeginsBesideTheEarlierLane)
+            {
                 earlier.ended.cancelled().await;
             }
             let result = AssertUnwindSafe(run).catch_unwind().await.ok();
@@ -426,6 +465,10 @@ impl RunningLane {
     /// deadline, or when the partition is lost, is cancelled and comes again.
     pub(crate) async fn drain(mut self, deadline: Instant) -> Arc<PartitionState> {
         self.state.stop(deadline);
+        if mutant::is(Mutant::GivesBackWithoutDraining) {
+            drop(self.task.detach());
+            return self.state;
+        }
         let ended = tokio::select! {
             biased;
             () = self.state.lost.cancelled() => false,

@@ -11,6 +11,7 @@ use super::factory::{ConsumerDescription, ConsumerFactory};
 use super::service::ConsumerService;
 use crate::dead_letter::Chain;
 use crate::handler::{Handlers, StateMap};
+use crate::health::{HealthProbe, Pulse};
 use crate::lifecycle::{Lifecycle, Service, ServiceError, ServiceHandle};
 use crate::nearest::nearest;
 use crate::retry::Backoff;
@@ -42,13 +43,16 @@ impl ConsumerManager {
         let factory = ConsumerFactory::new(settings, connections, states);
         let mut faults = conflicts(handlers, &factory);
         faults.extend(unknown_tunings(handlers, settings));
-        let (mut descriptions, mut consumers) = (Vec::new(), Vec::new());
+        let (mut descriptions, mut consumers) = (Vec::new(), Vec::<ConsumerService>::new());
+        let mut pulses = Pulses::new();
         for definition in handlers {
             match factory
                 .describe(definition)
                 .and_then(|description| Ok((description, factory.consumer(definition)?)))
             {
                 Ok((description, consumer)) => {
+                    let of_connection = pulses.entry(description.connection.clone()).or_default();
+                    of_connection.extend(consumer.as_ref().map(ConsumerService::pulse));
                     descriptions.push(description);
                     consumers.extend(consumer);
                 }
@@ -58,7 +62,7 @@ impl ConsumerManager {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let topics = TopicCheck::new(&descriptions, settings, connections);
+        let topics = TopicCheck::new(&descriptions, settings, connections, pulses);
         Ok(Self {
             descriptions,
             consumers,
@@ -70,6 +74,12 @@ impl ConsumerManager {
     #[must_use]
     pub fn descriptions(&self) -> &[ConsumerDescription] {
         &self.descriptions
+    }
+
+    /// Return what shows how the consumers do.
+    #[must_use]
+    pub fn health(&self) -> HealthProbe {
+        HealthProbe::new(self.consumers.iter().map(ConsumerService::pulse).collect())
     }
 
     /// Hand the consumers to the lifecycle, behind the check of their topics.
@@ -121,18 +131,29 @@ fn unknown_tunings(handlers: &Handlers, settings: &Settings) -> Vec<InvalidConsu
 /// Looks before the first poll whether all topics are there, and makes missing ones where the
 /// settings say so.
 struct TopicCheck {
-    /// Topics by connection, each with a handler that wants it.
-    wanted: Vec<(Arc<dyn DynTransport>, BTreeMap<String, String>)>,
+    wanted: Vec<Wanted>,
     settings: TopicsSettings,
     create: bool,
     /// How long an unreachable broker is asked again.
     patience: Duration,
 }
 
+/// What is consumed over one connection.
+struct Wanted {
+    transport: Arc<dyn DynTransport>,
+    /// The topics, each with a handler that wants it.
+    topics: BTreeMap<String, String>,
+    /// The consumers, which wait for this check.
+    pulses: Vec<Arc<Pulse>>,
+}
+
+/// What probes see of the consumers, by connection.
+type Pulses = BTreeMap<String, Vec<Arc<Pulse>>>;
+
 impl std::fmt::Debug for TopicCheck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list()
-            .entries(self.wanted.iter().map(|(_, topics)| topics))
+            .entries(self.wanted.iter().map(|wanted| &wanted.topics))
             .finish()
     }
 }
@@ -148,6 +169,30 @@ pub struct MissingTopics {
     pub missing: Vec<(String, String)>,
 }
 
+/// The broker does not let handlers at their topics.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", refused.iter().map(|(handler, error)| format!("handler `{handler}`: {}", Chain(error))).collect::<Vec<_>>().join("; "))]
+pub struct TopicsRefused {
+    /// What was refused, each with a handler that wants it; at least one.
+    pub refused: Vec<(String, TransportError)>,
+}
+
+/// There is no connection to look at the topics of handlers with.
+#[derive(Debug, thiserror::Error)]
+#[error("{} cannot reach {}", listed("handler", handlers), if handlers.len() == 1 { "its topics" } else { "their topics" })]
+pub struct TopicsOutOfReach {
+    /// The handlers whose topics are on the connection.
+    pub handlers: Vec<String>,
+    /// Why.
+    #[source]
+    pub source: MessagingConnectionError,
+}
+
+fn listed(noun: &str, names: &[String]) -> String {
+    let plural = if names.len() == 1 { "" } else { "s" };
+    format!("{noun}{plural} `{}`", names.join("`, `"))
+}
+
 /// How long the check waits before it asks an unreachable broker again.
 const ASK_AGAIN: Backoff = Backoff {
     first: Duration::from_millis(250),
@@ -156,8 +201,16 @@ const ASK_AGAIN: Backoff = Backoff {
     jitter: true,
 };
 
+/// How long a new topic may take to be known to all brokers, one of which may just have been restarted.
+const SPREADING: Duration = Duration::from_secs(2);
+
 impl TopicCheck {
-    fn new(descriptions: &[ConsumerDescription], settings: &Settings, connections: &Connections) -> Self {
+    fn new(
+        descriptions: &[ConsumerDescription],
+        settings: &Settings,
+        connections: &Connections,
+        mut pulses: Pulses,
+    ) -> Self {
         let mut wanted: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
         for description in descriptions.iter().filter(|description| !description.paused) {
             let topics = wanted.entry(&description.connection).or_default();
@@ -177,7 +230,11 @@ impl TopicCheck {
         Self {
             wanted: wanted
                 .into_iter()
-                .map(|(name, topics)| (transport(name), topics))
+                .map(|(name, topics)| Wanted {
+                    transport: transport(name),
+                    topics,
+                    pulses: pulses.remove(name).unwrap_or_default(),
+                })
                 .collect(),
             settings: topics.clone(),
             patience: settings.lifecycle.startup_timeout.mul_f64(0.9),
@@ -189,13 +246,49 @@ impl TopicCheck {
         }
     }
 
-    async fn check(
+    /// Check the topics of a connection; ask again while no broker can be reached.
+    async fn look(
         &self,
-        transport: &dyn DynTransport,
-        wanted: &BTreeMap<String, String>,
+        wanted: &Wanted,
+        deadline: Instant,
     ) -> Result<Vec<(String, String)>, TransportError> {
-        let admin = transport.admin().await?;
-        let names: Vec<String> = wanted.keys().cloned().collect();
+        let mut error = TransportError::Other {
+            action: "look at topics in time".into(),
+            retriable: true,
+            source: "no answer from the broker".into(),
+        };
+        for failures in 1.. {
+            match tokio::time::timeout_at(deadline, self.check_patiently(wanted)).await {
+                Ok(Err(passing)) if passing.is_retriable() => error = passing,
+                Ok(result) => return result,
+                Err(_elapsed) => break,
+            }
+            let again = Instant::now() + ASK_AGAIN.delay(failures);
+            if again >= deadline {
+                break;
+            }
+            wanted.pulses.iter().for_each(|pulse| pulse.cannot_join(&error));
+            tracing::warn!(error = %Chain(&error), "cannot look at the topics, asking again");
+            tokio::time::sleep_until(again).await;
+        }
+        Err(error)
+    }
+
+    /// Check; ask again for a topic that is missing, until it has had the time to become known.
+    async fn check_patiently(&self, wanted: &Wanted) -> Result<Vec<(String, String)>, TransportError> {
+        let began = Instant::now();
+        loop {
+            let missing = self.check(wanted).await?;
+            if missing.is_empty() || began.elapsed() >= SPREADING {
+                return Ok(missing);
+            }
+            tokio::time::sleep(ASK_AGAIN.first).await;
+        }
+    }
+
+    async fn check(&self, wanted: &Wanted) -> Result<Vec<(String, String)>, TransportError> {
+        let admin = wanted.transport.admin().await?;
+        let names: Vec<String> = wanted.topics.keys().cloned().collect();
         let present: BTreeSet<String> = admin.partitions(&names).await?.into_keys().collect();
         let missing: Vec<&String> = names.iter().filter(|name| !present.contains(*name)).collect();
         if self.create && !missing.is_empty() {
@@ -206,7 +299,7 @@ impl TopicCheck {
         }
         Ok(missing
             .into_iter()
-            .map(|name| (name.clone(), wanted[name].clone()))
+            .map(|name| (name.clone(), wanted.topics[name].clone()))
             .collect())
     }
 
@@ -232,20 +325,11 @@ impl Service for TopicCheck {
     async fn start(&self, _handle: ServiceHandle) -> Result<(), ServiceError> {
         let mut missing = Vec::new();
         let deadline = Instant::now() + self.patience;
-        for (transport, wanted) in &self.wanted {
-            let mut failures = 0;
-            missing.extend(loop {
-                let again = ASK_AGAIN.delay(failures + 1);
-                match self.check(transport.as_ref(), wanted).await {
-                    Ok(missing) => break missing,
-                    Err(error) if error.is_retriable() && Instant::now() + again < deadline => {
-                        failures += 1;
-                        tracing::warn!(error = %Chain(&error), "cannot look at the topics, asking again");
-                        tokio::time::sleep(again).await;
-                    }
-                    Err(error) => return Err(refused(error)),
-                }
-            });
+        for wanted in &self.wanted {
+            match self.look(wanted, deadline).await {
+                Ok(some) => missing.extend(some),
+                Err(error) => return Err(refused(wanted, error).await),
+            }
         }
         if missing.is_empty() {
             Ok(())
@@ -255,9 +339,34 @@ impl Service for TopicCheck {
     }
 }
 
-fn refused(error: TransportError) -> ServiceError {
+/// Say which handlers an error is about.
+async fn refused(wanted: &Wanted, error: TransportError) -> ServiceError {
+    let handlers: BTreeSet<&String> = wanted.topics.values().collect();
+    let handlers: Vec<String> = handlers.into_iter().cloned().collect();
     match MessagingConnectionError::try_from(error) {
-        Ok(error) => error.into(),
+        Ok(source) => TopicsOutOfReach { handlers, source }.into(),
+        Err(error) if error.is_refusal() => {
+            let mut refused = refused_one_by_one(wanted).await;
+            if refused.is_empty() {
+                refused.push((handlers.join("`, `"), error));
+            }
+            TopicsRefused { refused }.into()
+        }
         Err(error) => error.into(),
     }
+}
+
+/// Find all topics that the broker does not let us at, since it names one at a time.
+async fn refused_one_by_one(wanted: &Wanted) -> Vec<(String, TransportError)> {
+    let Ok(admin) = wanted.transport.admin().await else {
+        return Vec::new();
+    };
+    let mut refused = Vec::new();
+    for (topic, handler) in &wanted.topics {
+        match admin.partitions(std::slice::from_ref(topic)).await {
+            Err(error) if error.is_refusal() => refused.push((handler.clone(), error)),
+            _ => {}
+        }
+    }
+    refused
 }

@@ -13,9 +13,11 @@ mod manager;
 mod processor;
 mod service;
 mod strategies;
+mod vitals;
 
 pub use error::{ConsumeError, InvalidConsumerConfigurationError, MessagingConnectionError};
 pub use factory::{ConsumerDescription, ConsumerFactory};
-pub use manager::{ConsumerManager, MissingTopics};
+pub(crate) use lane::PartitionState;
+pub use manager::{ConsumerManager, MissingTopics, TopicsOutOfReach, TopicsRefused};
 pub use processor::MessageProcessor;
 pub use service::ConsumerService;

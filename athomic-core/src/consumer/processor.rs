@@ -23,7 +23,8 @@ use crate::commit::Slot;
 use crate::handler::{
     BatchContext, BatchHandler, ExtractError, Handler, MessageContext, MissingState, StateMap,
 };
-use crate::message::{RawMessage, RecordBatch};
+use crate::message::{Offset, RawMessage, RecordBatch};
+use crate::mutant::{self, Mutant};
 use crate::outcome::{
     BatchOutcome, BoxError, ConsumptionOutcome, FailureContext, FailureStage, Outcome, RetryWish, panic_text,
 };
@@ -130,10 +131,17 @@ impl<H: Handler> SingleMessageProcessor<H> {
         let mut attempt = 1;
         loop {
             let outcome = self.attempt(context, message, attempt).await;
-            drop(permit);
             let ConsumptionOutcome::Failure(failure) = outcome else {
                 return Settlement::Settled;
             };
+            if mutant::is(Mutant::LosesPermits) {
+                std::mem::forget(permit);
+            } else {
+                drop(permit);
+            }
+            if mutant::is(Mutant::SettlesBeforeTheDeadLetter) {
+                return Settlement::Settled;
+            }
             if let Some(settlement) = context.after_failure(failure).await {
                 return settlement;
             }
@@ -152,10 +160,7 @@ impl<H: Handler> SingleMessageProcessor<H> {
             let payload = H::Payload::decode(&call)?;
             Ok(self.handler.call(payload, &call).await?)
         };
-        match guarded(run, context.settings.handler_timeout)
-            .await
-            .and_then(failed)
-        {
+        match guarded(run, context, message.offset()).await.and_then(failed) {
             Ok(()) => ConsumptionOutcome::Success,
             Err(failure) => ConsumptionOutcome::Failure(failure.of(message, attempt)),
         }
@@ -271,7 +276,7 @@ impl<H: BatchHandler> ErasedBatch for BatchMessageProcessor<H> {
             }
             let call = BatchContext::new(context.scope(), &context.state.partition, attempt);
             let run = async { Ok(self.handler.call(items, &call).await?) };
-            let result = guarded(run, context.settings.handler_timeout).await;
+            let result = guarded(run, context, messages[0].offset()).await;
             merge(outcomes, result, messages, attempt)
         })
     }
@@ -388,13 +393,15 @@ impl From<ExtractError> for Failure {
     }
 }
 
-/// Run a handler with panics caught and the time limit kept.
+/// Run a handler with panics caught and the time limit kept, so that it is seen if it lasts.
 async fn guarded<T>(
     run: impl Future<Output = Result<T, Failure>>,
-    limit: Option<Duration>,
+    context: &LaneContext,
+    offset: Offset,
 ) -> Result<T, Failure> {
     let caught = AssertUnwindSafe(run).catch_unwind();
-    let ended = match limit {
+    let caught = context.state.vitals.watch(offset, caught);
+    let ended = match context.settings.handler_timeout {
         None => caught.await,
         Some(limit) => match tokio::time::timeout(limit, caught).await {
             Ok(ended) => ended,

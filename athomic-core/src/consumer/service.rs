@@ -4,8 +4,9 @@
 //! stopped, drained, committed and given back, each revocation by a task of its own, so that the
 //! retained partitions go on undisturbed; what is settled is committed at an interval.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -18,8 +19,10 @@ use super::error::ConsumeError;
 use super::factory::ConsumerPlan;
 use super::lane::{LaneEnded, PartitionState, RunningLane};
 use crate::dead_letter::Chain;
+use crate::health::Pulse;
 use crate::lifecycle::{Service, ServiceError, ServiceHandle};
 use crate::message::TopicPartition;
+use crate::mutant::{self, Mutant};
 use crate::retry::Backoff;
 use crate::transport::{Assignment, ConsumerEvent, DynConsumer, Revocation, TransportError};
 
@@ -40,6 +43,11 @@ pub struct ConsumerService {
 impl ConsumerService {
     pub(super) fn new(plan: ConsumerPlan) -> Self {
         Self { plan: Arc::new(plan) }
+    }
+
+    /// Return what probes see of the consumer.
+    pub(super) fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.plan.pulse)
     }
 }
 
@@ -70,7 +78,7 @@ async fn consume(
         let begun = Instant::now();
         let error = match Membership::new(&plan, consumer).run(&handle).await {
             Ok(()) => return Ok(()),
-            Err(error) if error.is_retriable() => error,
+            Err(error) if may_pass(&plan, &error) => error,
             Err(error) => return Err(error),
         };
         failures = if begun.elapsed() > JOIN_AGAIN.longest {
@@ -80,10 +88,19 @@ async fn consume(
         };
         tracing::warn!(error = %Chain(&error), failures, "consumer ended, joining again");
         consumer = tokio::select! {
+            biased;
             () = handle.stopping() => return Ok(()),
             joined = join(&plan, failures) => joined?,
         };
     }
+}
+
+/// Say whether to join again after an error.
+///
+/// A refusal is the end at first, so that a missing right shows when the application starts; one that
+/// comes later is waited out, since what it takes is repaired on the broker.
+fn may_pass(plan: &ConsumerPlan, error: &ConsumeError) -> bool {
+    error.is_retriable() || (error.is_refusal() && plan.lane.has_read.load(Ordering::Relaxed))
 }
 
 /// Join the group after so many failures; try again after errors that may pass.
@@ -100,6 +117,7 @@ async fn join(plan: &ConsumerPlan, mut failures: u32) -> Result<Arc<dyn DynConsu
             return Err(error);
         }
         failures += 1;
+        plan.pulse.cannot_join(&error);
         tracing::warn!(error = %Chain(&error), failures, "cannot join the group, trying again");
     }
 }
@@ -109,7 +127,7 @@ struct Membership<'a> {
     plan: &'a ConsumerPlan,
     consumer: Arc<dyn DynConsumer>,
     committer: Arc<Committer>,
-    lanes: HashMap<TopicPartition, RunningLane>,
+    lanes: BTreeMap<TopicPartition, RunningLane>,
     /// Assignments on their way out, and some that are over.
     leaving: Vec<Arc<PartitionState>>,
     /// Revocations and the final drain, under way.
@@ -123,11 +141,12 @@ impl<'a> Membership<'a> {
     fn new(plan: &'a ConsumerPlan, consumer: Arc<dyn DynConsumer>) -> Self {
         let (report_end, ended) = mpsc::unbounded_channel();
         let committer = Committer::new(Arc::clone(&consumer));
+        plan.pulse.join(Arc::clone(&consumer));
         Self {
             plan,
             consumer,
             committer,
-            lanes: HashMap::new(),
+            lanes: BTreeMap::new(),
             leaving: Vec::new(),
             drains: JoinSet::new(),
             ended,
@@ -142,7 +161,9 @@ impl<'a> Membership<'a> {
         } else {
             self.plan.revoke_timeout
         };
+        let pulse = Arc::clone(&self.plan.pulse);
         self.leave(timeout).await;
+        pulse.leave();
         result
     }
 
@@ -153,6 +174,7 @@ impl<'a> Membership<'a> {
         let consumer = Arc::clone(&self.consumer);
         let mut commit = None;
         loop {
+            self.plan.pulse.turn();
             tokio::select! {
                 biased;
                 () = handle.stopping() => return Ok(()),
@@ -174,10 +196,16 @@ impl<'a> Membership<'a> {
                     self.forget(std::slice::from_ref(&assignment.partition));
                     self.start_lane(assignment);
                 }
+                self.plan.pulse.assign();
+                self.plan.pulse.read(self.states());
             }
             ConsumerEvent::Revoked(revocation) => self.revoke(revocation),
-            ConsumerEvent::Lost(partitions) => self.lose(&partitions),
+            ConsumerEvent::Lost(partitions) => {
+                self.lose(&partitions);
+                self.plan.pulse.lose();
+            }
             ConsumerEvent::Trouble(error) => {
+                self.plan.pulse.trouble(&error);
                 tracing::warn!(handler = %self.plan.handler, error = %Chain(&error), "trouble with the broker");
             }
         }
@@ -200,7 +228,10 @@ impl<'a> Membership<'a> {
     /// Drain, commit and give back, while everything else goes on.
     fn revoke(&mut self, revocation: Revocation) {
         tracing::info!(handler = %self.plan.handler, partitions = ?revocation.partitions, "partitions revoked");
-        let lanes = self.take_lanes(&revocation.partitions);
+        let mut lanes = self.take_lanes(&revocation.partitions);
+        if mutant::is(Mutant::StopsRetainedPartitions) {
+            lanes.extend(std::mem::take(&mut self.lanes).into_values());
+        }
         let drain = self.drain(lanes, self.plan.revoke_timeout);
         self.drains.spawn(async move {
             drain.await;
@@ -242,10 +273,12 @@ impl<'a> Membership<'a> {
     }
 
     fn take_lanes(&mut self, partitions: &[TopicPartition]) -> Vec<RunningLane> {
-        partitions
+        let lanes = partitions
             .iter()
             .filter_map(|partition| self.lanes.remove(partition))
-            .collect()
+            .collect();
+        self.plan.pulse.read(self.states());
+        lanes
     }
 
     fn on_lane_end(&self, ended: LaneEnded) -> Result<(), ConsumeError> {
@@ -260,16 +293,20 @@ impl<'a> Membership<'a> {
             Some(Err(source)) => Err(ConsumeError::Partition {
                 handler,
                 partition,
-                source,
+                source: Box::new(source),
             }),
             None => Err(ConsumeError::LanePanicked { handler, partition }),
         }
     }
 
-    /// Begin to commit what is settled; `None` if nothing is new.
+    /// Begin to commit what is settled; `None` if nothing is new, so that idling costs nothing.
     fn commit(&self) -> Option<impl Future<Output = Result<(), TransportError>> + Send + use<>> {
         let states = self.states();
         let is_new = states.iter().any(|state| state.committable().is_some());
+        if !is_new {
+            // What failed before is somebody else's now.
+            self.on_commit(Ok(()));
+        }
         is_new.then(|| Arc::clone(&self.committer).commit(states))
     }
 
@@ -278,6 +315,7 @@ impl<'a> Membership<'a> {
     }
 
     fn on_commit(&self, result: Result<(), TransportError>) {
+        self.plan.pulse.committed(result.as_ref().copied());
         if let Err(error) = result {
             // Nothing is lost: the next commit has the same offsets or higher ones.
             tracing::warn!(handler = %self.plan.handler, error = %Chain(&error), "commit failed");
@@ -291,7 +329,7 @@ impl<'a> Membership<'a> {
     /// Drain all lanes, commit, and leave the group. The group is served meanwhile: what it wants
     /// back is on its way out already, and what it gives is refused by leaving.
     async fn leave(mut self, timeout: Duration) {
-        let lanes: Vec<_> = self.lanes.drain().map(|(_, lane)| lane).collect();
+        let lanes = std::mem::take(&mut self.lanes).into_values().collect();
         let drain = self.drain(lanes, timeout);
         self.drains.spawn(drain);
         let mut given_back = Vec::new();

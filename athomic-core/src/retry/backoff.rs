@@ -1,5 +1,6 @@
 //! From attempt number to delay. Pure but for the jitter.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
@@ -32,12 +33,34 @@ impl Backoff {
     }
 }
 
-/// A number from 0 to 1; the standard library's hash seeds are random enough for jitter.
+/// A number from 0 to 1.
 fn random() -> f64 {
     const BITS: u32 = 53;
-    let hash = RandomState::new().hash_one(()) >> (u64::BITS - BITS);
+    let bits = STATE.with(|state| {
+        state.set(state.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        mix(state.get()) >> (u64::BITS - BITS)
+    });
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
-    return hash as f64 / (1u64 << BITS) as f64;
+    return bits as f64 / (1u64 << BITS) as f64;
+}
+
+thread_local! {
+    /// Of this thread, so that a simulation can tell its jitter from that of others. The standard
+    /// library's hash seeds are random enough to begin with.
+    static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one(()));
+}
+
+/// Make the jitter of this thread the same from now on as after any other call with this seed.
+#[cfg(feature = "testing")]
+pub(crate) fn seed_jitter(seed: u64) {
+    STATE.set(seed);
+}
+
+/// `SplitMix64`.
+fn mix(state: u64) -> u64 {
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 mod backoff;
 
 pub use backoff::Backoff;
+#[cfg(feature = "testing")]
+pub(crate) use backoff::seed_jitter;
 
 use std::time::Duration;
 

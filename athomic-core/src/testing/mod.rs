@@ -2,6 +2,7 @@
 //!
 //! - [`transport_conformance!`](crate::transport_conformance) makes one test of each obligation of the
 //!   transport contract; see [`transport`].
+//! - [`seed_jitter`] takes the chance out of delays.
 //! - [`eventually`] waits for a condition with a deadline, in place of sleeps.
 
 pub mod transport;
@@ -9,6 +10,12 @@ pub mod transport;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
+
+/// Take the chance out of all delays with jitter on this thread: they are the same after each call with
+/// the same seed.
+pub fn seed_jitter(seed: u64) {
+    crate::retry::seed_jitter(seed);
+}
 
 /// Wait until a condition holds; `false` if it does not before the deadline.
 ///

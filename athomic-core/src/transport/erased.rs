@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use super::{
-    Admin, Consumer, ConsumerEvent, Delivery, NewTopic, OutgoingMessage, Publisher, Subscription, Transport,
-    TransportError,
+    Admin, ClientCondition, Consumer, ConsumerEvent, Delivery, NewTopic, OutgoingMessage, Publisher,
+    Subscription, Transport, TransportError,
 };
 use crate::message::{Partition, PartitionOffset, TopicPartition};
 
@@ -50,6 +50,9 @@ pub trait DynConsumer: Send + Sync {
     fn next_event(&self) -> Fallible<'_, ConsumerEvent>;
     /// See [`Consumer::commit`].
     fn commit<'a>(&'a self, offsets: &'a [PartitionOffset]) -> Fallible<'a, ()>;
+    /// See [`Consumer::condition`].
+    fn condition(&self) -> ClientCondition;
+
     /// See [`Consumer::prepare_to_close`].
     fn prepare_to_close(&self);
 
@@ -64,6 +67,10 @@ impl<T: Consumer> DynConsumer for T {
 
     fn commit<'a>(&'a self, offsets: &'a [PartitionOffset]) -> Fallible<'a, ()> {
         Box::pin(Consumer::commit(self, offsets))
+    }
+
+    fn condition(&self) -> ClientCondition {
+        Consumer::condition(self)
     }
 
     fn prepare_to_close(&self) {

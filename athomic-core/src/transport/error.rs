@@ -30,21 +30,32 @@ pub enum TransportError {
         source: Source,
     },
     /// The broker refused who we are: user, password or certificate. Not retriable.
-    #[error("connection `{connection}` was refused: check its `security` settings")]
+    #[error("connection `{connection}` was refused: {remedy}")]
     Authentication {
         /// The connection's name in the settings.
         connection: String,
+        /// What to look at, such as "check `security.username` and `security.password`".
+        remedy: &'static str,
         /// What the client said.
         #[source]
         source: Source,
     },
+    /// The certificates that the client has read were replaced on disk: whoever joins again reads the
+    /// new ones. Retriable.
+    #[error("the certificates of connection `{connection}` were replaced")]
+    CertificatesReplaced {
+        /// The connection's name in the settings.
+        connection: String,
+    },
     /// The broker knows us but does not allow this. Not retriable.
-    #[error("not allowed to {action} over connection `{connection}`")]
+    #[error("not allowed to {action} over connection `{connection}`; its user needs {needed}")]
     Forbidden {
         /// The connection's name in the settings.
         connection: String,
         /// What was tried, such as "read topic `orders`".
         action: String,
+        /// The right that is missing, such as "`Read` on topic `orders`".
+        needed: String,
         /// What the client said.
         #[source]
         source: Source,
@@ -54,6 +65,21 @@ pub enum TransportError {
     UnknownTopic {
         /// The topic.
         topic: String,
+    },
+    /// A topic was deleted and another one of its name was made. What the group knew of the old one is
+    /// void; consumers begin the new one at its oldest message, or end with this error if the settings
+    /// say to stop.
+    #[error("topic `{topic}` was deleted and made anew")]
+    TopicRecreated {
+        /// The topic.
+        topic: String,
+    },
+    /// What was to be read next is not in the log: deleted by retention, or never there after a leader was
+    /// lost. Consumers say so and go on where the settings say.
+    #[error("{partition}: what was to be read next is not in the log; going on where auto_offset_reset says")]
+    OffsetReset {
+        /// The partition.
+        partition: crate::message::TopicPartition,
     },
     /// The group has no offset in this partition, or one that is gone from the log, and the settings say
     /// to stop.
@@ -117,15 +143,24 @@ impl TransportError {
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::CertificatesReplaced { .. } => true,
             Self::Delivery { retriable, .. } | Self::Other { retriable, .. } => *retriable,
             Self::Authentication { .. }
             | Self::Forbidden { .. }
             | Self::UnknownTopic { .. }
+            | Self::TopicRecreated { .. }
+            | Self::OffsetReset { .. }
             | Self::OffsetOutOfRange { .. }
             | Self::Fenced { .. }
             | Self::Settings { .. }
             | Self::Closed => false,
         }
+    }
+
+    /// Say whether the broker refused who we are or what we want: somebody has to change that, in the
+    /// settings or on the broker.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Authentication { .. } | Self::Forbidden { .. })
     }
 }

@@ -124,6 +124,11 @@ pub trait Consumer: Send + Sync + 'static {
     /// [`TransportError::Fenced`] refuses all offsets of the call.
     fn commit(&self, offsets: &[PartitionOffset]) -> impl Future<Output = Result<(), TransportError>> + Send;
 
+    /// Say how the client does. Does not wait.
+    fn condition(&self) -> ClientCondition {
+        ClientCondition::default()
+    }
+
     /// Say that [`close`](Self::close) follows when what runs has ended and is committed. The group is
     /// served until then; it may be given no more partitions and may ask for all of them.
     ///
@@ -138,10 +143,30 @@ pub trait Consumer: Send + Sync + 'static {
     fn close(&self) -> impl Future<Output = Result<(), TransportError>> + Send;
 }
 
+/// How a client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientCondition {
+    /// Whether it has a connection to a broker.
+    pub connected: bool,
+    /// How long ago it looked after its group last, where it does so by itself.
+    pub unserved: Duration,
+}
+
+/// Connected, and served right now: for transports that have neither connections nor threads.
+impl Default for ClientCondition {
+    fn default() -> Self {
+        Self {
+            connected: true,
+            unserved: Duration::ZERO,
+        }
+    }
+}
+
 /// What happens to a consumer.
 #[derive(Debug)]
 pub enum ConsumerEvent {
-    /// Partitions came. They are read from the group's commit, or from where the settings say.
+    /// Partitions came, perhaps none. They are read from the group's commit, or from where the settings
+    /// say.
     Assigned(Vec<Assignment>),
     /// Partitions go, when [`Revocation::complete`] is called: drain and commit first.
     Revoked(Revocation),

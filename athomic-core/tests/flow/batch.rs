@@ -218,6 +218,24 @@ async fn with_one_attempt_the_poison_is_still_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_message_of_a_batch_is_tried_more_often_than_allowed() {
+    let (cluster, calls) = (Cluster::new(1), Calls::new());
+    cluster.publish_all(0, 0..2);
+    // Each fails for itself, and then all of them together.
+    let fails = |batch: Vec<Message<u64>>| async move {
+        assert!(batch[0].meta().attempt() < 3, "the last attempt panics");
+        batch
+            .iter()
+            .map(|_| Outcome::retry("not yet"))
+            .collect::<Vec<_>>()
+    };
+    let _app = cluster.start_with(NO_JITTER, calls.handler(4, 50, fails)).await;
+    cluster.until_committed(0, 2).await;
+    let expected = [(1, vec![0, 1]), (2, vec![0, 1]), (3, vec![0]), (3, vec![1])];
+    assert_eq!(calls.tried(), expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_batch_for_the_dead_letters_is_not_tried_again() {
     let (cluster, calls) = (Cluster::new(1), Calls::new());
     cluster.publish_all(0, 0..3);

@@ -352,6 +352,25 @@ async fn a_start_waits_for_a_broker_that_comes_up() {
     cluster.until_committed(0, 3).await;
 }
 
+/// A topic that was just made is not known to every broker at once.
+#[tokio::test(start_paused = true)]
+async fn a_start_asks_again_for_a_topic_that_is_missing() {
+    let settings = "[integration.messaging.topics]\nauto_create = \"never\"";
+    for (made_after, starts) in [(SECOND, true), (10 * SECOND, false)] {
+        let cluster = Cluster::new(1);
+        let control = cluster.control.clone();
+        tokio::spawn(async move {
+            sleep(made_after).await;
+            control.create_topic("late", 1);
+        });
+        let on_late = athomic_core::handler::register::subscribe("late").group_id(GROUP);
+        let app = cluster.app(settings).register(on_late.handler(|_: u64| async {}));
+        let began = Instant::now();
+        assert_eq!(app.build().unwrap().start().await.is_ok(), starts);
+        assert!(began.elapsed() < 5 * SECOND);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_start_without_a_broker_fails_in_time_and_says_what_it_waited_for() {
     let (cluster, journal) = (Cluster::new(1), Journal::new());
@@ -370,4 +389,35 @@ async fn a_start_without_a_broker_fails_in_time_and_says_what_it_waited_for() {
         causes.iter().any(|cause| cause.contains("cannot reach a broker")),
         "{causes:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_that_is_missing_at_the_start_ends_the_application() {
+    for operation in [Operation::Admin, Operation::Join, Operation::Fetch] {
+        let (cluster, journal) = (Cluster::new(1), Journal::new());
+        cluster
+            .control
+            .inject_next(FaultRule::next(operation, Fault::refuse()).times(usize::MAX));
+        let app = cluster.app("").register(handler().handler(journal.worker(0)));
+        let error = app.build().unwrap().run().await.unwrap_err();
+        let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        let text: String = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        for word in ["not allowed to", "its user needs", "handler"] {
+            assert!(text.contains(word), "{operation:?}: {text}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_that_is_taken_away_later_is_waited_for() {
+    let (cluster, journal) = (Cluster::new(1), Journal::new());
+    cluster.publish_all(0, [1]);
+    let _app = cluster.start(handler().handler(journal.worker(0))).await;
+    cluster.until_committed(0, 1).await;
+    cluster
+        .control
+        .inject_next(FaultRule::next(Operation::Fetch, Fault::refuse()).times(3));
+    cluster.publish_all(0, [1; 2]);
+    cluster.until_committed(0, 3).await;
+    assert_eq!(journal.runs().len(), 3, "nothing ran twice");
 }

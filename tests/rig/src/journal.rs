@@ -24,7 +24,7 @@ pub struct Note {
 }
 
 impl Note {
-    fn parse(line: &str, worker: &'static str) -> Self {
+    pub(crate) fn parse(line: &str, worker: &'static str) -> Self {
         let mut words = line.split(' ');
         let mut word = || words.next().expect("a whole line");
         Self {

@@ -2,12 +2,16 @@
 //! processes that consume, to be killed.
 //!
 //! Modules in reading order: `cluster` (brokers that live no longer than the test), `tools` (Kafka's
-//! command line, and its console clients), `rig` (a topic, a group and the processes in it) and
-//! `journal` (what those processes noted).
+//! command line, and its console clients), `rig` (a topic, a group and the processes in it), `foreign`
+//! (members of the group that are not ours), `feeder` (publishes all the while), `journal` (what those
+//! processes noted) and `account` (what that proves).
 //!
 //! A rig that fails panics with the reason, as a test does. Nothing here waits without a deadline.
 
+mod account;
 mod cluster;
+mod feeder;
+mod foreign;
 mod journal;
 mod rig;
 mod tools;
@@ -16,7 +20,10 @@ mod wait;
 pub use rig::{Rig, Worker};
 pub use rustix::process::Signal;
 
+pub use account::Account;
 pub use cluster::{Cluster, Listener, Node, Spec};
+pub use feeder::Feeder;
+pub use foreign::Foreign;
 pub use journal::{Note, ends};
 pub use tools::{ConsoleConsumer, Tool, Tools};
 pub use wait::{unique, until, within};

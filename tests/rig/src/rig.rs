@@ -95,7 +95,7 @@ impl Rig {
         further: &[(&str, &str)],
     ) -> Worker {
         let journal = self.folder.join(name);
-        let log = self.folder.join(format!("{name}.log"));
+        let log = self.log_of(name);
         let child = Command::new(program)
             .env("E2E_NAME", name)
             .env("E2E_TOPIC", &self.topic)
@@ -132,6 +132,11 @@ impl Rig {
             .collect()
     }
 
+    /// Return where a process logs.
+    pub(crate) fn log_of(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.log"))
+    }
+
     /// Return where journals and logs are, for a failed assertion's text.
     #[must_use]
     pub fn folder(&self) -> String {
@@ -148,7 +153,7 @@ impl std::fmt::Debug for Rig {
     }
 }
 
-fn transport(bootstrap: &str) -> KafkaTransport {
+pub(crate) fn transport(bootstrap: &str) -> KafkaTransport {
     let servers: Vec<_> = bootstrap.split(',').map(str::to_owned).collect();
     let settings = Settings::loader()
         .text("rig.toml", "integration.messaging.provider.backend = \"kafka\"")
@@ -203,6 +208,10 @@ impl Worker {
     #[must_use]
     pub fn journal(&self) -> Vec<Note> {
         read(&self.journal, self.name)
+    }
+
+    pub(crate) fn journal_file(&self) -> &std::path::Path {
+        &self.journal
     }
 
     /// Read what it has logged so far.

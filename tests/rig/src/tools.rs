@@ -74,13 +74,20 @@ impl Tools {
     /// Prepare a program with a server's address; it is killed when it is dropped.
     #[must_use]
     pub fn command(&self, tool: Tool, bootstrap: &str, arguments: &[&str]) -> Command {
+        let mut command = self.java();
+        command
+            .arg(tool.class())
+            .args(["--bootstrap-server", bootstrap])
+            .args(arguments);
+        command
+    }
+
+    /// Prepare Java with the jars on its class path; what to run is still to be said.
+    pub(crate) fn java(&self) -> Command {
         let mut command = Command::new("java");
         command
             .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"])
             .arg(self.jars.join("*"))
-            .arg(tool.class())
-            .args(["--bootstrap-server", bootstrap])
-            .args(arguments)
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command

@@ -125,6 +125,14 @@ impl Drop for Services {
     }
 }
 
+/// Provide Kafka's jars, for those who start brokers of their own, and return where they are.
+pub(crate) fn kafka_libs() -> Result<PathBuf> {
+    let _lock = lock::operation(&dir()?)?;
+    requirements::provide(jars::are_complete())?;
+    jars::provide()?;
+    Ok(jars::libs())
+}
+
 fn dir() -> Result<PathBuf> {
     let dir = workspace::services_dir();
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;

@@ -1,8 +1,8 @@
 //! Batches: up to `batch_size` messages of a partition, or what came within the linger time.
 //!
-//! A batch is settled message by message. What failed is tried again together, in order; a batch
-//! that fails as a whole gets its last attempt one message at a time, so that only the culprit is
-//! given up.
+//! A batch is settled message by message. What failed is tried again together, in order; the last
+//! attempt is made one message at a time, so that only the culprit is given up if a batch fails as a
+//! whole. Where the first attempt is the last, a batch that fails as a whole gets one more.
 
 use std::time::Duration;
 
@@ -119,12 +119,15 @@ impl Round {
         let ended = processor.attempt(context, &batch.messages, attempt).await;
         let next_is_last = context.settings.failures.is_last(attempt.saturating_add(1));
         let alone = batch.messages.len() == 1;
-        let apart = matches!(ended, BatchAttempt::Whole(_)) && next_is_last && !alone;
-        self.take(context, ended, &batch.slots, apart);
+        // Also if each failed for itself this time: the last attempt could fail as a whole.
+        let apart = next_is_last && !alone;
+        let whole = matches!(ended, BatchAttempt::Whole(_));
+        self.take(context, ended, &batch.slots, apart && whole);
         apart
     }
 
-    /// Try one message after the other.
+    /// Try one message after the other; none after the partition was lost, when what runs is about to be
+    /// cancelled and would come again.
     async fn one_by_one(
         &mut self,
         processor: &dyn ErasedBatch,
@@ -133,6 +136,9 @@ impl Round {
         attempt: u32,
     ) {
         for (message, slot) in batch.messages.iter().zip(&batch.slots) {
+            if context.state.is_lost() {
+                return;
+            }
             let ended = processor
                 .attempt(context, std::slice::from_ref(message), attempt)
                 .await;

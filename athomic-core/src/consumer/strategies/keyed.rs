@@ -19,6 +19,7 @@ use super::slots::Slots;
 use crate::commit::Slot;
 use crate::handler::Ordering;
 use crate::message::{RawMessage, RecordBatch};
+use crate::mutant::{self, Mutant};
 use crate::transport::{FetchLimits, TransportError};
 
 /// After so many messages in one poll the lane lets others have the thread.
@@ -127,12 +128,19 @@ where
     fn room(&mut self) -> Option<FetchLimits> {
         let (window, fetch) = (self.context.settings.window, self.context.settings.fetch);
         let messages = self.context.state.in_flight();
+        if mutant::is(Mutant::ForgetsTheWindow) && self.context.state.epoch.0 > 1 {
+            return Some(fetch);
+        }
         let is_low = |part: usize, whole: usize| part.saturating_mul(10) <= whole.saturating_mul(7);
-        self.reading = if self.reading {
+        let reading = if self.reading {
             messages < window.messages && self.bytes < window.bytes
         } else {
             is_low(messages, window.messages) && is_low(self.bytes, window.bytes)
         };
+        if reading != self.reading {
+            self.context.state.vitals.close_window(!reading);
+            self.reading = reading;
+        }
         self.reading.then(|| FetchLimits {
             messages: fetch.messages.min(window.messages - messages),
             bytes: fetch.bytes.min(window.bytes - self.bytes),
@@ -219,6 +227,9 @@ where
     }
 
     fn poll_start(&mut self, cx: &mut Context<'_>) -> usize {
+        if self.context.state.is_stopping() && self.context.state.is_lost() {
+            return 0; // What waits comes again, and what runs is about to be cancelled.
+        }
         let mut started = 0;
         while started < MESSAGES_PER_POLL && !(self.ready.is_empty() && self.free.is_empty()) {
             let Poll::Ready(permit) = self.permits.poll_acquire(cx) else {
@@ -263,7 +274,9 @@ where
 
     /// Return what stands for a message's key; `None` if it waits for no other.
     fn key_of(&self, message: &RawMessage) -> Option<u64> {
-        (self.context.settings.ordering == Ordering::Key).then(|| match message.key() {
+        let ordered =
+            self.context.settings.ordering == Ordering::Key && !mutant::is(Mutant::LetsKeysOvertake);
+        ordered.then(|| match message.key() {
             Some(key) => {
                 // The bytes alone: what `Hash` adds to them costs as much again.
                 let mut hasher = self.hash.build_hasher();

@@ -23,6 +23,8 @@ pub(super) struct Member<C> {
     pub(super) consumer: Arc<C>,
     /// The wait for the next event; kept, because it is ours to go on with.
     event: Option<Pin<Box<dyn Future<Output = EventResult> + Send>>>,
+    /// Whether the group has said what it is given.
+    pub(super) told: bool,
     /// What is assigned now.
     pub(super) held: Vec<Assignment>,
     /// All messages read, in the order of reading.
@@ -48,6 +50,7 @@ impl<C: Consumer> Member<C> {
         Self {
             consumer: Arc::new(consumer),
             event: None,
+            told: false,
             held: Vec::new(),
             seen: Vec::new(),
             positions: Vec::new(),
@@ -212,6 +215,7 @@ impl<C: Consumer> Member<C> {
     fn apply(&mut self, event: ConsumerEvent) -> Option<Revocation> {
         match event {
             ConsumerEvent::Assigned(assignments) => {
+                self.told = true;
                 for assignment in &assignments {
                     assert_eq!(
                         self.epoch(&assignment.partition),

@@ -97,6 +97,13 @@ pub trait TestCluster: Send + Sync {
         let _ = (topic, partitions);
         async { missing("add_partitions") }
     }
+
+    /// Delete a topic with its messages and make another one of its name and with so many partitions,
+    /// without leaving anybody time in between. For [`Capabilities::recreation`].
+    fn recreate_topic(&self, topic: &str, partitions: u32) -> impl Future<Output = ()> + Send {
+        let _ = (topic, partitions);
+        async { missing("recreate_topic") }
+    }
 }
 
 fn missing(method: &str) {
@@ -132,6 +139,8 @@ pub struct Capabilities {
     pub deletion: bool,
     /// Partitions can be added to a topic, and consumers notice within the deadline.
     pub growth: bool,
+    /// A topic can be deleted and made anew, and consumers notice within the deadline.
+    pub recreation: bool,
     /// A topic that does not exist is an error; `false` where the broker makes it.
     pub unknown_topics: bool,
 }
@@ -143,6 +152,7 @@ impl Capabilities {
         transactions: true,
         deletion: true,
         growth: true,
+        recreation: true,
         unknown_topics: true,
     };
 
@@ -152,6 +162,7 @@ impl Capabilities {
         transactions: false,
         deletion: false,
         growth: false,
+        recreation: false,
         unknown_topics: false,
     };
 }
@@ -198,6 +209,7 @@ macro_rules! transport_conformance {
 
             one_subscription_may_name_many_topics,
             members_may_subscribe_to_different_topics,
+            a_member_without_partitions_is_told_so,
             two_members_share_all_partitions,
             members_come_and_go_without_a_loss,
             retained_partitions_are_not_disturbed,
@@ -211,6 +223,8 @@ macro_rules! transport_conformance {
             a_waiting_event_is_woken_by_an_assignment,
             the_epoch_rises_when_a_partition_comes_back,
             added_partitions_are_read_from_their_beginning [growth],
+            latest_reads_added_partitions_from_their_beginning [growth],
+            a_topic_made_anew_is_read_from_its_beginning [recreation],
 
             closing_is_idempotent,
             closing_ends_a_waiting_event,

@@ -31,7 +31,7 @@ impl MemoryAdmin {
         let fault = self.broker.faults().decide(&Call::new(Operation::Admin));
         pause(fault.delay).await;
         if fault.fails_before() {
-            return Err(injected(action));
+            return Err(fault.error(action));
         }
         let result = {
             let mut state = self.broker.lock();

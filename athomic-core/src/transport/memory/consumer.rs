@@ -10,12 +10,13 @@ use tokio::time::Instant;
 use super::alarm::Alarm;
 use super::broker::{Silenced, Stopped, pause, unreachable};
 use super::faults::{Call, Operation, injected};
+use super::group::Claim;
 use super::member::PendingEvent;
 use super::stream::MemoryStream;
 use super::{MemberId, MemoryBroker};
 use crate::message::PartitionOffset;
 use crate::settings::OffsetReset;
-use crate::transport::{Assignment, Consumer, ConsumerEvent, Revocation, TransportError};
+use crate::transport::{Assignment, ClientCondition, Consumer, ConsumerEvent, Revocation, TransportError};
 
 /// A consumer on the embedded broker. Dropped without [`close`](Consumer::close), it is gone as if
 /// its process had been killed: its partitions move when its session times out.
@@ -89,7 +90,16 @@ impl MemoryConsumer {
         }
     }
 
-    fn apply_commit(&self, offsets: &[PartitionOffset]) -> Result<(), TransportError> {
+    /// Say under which assignments this member holds partitions now.
+    fn claims(&self, offsets: &[PartitionOffset]) -> Vec<Claim> {
+        let state = self.broker.lock();
+        let group = state.peek(&self.group);
+        let claim =
+            |offset: &PartitionOffset| group.and_then(|group| group.claim(self.id, &offset.partition));
+        offsets.iter().map(claim).collect()
+    }
+
+    fn apply_commit(&self, offsets: &[PartitionOffset], claims: &[Claim]) -> Result<(), TransportError> {
         let mut state = self.broker.lock();
         if state.down {
             return Err(unreachable(Stopped));
@@ -99,7 +109,7 @@ impl MemoryConsumer {
                 return Err(unreachable(Silenced));
             }
             group
-                .commit(self.id, offsets)
+                .commit(self.id, offsets, claims)
                 .map_err(|partition| TransportError::Fenced {
                     source: format!("{} does not own {partition}", self.id).into(),
                 })
@@ -153,16 +163,29 @@ impl Consumer for MemoryConsumer {
         let mut call = self.call(Operation::Commit);
         call.offsets = offsets;
         let fault = self.broker.faults().decide(&call);
+        let claims = self.claims(offsets);
         pause(fault.delay).await;
         if fault.fails_before() {
-            return Err(injected("commit offsets"));
+            return Err(fault.error("commit offsets"));
         }
-        self.apply_commit(offsets)?;
+        self.apply_commit(offsets, &claims)?;
         pause(fault.reply_delay).await;
         if fault.fails_after() {
             return Err(injected("commit offsets"));
         }
         Ok(())
+    }
+
+    fn condition(&self) -> ClientCondition {
+        let state = self.broker.lock();
+        let member = state
+            .peek(&self.group)
+            .and_then(|group| group.members.get(&self.id));
+        let silenced = member.is_some_and(|member| member.silenced);
+        ClientCondition {
+            connected: !state.down && !silenced,
+            ..ClientCondition::default()
+        }
     }
 
     async fn close(&self) -> Result<(), TransportError> {
@@ -174,7 +197,7 @@ impl Consumer for MemoryConsumer {
         let fault = self.broker.faults().decide(&self.call(Operation::Leave));
         pause(fault.delay).await;
         if fault.fails_before() {
-            return Err(injected("leave the group"));
+            return Err(fault.error("leave the group"));
         }
         self.leave()?;
         pause(fault.reply_delay).await;

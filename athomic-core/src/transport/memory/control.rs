@@ -211,9 +211,16 @@ impl BrokerControl {
     /// Return the recorded commits of a group, in the order in which the broker took them.
     #[must_use]
     pub fn recorded_commits(&self, group: &str) -> Vec<AppliedCommit> {
+        self.recorded_commits_after(group, 0)
+    }
+
+    /// The same without the first `known` ones.
+    #[must_use]
+    pub fn recorded_commits_after(&self, group: &str, known: usize) -> Vec<AppliedCommit> {
         let state = self.broker.lock();
-        let history = state.peek(group).and_then(|group| group.history.clone());
-        history.unwrap_or_default()
+        let history = state.peek(group).and_then(|group| group.history.as_ref());
+        let new = history.and_then(|history| history.get(known..));
+        new.map(<[_]>::to_vec).unwrap_or_default()
     }
 
     /// Return how far a group is behind the end of a partition; from the start if it never committed.

@@ -96,6 +96,7 @@ pub(super) enum Effect {
     #[default]
     Nothing,
     Fail,
+    Refuse,
     FailAfterApplying,
     Duplicate,
 }
@@ -116,6 +117,12 @@ impl Fault {
     #[must_use]
     pub const fn fail() -> Self {
         Self::with(Effect::Fail)
+    }
+
+    /// The call is not allowed, and changes nothing.
+    #[must_use]
+    pub const fn refuse() -> Self {
+        Self::with(Effect::Refuse)
     }
 
     /// The broker does what was asked, but the reply is lost: the caller sees a retriable error.
@@ -151,7 +158,20 @@ impl Fault {
     }
 
     pub(super) fn fails_before(self) -> bool {
-        self.effect == Effect::Fail
+        matches!(self.effect, Effect::Fail | Effect::Refuse)
+    }
+
+    /// Return the error of a call that failed.
+    pub(super) fn error(self, action: &str) -> TransportError {
+        match self.effect {
+            Effect::Refuse => TransportError::Forbidden {
+                connection: "memory".to_owned(),
+                action: action.to_owned(),
+                needed: "what a fault takes away".to_owned(),
+                source: "a fault that was asked for".into(),
+            },
+            _ => injected(action),
+        }
     }
 
     pub(super) fn fails_after(self) -> bool {

@@ -32,6 +32,10 @@ pub(super) struct World<'a> {
     pub(super) wakes: &'a mut Wakes,
 }
 
+/// The assignment under which a member says that it owns a partition. Kafka has the member's generation
+/// or epoch in its place.
+pub(super) type Claim = Option<AssignmentEpoch>;
+
 /// One consumer group.
 #[derive(Debug, Default)]
 pub(super) struct Group {
@@ -61,6 +65,8 @@ pub(super) struct Ownership {
     epoch: AssignmentEpoch,
     /// The member has been told, so that it must hear of the end too.
     announced: bool,
+    /// The topic was deleted since. Another one may have its name: no offset of the old one is taken.
+    void: bool,
 }
 
 impl Group {
@@ -171,19 +177,29 @@ impl Group {
         }
     }
 
-    /// Say whether a member owns a partition and may commit for it.
-    pub(super) fn owns(&self, id: MemberId, partition: &TopicPartition) -> bool {
-        self.owned
-            .get(partition)
-            .is_some_and(|ownership| ownership.member == id && !ownership.lease.is_over())
+    /// Return the assignment under which a member owns a partition and may commit for it, if it does.
+    pub(super) fn claim(&self, id: MemberId, partition: &TopicPartition) -> Claim {
+        let ownership = self.owned.get(partition)?;
+        let holds = ownership.member == id && !ownership.void && !ownership.lease.is_over();
+        holds.then_some(ownership.epoch)
     }
 
-    /// Take offsets from a member, all or none.
+    /// Take offsets from a member, all or none; `claims` are those of the moment when it sent them.
     ///
     /// # Errors
-    /// A partition that the member does not own.
-    pub(super) fn commit(&mut self, id: MemberId, offsets: &[PartitionOffset]) -> Result<(), TopicPartition> {
-        if let Some(foreign) = offsets.iter().find(|offset| !self.owns(id, &offset.partition)) {
+    /// A partition that the member does not own, or owns under another assignment by now: what was done
+    /// under the earlier one is done again under this one.
+    pub(super) fn commit(
+        &mut self,
+        id: MemberId,
+        offsets: &[PartitionOffset],
+        claims: &[Claim],
+    ) -> Result<(), TopicPartition> {
+        let mut claimed = offsets.iter().zip(claims);
+        let holds = |(offset, claim): &(&PartitionOffset, &Claim)| {
+            claim.is_some() && self.claim(id, &offset.partition) == **claim
+        };
+        if let Some((foreign, _)) = claimed.find(|claimed| !holds(claimed)) {
             return Err(foreign.partition.clone());
         }
         for PartitionOffset { partition, offset } in offsets {
@@ -257,6 +273,9 @@ impl Group {
     /// Forget a deleted topic's commits, and that it was ever seen.
     pub(super) fn forget_topic(&mut self, topic: &str) {
         self.committed.retain(|partition, _| &*partition.topic != topic);
+        let gone = self.owned.iter_mut();
+        gone.filter(|(partition, _)| &*partition.topic == topic)
+            .for_each(|(_, ownership)| ownership.void = true);
         if let Some(seen) = self.first_seen.get_mut(topic) {
             *seen = 0;
         }
@@ -387,9 +406,20 @@ impl Group {
             grants.entry(*id).or_default().push(grant);
         }
         self.epoch += u64::from(!grants.is_empty());
+        for id in self.left_out() {
+            grants.entry(id).or_default();
+        }
         for (id, grants) in grants {
             self.hand_over(id, grants, world.wakes);
         }
+    }
+
+    /// Return the members that get nothing and have not been told so.
+    fn left_out(&self) -> Vec<MemberId> {
+        let waits = |member: &Member| !member.told && member.may_be_granted();
+        let waiting = self.members.iter().filter(|(_, member)| waits(member));
+        let left_out = waiting.filter(|(id, _)| !self.target.values().any(|target| target == *id));
+        left_out.map(|(id, _)| *id).collect()
     }
 
     fn hand_over(&mut self, id: MemberId, grants: Vec<Grant>, wakes: &mut Wakes) {
@@ -403,12 +433,14 @@ impl Group {
                 lease: Arc::clone(&grant.lease),
                 epoch: grant.epoch,
                 announced: false,
+                void: false,
             };
             self.owned.insert(grant.partition.clone(), ownership);
         }
         if !member.alive {
             grants.iter().for_each(|grant| grant.lease.end(wakes));
         }
+        member.told = true;
         member.events.push_back(PendingEvent::Assigned(grants));
         wakes.add(member.waker.take());
     }

@@ -41,6 +41,8 @@ pub(super) struct Member {
     session_ends: Option<Instant>,
     pub(super) revocation: Option<PendingRevocation>,
     revocations: u64,
+    /// Whether it knows what it was given, be it nothing.
+    pub(super) told: bool,
     /// What the consumer has not read yet.
     pub(super) events: VecDeque<PendingEvent>,
     /// The consumer, where it waits for an event.
@@ -100,6 +102,7 @@ impl Member {
             session_ends: None,
             revocation: None,
             revocations: 0,
+            told: false,
             events: VecDeque::new(),
             waker: None,
             session_timeout: config.session_timeout,
@@ -171,6 +174,7 @@ impl Member {
     /// Note that the member was thrown out and lost these of the partitions it knew of.
     pub(super) fn fence(&mut self, lost: Vec<TopicPartition>) {
         self.standing = Standing::Out;
+        self.told = false;
         self.revocation = None;
         self.session_ends = None;
         // What it has not read is void; it need not hear of partitions that came and went.

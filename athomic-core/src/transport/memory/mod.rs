@@ -190,7 +190,7 @@ impl Transport for MemoryTransport {
         let fault = self.broker.faults().decide(&call);
         pause(fault.delay).await;
         if fault.fails_before() {
-            return Err(injected("join the group"));
+            return Err(fault.error("join the group"));
         }
         let consumer = self.join(&subscription)?;
         pause(fault.reply_delay).await;

@@ -102,6 +102,7 @@ fn publish_one(
     match fault.effect {
         Effect::Nothing => broker.write(state, message),
         Effect::Fail => Err(not_written(&topic, true, InjectedFault)),
+        Effect::Refuse => Err(fault.error(&format!("write to topic `{topic}`"))),
         Effect::FailAfterApplying => {
             broker.write(state, message)?;
             Err(TransportError::Delivery {

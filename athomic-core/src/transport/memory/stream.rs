@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::consumer::MemoryConsumer;
-use super::faults::{Call, Fault, Operation, injected};
+use super::faults::{Call, Fault, Operation};
 use super::lease::Lease;
 use super::log::Read;
 use super::member::Grant;
@@ -86,7 +86,7 @@ impl MemoryStream {
         self.alarm.clear();
         if fault.fails_before() || fault.fails_after() {
             self.fault = None;
-            return Poll::Ready(Err(injected("fetch")));
+            return Poll::Ready(Err(fault.error("fetch")));
         }
         Poll::Ready(Ok(()))
     }

@@ -1,50 +1,75 @@
 //! Looking at topics and making them. Everything but creation blocks, and is called on threads that may.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::thread::park_timeout;
+use std::time::{Duration, Instant};
 
 use athomic_core::message::{Partition, PartitionOffset, TopicPartition};
-use athomic_core::transport::NewTopic;
+use athomic_core::transport::{NewTopic, TransportError};
 use rdkafka::admin::{self, AdminClient, AdminOptions, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::{Code, Fault, FaultKind};
+use crate::error::{Endpoint, Task};
 
 /// How long a question may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it is waited for between two looks at what went wrong meanwhile.
+const STEP: Duration = Duration::from_millis(200);
+
+/// How long a new topic may take to be known to all brokers.
+const SPREADING: Duration = Duration::from_secs(2);
+/// How long to wait before brokers are asked about it again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 type Options = BTreeMap<String, String>;
 
 /// Return the number of partitions of each of the topics that exists. Blocks.
-pub(crate) fn partitions(options: &Options, topics: &[String]) -> Result<BTreeMap<String, Partition>, Fault> {
-    let client = asking_client(options, None)?;
+///
+/// A broker may lag behind the one that made a topic, so what is unknown is asked for again for a while.
+pub(crate) fn partitions(
+    options: &Options,
+    topics: &[String],
+    endpoint: &Endpoint,
+) -> Result<BTreeMap<String, Partition>, TransportError> {
+    let client = Asking::new(options, None).map_err(|fault| endpoint.error(Task::LookAtTopics, fault))?;
     let mut found = BTreeMap::new();
-    for topic in topics {
-        let metadata = client.fetch_metadata(Some(topic), PATIENCE)?;
-        let Some(described) = metadata.topics().first() else {
-            continue;
-        };
-        match described.error().map(|code| Fault::of(code.into())) {
-            None => {
-                let count = Partition::try_from(described.partitions().len()).unwrap_or(Partition::MAX);
-                found.insert(topic.clone(), count);
+    let deadline = Instant::now() + SPREADING;
+    loop {
+        for topic in topics {
+            if !found.contains_key(topic) {
+                let count = client.partitions(topic);
+                let count = count.map_err(|fault| endpoint.error(Task::LookAt(topic), fault))?;
+                found.extend(count.map(|count| (topic.clone(), count)));
             }
-            Some(fault) if fault.kind == FaultKind::UnknownTopic => {}
-            Some(fault) => return Err(Fault::new(fault.code, format!("topic `{topic}`: {fault}"))),
         }
+        if found.len() == topics.len() || Instant::now() >= deadline {
+            return Ok(found);
+        }
+        park_timeout(PAUSE); // nobody unparks this thread; if somebody did, it would ask early
     }
-    Ok(found)
 }
 
 /// Make topics; one that exists already is left as it is.
-pub(crate) async fn create_topics(options: &Options, topics: &[NewTopic]) -> Result<(), Fault> {
+pub(crate) async fn create_topics(
+    options: &Options,
+    topics: &[NewTopic],
+    endpoint: &Endpoint,
+) -> Result<(), TransportError> {
+    let created = create_all(options, topics).await;
+    created.map_err(|fault| endpoint.error(Task::CreateTopics, fault))
+}
+
+async fn create_all(options: &Options, topics: &[NewTopic]) -> Result<(), Fault> {
     if topics.is_empty() {
         return Ok(());
     }
-    let client: AdminClient<DefaultClientContext> = config(options).create()?;
+    let client: AdminClient<Refusals> = config(options).create_with_context(Refusals::default())?;
     let new: Vec<_> = topics.iter().map(described).collect();
     let asked = AdminOptions::new()
         .request_timeout(Some(PATIENCE))
@@ -61,35 +86,133 @@ pub(crate) fn committed(
     options: &Options,
     group_id: &str,
     partitions: &[TopicPartition],
-) -> Result<Vec<PartitionOffset>, Fault> {
-    let client = asking_client(options, Some(group_id))?;
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        list.add_partition(&partition.topic, partition.partition);
-    }
-    let list = client.committed_offsets(list, PATIENCE)?;
-    let mut committed = Vec::with_capacity(partitions.len());
-    for element in list.elements() {
-        element.error()?;
-        if let Offset::Offset(offset) = element.offset() {
-            let partition = TopicPartition::new(element.topic(), element.partition());
-            committed.push(PartitionOffset { partition, offset });
-        }
-    }
-    Ok(committed)
+    endpoint: &Endpoint,
+) -> Result<Vec<PartitionOffset>, TransportError> {
+    let client = Asking::new(options, Some(group_id));
+    let committed = client.and_then(|client| client.committed(partitions));
+    committed.map_err(|fault| endpoint.error(Task::ReadOffsets(group_id), fault))
 }
 
-/// Make a client that joins no group and creates no topic by asking about it.
-fn asking_client(options: &Options, group_id: Option<&str>) -> Result<BaseConsumer, Fault> {
-    let mut config = config(options);
-    config
-        .set("allow.auto.create.topics", "false")
-        .set("enable.auto.commit", "false");
-    if let Some(group_id) = group_id {
-        config.set("group.id", group_id);
-    }
-    Ok(config.create()?)
+/// A client that joins no group and creates no topic by asking about it.
+struct Asking {
+    client: BaseConsumer<Refusals>,
 }
+
+impl Asking {
+    fn new(options: &Options, group_id: Option<&str>) -> Result<Self, Fault> {
+        let mut config = config(options);
+        config
+            .set("allow.auto.create.topics", "false")
+            .set("enable.auto.commit", "false");
+        if let Some(group_id) = group_id {
+            config.set("group.id", group_id);
+        }
+        let client = config.create_with_context(Refusals::default())?;
+        Ok(Self { client })
+    }
+
+    /// Return how many partitions a topic has, if it exists.
+    fn partitions(&self, topic: &str) -> Result<Option<Partition>, Fault> {
+        let metadata = self.ask(|client| client.fetch_metadata(Some(topic), STEP))?;
+        let Some(described) = metadata.topics().first() else {
+            return Ok(None);
+        };
+        match described.error().map(|code| Fault::of(code.into())) {
+            None => Ok(Some(
+                Partition::try_from(described.partitions().len()).unwrap_or(Partition::MAX),
+            )),
+            Some(fault) if fault.kind == FaultKind::UnknownTopic => Ok(None),
+            Some(fault) => Err(fault),
+        }
+    }
+
+    fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<PartitionOffset>, Fault> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(&partition.topic, partition.partition);
+        }
+        let list = self.ask(|client| client.committed_offsets(list.clone(), PATIENCE))?;
+        let mut committed = Vec::with_capacity(partitions.len());
+        for element in list.elements() {
+            element.error()?;
+            if let Offset::Offset(offset) = element.offset() {
+                let partition = TopicPartition::new(element.topic(), element.partition());
+                committed.push(PartitionOffset { partition, offset });
+            }
+        }
+        Ok(committed)
+    }
+
+    /// Ask until there is an answer, the time is over, or it is clear that no broker lets us in.
+    ///
+    /// librdkafka itself only says that nothing came: it goes on trying.
+    fn ask<T>(&self, question: impl Fn(&BaseConsumer<Refusals>) -> KafkaResult<T>) -> Result<T, Fault> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let fault = match question(&self.client) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => Fault::from(error),
+            };
+            while self.client.poll(Duration::ZERO).is_some() {}
+            if let Some(refusal) = self.client.context().refusal() {
+                return Err(refusal);
+            }
+            if !fault.is_retriable() || Instant::now() >= deadline {
+                return Err(self.client.context().cause().unwrap_or(fault));
+            }
+        }
+    }
+}
+
+/// What a client reports besides its answers: whether all brokers refuse us.
+#[derive(Default)]
+struct Refusals(Mutex<Reported>);
+
+#[derive(Default)]
+struct Reported {
+    refusal: Option<Fault>,
+    /// Why the last connection was lost, or not made.
+    lost: Option<Fault>,
+    /// Set when the last of the brokers is found to be out of reach, for whatever reason.
+    all_down: bool,
+}
+
+impl Refusals {
+    /// Return a broker's refusal if no other broker takes us either.
+    fn refusal(&self) -> Option<Fault> {
+        let reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.refusal.clone().filter(|_| reported.all_down)
+    }
+
+    /// Return why there is no connection, where librdkafka's answer to a question only says that.
+    fn cause(&self) -> Option<Fault> {
+        let reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.lost.clone()
+    }
+}
+
+impl ClientContext for Refusals {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        super::fault::log_line(level as i32, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else {
+            return;
+        };
+        let fault = Fault::new(code, reason);
+        tracing::debug!(%fault, "trouble with Kafka while asking");
+        let mut reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match fault.kind {
+            FaultKind::Authentication => reported.refusal = Some(fault),
+            _ if code == Code::AllBrokersDown => reported.all_down = true,
+            FaultKind::Unreachable => reported.lost = Some(fault),
+            _ => {}
+        }
+    }
+}
+
+impl ConsumerContext for Refusals {}
 
 fn config(options: &Options) -> ClientConfig {
     let mut config: ClientConfig = options

@@ -23,6 +23,8 @@ pub(crate) enum FaultKind {
     Forbidden,
     /// The topic or the partition does not exist.
     UnknownTopic,
+    /// The topic was deleted, and another one of its name was made.
+    TopicRecreated,
     /// The group has moved on without this member.
     Fenced,
     /// The offset is not in the log, and the settings say to stop.
@@ -41,16 +43,50 @@ pub(crate) enum FaultKind {
 
 impl Fault {
     pub(crate) fn new(code: Code, text: impl Into<String>) -> Self {
-        Self {
-            kind: kind_of(code),
-            code,
-            text: text.into(),
-        }
+        let text = text.into();
+        let kind = if alert_in(&text).is_some_and(is_about_certificates) {
+            FaultKind::Authentication
+        } else {
+            kind_of(code)
+        };
+        Self { kind, code, text }
     }
 
     /// Make a fault of a code with librdkafka's own description of it.
     pub(crate) fn of(code: Code) -> Self {
         Self::new(code, String::new())
+    }
+
+    /// Say what to look at when the broker refuses who we are, or we refuse who it is.
+    pub(crate) fn remedy(&self) -> &'static str {
+        match (self.code, alert_in(&self.text)) {
+            (_, Some(alert::EXPIRED)) => "our certificate has expired: renew `security.certificate_file`",
+            (_, Some(alert::UNKNOWN_AUTHORITY)) => {
+                "the broker does not know the authority of our certificate: check `security.certificate_file`"
+            }
+            (_, Some(_)) => {
+                "the broker wants a certificate that it trusts and that has not expired: check \
+                 `security.certificate_file` and `security.key_file`"
+            }
+            (Code::SSL, _) if self.text.contains("certificate verify failed") => {
+                "the broker's certificate is not trusted: it must be of an authority in `security.ca_file`, \
+                 for the host in `bootstrap_servers`, and not expired"
+            }
+            (Code::UnsupportedSASLMechanism, _) => {
+                "the broker does not take this `security.mechanism` on this port"
+            }
+            (Code::SSL, _) => "check `security.protocol` and the files in `security`",
+            _ => "check `security.mechanism`, `security.username` and `security.password`",
+        }
+    }
+
+    /// Make the fault of a topic that is not the one of before.
+    pub(super) fn topic_recreated(topic: &str) -> Self {
+        Self {
+            kind: FaultKind::TopicRecreated,
+            code: Code::UnknownTopicId,
+            text: format!("topic {topic} has another id"),
+        }
     }
 
     /// Say whether the same request may succeed later without anybody changing anything.
@@ -90,6 +126,38 @@ impl From<rdkafka::error::KafkaError> for Fault {
             },
         }
     }
+}
+
+/// TLS alerts by which a broker refuses our certificate; see RFC 8446, section 6.2.
+mod alert {
+    pub(super) const BAD_CERTIFICATE: u8 = 42;
+    pub(super) const UNSUPPORTED: u8 = 43;
+    pub(super) const REVOKED: u8 = 44;
+    pub(super) const EXPIRED: u8 = 45;
+    pub(super) const UNKNOWN: u8 = 46;
+    pub(super) const UNKNOWN_AUTHORITY: u8 = 48;
+    pub(super) const REQUIRED: u8 = 116;
+}
+
+fn is_about_certificates(number: u8) -> bool {
+    matches!(
+        number,
+        alert::BAD_CERTIFICATE
+            | alert::UNSUPPORTED
+            | alert::REVOKED
+            | alert::EXPIRED
+            | alert::UNKNOWN
+            | alert::UNKNOWN_AUTHORITY
+            | alert::REQUIRED
+    )
+}
+
+/// Find the TLS alert in librdkafka's words. With TLS 1.3 the broker looks at our certificate when we
+/// take the handshake for done, so that the code only says that the connection broke.
+fn alert_in(words: &str) -> Option<u8> {
+    let (_, number) = words.split_once("SSL alert number ")?;
+    let digits = number.split(|letter: char| !letter.is_ascii_digit()).next();
+    digits?.parse().ok()
 }
 
 fn kind_of(code: Code) -> FaultKind {
@@ -173,5 +241,36 @@ pub(super) fn log_line(level: i32, facility: &str, line: &str) {
         4 => tracing::warn!(target: "librdkafka", facility, "{line}"),
         5..=6 => tracing::info!(target: "librdkafka", facility, "{line}"),
         _ => tracing::debug!(target: "librdkafka", facility, "{line}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Code, Fault, FaultKind};
+
+    #[test]
+    fn a_refused_certificate_is_no_lost_connection() {
+        let of = |words: &str| Fault::new(Code::BrokerTransportFailure, words);
+        let words = "Receive failed: error:0A000412:SSL routines::sslv3 alert bad certificate: SSL alert number 42 (after 0ms)";
+        assert_eq!(of(words).kind, FaultKind::Authentication);
+        assert_eq!(of("Disconnected").kind, FaultKind::Unreachable);
+        assert_eq!(of("SSL alert number 80").kind, FaultKind::Unreachable);
+        assert!(of("SSL alert number 45").remedy().contains("has expired"));
+    }
+
+    #[test]
+    fn what_to_look_at_depends_on_what_was_refused() {
+        let check = |code, words: &str, expected: &str| {
+            let remedy = Fault::new(code, words).remedy();
+            assert!(remedy.contains(expected), "{remedy}");
+        };
+        check(
+            Code::Authentication,
+            "Invalid username or password",
+            "`security.password`",
+        );
+        check(Code::SSL, "certificate verify failed", "`security.ca_file`");
+        check(Code::SSL, "wrong version number", "`security.protocol`");
+        check(Code::UnsupportedSASLMechanism, "", "`security.mechanism`");
     }
 }

@@ -12,22 +12,22 @@
 //! # Invariants
 //! - Revoked partitions are given back when the [`Revocation`] is complete, or when the group has
 //!   given them away anyway. librdkafka asks for nothing else in between.
-//! - A partition's stream ends before the partition is unassigned.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use athomic_core::message::{PartitionOffset, TopicPartition};
-use athomic_core::transport::{
-    Assignment, AssignmentEpoch, ConsumerEvent, Revocation, Subscription, TransportError,
-};
+use athomic_core::transport::{ClientCondition, ConsumerEvent, Revocation, Subscription, TransportError};
 use tokio::sync::{mpsc, watch};
 
 use super::commits::{CommitError, Committer};
-use super::native::{Client, Event, Queue};
-use super::partition::{KafkaPartitionStream, Slot};
+use super::files::Files;
+use super::native::{Begin, Client, Event, Queue};
+use super::owned::Owned;
+use super::starting::Starter;
+use super::topics::Topics;
 use super::{Code, Fault, FaultKind};
 use crate::error::Endpoint;
 use crate::settings::ConsumerOptions;
@@ -35,6 +35,8 @@ use crate::settings::ConsumerOptions;
 /// How long the thread sleeps if nothing happens; whatever it must see at once wakes it. A poll that waits
 /// counts as polling, however long it takes (`max.poll.interval.ms`).
 const IDLE: Duration = Duration::from_secs(10);
+/// How often it looks whether the group has given it nothing.
+const UNTOLD: Duration = Duration::from_millis(500);
 /// How often it looks, while partitions drain, whether the group still waits for them.
 const DRAINING: Duration = Duration::from_millis(100);
 /// How long leaving the group may take.
@@ -53,6 +55,8 @@ pub(crate) struct Member {
     committer: Arc<Committer>,
     leaving: Arc<AtomicBool>,
     departure: watch::Receiver<Departure>,
+    group: Arc<Client>,
+    turned: Arc<Mutex<Instant>>,
 }
 
 impl Member {
@@ -62,32 +66,50 @@ impl Member {
         subscription: &Subscription,
         endpoint: Arc<Endpoint>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Happening>), Fault> {
+        let files = Files::of(&endpoint.connection, &options.group);
         let group = Client::consumer(&options.group)?;
         let fetch = Client::consumer(&options.fetch)?;
-        let queue = Arc::new(group.main_queue()?);
-        let fetch_queue = fetch.main_queue()?.waking(&queue);
+        let queue = Arc::new(group.main_queue(None)?);
+        let fetch_queue = fetch.main_queue(Some(&queue))?;
         group.subscribe(&subscription.topics)?;
         let (events, received) = mpsc::unbounded_channel();
         let (left, departure) = watch::channel(None);
+        let committer = Arc::new(Committer::new(Arc::clone(&group), Arc::clone(&queue)));
         let member = Self {
             queue: Arc::clone(&queue),
-            committer: Arc::new(Committer::new(Arc::clone(&group), Arc::clone(&queue))),
+            committer: Arc::clone(&committer),
             leaving: Arc::default(),
             departure,
+            group: Arc::clone(&group),
+            turned: Arc::new(Mutex::new(Instant::now())),
         };
+        let protocol = options.group.get("group.protocol").map(String::as_str);
+        let tells_of_nothing = protocol == Some("consumer");
+        let (reset, topics) = (options.offset_reset, subscription.topics.clone());
         let poller = Poller {
+            starter: Starter::new(Arc::clone(&fetch), Arc::clone(&queue)),
+            owned: Owned::new(
+                fetch,
+                Arc::clone(&queue),
+                Arc::clone(&endpoint),
+                Arc::clone(&committer),
+                reset,
+            ),
+            topics: Topics::new(Arc::clone(&group), Arc::clone(&queue), topics),
             group,
             queue,
-            fetch,
             fetch_queue,
             endpoint,
-            topics: subscription.topics.clone(),
+            files,
+            subscription: subscription.clone(),
             events: Some(events),
-            committer: Arc::clone(&member.committer),
+            committer,
             leaving: Arc::clone(&member.leaving),
-            partitions: HashMap::new(),
+            turned: Arc::clone(&member.turned),
+            tells_of_nothing,
+            untold: tells_of_nothing,
             draining: None,
-            epoch: 0,
+            renewals: Vec::new(),
             reported: HashMap::new(),
         };
         let thread = std::thread::Builder::new().name(format!("athomic-poll-{}", subscription.handler_id));
@@ -100,6 +122,15 @@ impl Member {
     /// Commit offsets; returns when the broker has answered, or an error if the member leaves first.
     pub(crate) async fn commit(&self, offsets: &[PartitionOffset]) -> Result<(), CommitError> {
         self.committer.commit(offsets).await
+    }
+
+    /// Say how the client does.
+    pub(crate) fn condition(&self) -> ClientCondition {
+        let turned = *self.turned.lock().unwrap_or_else(PoisonError::into_inner);
+        ClientCondition {
+            connected: self.group.connected(),
+            unserved: turned.elapsed(),
+        }
     }
 
     /// Say that the member is about to leave.
@@ -136,23 +167,46 @@ struct Draining {
     drained: Arc<AtomicBool>,
 }
 
+/// Partitions that drain and are kept.
+struct Renewal {
+    draining: Draining,
+    begin: Begin,
+}
+
+impl Draining {
+    fn is_over(&self) -> bool {
+        self.drained.load(Ordering::SeqCst)
+    }
+}
+
 /// The polling thread's own state.
 struct Poller {
     /// The member of the group.
     group: Arc<Client>,
     queue: Arc<Queue>,
-    /// What fetches.
-    fetch: Arc<Client>,
+    /// Of the client that fetches.
     fetch_queue: Queue,
+    owned: Owned,
+    starter: Starter,
+    topics: Topics,
     endpoint: Arc<Endpoint>,
-    topics: Vec<String>,
+    /// What both clients have read.
+    files: Files,
+    subscription: Subscription,
     /// Gone as soon as the member leaves, so that whoever waits for an event learns of it.
     events: Option<mpsc::UnboundedSender<Happening>>,
     committer: Arc<Committer>,
     leaving: Arc<AtomicBool>,
-    partitions: HashMap<TopicPartition, Arc<Slot>>,
+    /// When it last looked at the queues.
+    turned: Arc<Mutex<Instant>>,
+    /// Whether it is for us to say that the group gives nothing, see [`Poller::tell_of_nothing`].
+    tells_of_nothing: bool,
+    /// Whether nobody knows yet what the group gives.
+    untold: bool,
+    /// What the group has asked back.
     draining: Option<Draining>,
-    epoch: u64,
+    /// Partitions that begin elsewhere when what runs of them has ended.
+    renewals: Vec<Renewal>,
     /// When which trouble was last reported.
     reported: HashMap<(FaultKind, i32), Instant>,
 }
@@ -160,18 +214,49 @@ struct Poller {
 impl Poller {
     fn run(mut self, left: &watch::Sender<Departure>) {
         while !self.leaving.load(Ordering::SeqCst) {
-            let patience = if self.draining.is_some() { DRAINING } else { IDLE };
-            if let Some(event) = self.queue.poll(patience) {
+            *self.turned.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            if let Some(event) = self.queue.poll(self.patience()) {
                 self.serve(event);
             }
             while let Some(event) = self.fetch_queue.poll(Duration::ZERO) {
                 self.serve(event);
             }
             self.finish_draining();
+            self.finish_renewals();
+            self.find_new_places();
+            self.begin_at_commits();
+            self.topics.look();
+            self.look_at_files();
+            self.tell_of_nothing();
         }
         let departure = self.leave();
         self.committer.give_up();
         left.send_replace(Some(departure));
+    }
+
+    /// Make room for a member that has read the new certificates.
+    fn look_at_files(&mut self) {
+        if self.files.were_replaced() {
+            let connection = self.endpoint.connection.clone();
+            self.send(Err(TransportError::CertificatesReplaced { connection }));
+            self.leaving.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// How long nothing needs to be done unless something happens.
+    fn patience(&self) -> Duration {
+        let idle = match (&self.draining, self.untold) {
+            (Some(_), _) => DRAINING,
+            (None, true) => UNTOLD,
+            (None, false) => IDLE,
+        };
+        let now = Instant::now();
+        let dues = [Some(self.topics.due()), self.starter.due(), self.files.due()];
+        let until_due = dues
+            .into_iter()
+            .flatten()
+            .map(|due| due.saturating_duration_since(now));
+        until_due.fold(idle, Duration::min)
     }
 
     fn serve(&mut self, event: Event) {
@@ -180,39 +265,109 @@ impl Poller {
             Event::Revoke(partitions) => self.revoke(partitions),
             Event::RebalanceFailed(fault) => self.abandon(fault),
             Event::Committed(token, answer) => self.committer.answer(token, answer),
+            Event::Topics(seen) => {
+                let made_anew = self.topics.compare(seen);
+                made_anew.iter().for_each(|topic| self.begin_anew(topic));
+            }
             Event::Error(fault) => self.trouble(fault),
             Event::Fatal(fault) => self.fail(fault),
         }
     }
 
     fn assign(&mut self, partitions: Vec<TopicPartition>) {
-        let opened: Vec<_> = partitions
-            .iter()
-            .filter_map(|partition| Some((partition.clone(), Slot::open(&self.fetch, partition)?)))
-            .collect();
-        if let Err(fault) = self.fetch.start(&partitions) {
-            return self.fail(fault);
-        }
-        self.committer.own(&partitions);
         self.acknowledge(true);
-        self.epoch += 1;
-        self.partitions.extend(opened.iter().cloned());
-        let epoch = AssignmentEpoch(self.epoch);
-        let assignments: Vec<_> = opened
-            .into_iter()
-            .map(|(partition, slot)| {
-                let (client, endpoint) = (Arc::clone(&self.fetch), Arc::clone(&self.endpoint));
-                let stream = KafkaPartitionStream::new(partition.clone(), slot, client, endpoint);
-                let stream = Box::new(stream);
-                Assignment {
-                    partition,
-                    epoch,
-                    stream,
-                }
-            })
-            .collect();
-        if !assignments.is_empty() {
-            self.send(Ok(ConsumerEvent::Assigned(assignments)));
+        self.take(&partitions);
+        self.starter.add(partitions);
+    }
+
+    /// By the protocol of KIP-848 librdkafka says nothing of an assignment without partitions.
+    fn tell_of_nothing(&mut self) {
+        if self.untold && self.group.is_member() {
+            self.take(&[]);
+        }
+    }
+
+    fn take(&mut self, partitions: &[TopicPartition]) {
+        self.untold = false;
+        let assignments = self.owned.take(partitions);
+        self.send(Ok(ConsumerEvent::Assigned(assignments)));
+    }
+
+    /// Begin to fetch what it has become known where to begin.
+    fn begin_at_commits(&mut self) {
+        let known = self.starter.serve();
+        if let Some(fault) = known.trouble {
+            self.trouble(fault);
+        }
+        let topics = &self.topics;
+        let begun = self
+            .owned
+            .begin_at_commits(known.partitions, |partition| topics.was_added(partition));
+        if let Err(fault) = begun {
+            self.fail(fault);
+        }
+    }
+
+    /// Begin a topic that is not the one of before at its oldest record.
+    fn begin_anew(&mut self, topic: &str) {
+        let partitions = self.owned.of_topic(topic);
+        let fault = Fault::topic_recreated(topic);
+        if self.owned.stops_at_resets() {
+            return partitions
+                .iter()
+                .for_each(|partition| self.owned.fail(partition, &fault));
+        }
+        let error = self.endpoint.consuming(&self.subscription, fault);
+        self.send(Ok(ConsumerEvent::Trouble(error)));
+        self.renew(partitions, Begin::Oldest);
+    }
+
+    /// Begin elsewhere where a log cannot be read from where the group is.
+    fn find_new_places(&mut self) {
+        let partitions = self.owned.without_a_place();
+        if partitions.is_empty() {
+            return;
+        }
+        // Perhaps these are other logs than before.
+        self.topics.hurry();
+        for partition in &partitions {
+            let partition = partition.clone();
+            self.send(Ok(ConsumerEvent::Trouble(TransportError::OffsetReset {
+                partition,
+            })));
+        }
+        self.renew(partitions, self.owned.reset_place());
+    }
+
+    /// Take partitions back, without a commit, and begin them elsewhere when what runs of them has ended.
+    fn renew(&mut self, mut partitions: Vec<TopicPartition>, begin: Begin) {
+        for renewal in &mut self.renewals {
+            let under_way = &mut renewal.draining.partitions;
+            if under_way.iter().any(|partition| partitions.contains(partition)) {
+                renewal.begin = begin;
+                partitions.retain(|partition| !under_way.contains(partition));
+            }
+        }
+        if !partitions.is_empty() {
+            self.committer.disown(&partitions);
+            let draining = self.ask_back(partitions);
+            self.renewals.push(Renewal { draining, begin });
+        }
+    }
+
+    fn finish_renewals(&mut self) {
+        let is_over = |renewal: &mut Renewal| renewal.draining.is_over();
+        for renewal in self.renewals.extract_if(.., is_over).collect::<Vec<_>>() {
+            let partitions = renewal.draining.partitions;
+            if partitions.is_empty() {
+                continue; // the group has taken them back meanwhile
+            }
+            self.owned.stop(&partitions);
+            self.take(&partitions);
+            let places = partitions.into_iter().map(|partition| (partition, renewal.begin));
+            if let Err(fault) = self.owned.begin(places.collect()) {
+                return self.fail(fault);
+            }
         }
     }
 
@@ -227,11 +382,16 @@ impl Poller {
     }
 
     fn begin_draining(&mut self, partitions: Vec<TopicPartition>) {
+        self.forget(&partitions);
+        // Perhaps they go because their topic is gone.
+        self.topics.hurry();
+        self.draining = Some(self.ask_back(partitions));
+    }
+
+    /// Ask the application for partitions.
+    fn ask_back(&self, partitions: Vec<TopicPartition>) -> Draining {
         let drained = Arc::new(AtomicBool::new(false));
-        let slots: Vec<_> = partitions
-            .iter()
-            .filter_map(|partition| self.partitions.get(partition).cloned())
-            .collect();
+        let slots = self.owned.slots(&partitions);
         let (done, queue) = (Arc::clone(&drained), Arc::clone(&self.queue));
         let (committer, given_back) = (Arc::clone(&self.committer), partitions.clone());
         // Whoever completes it finds the streams ended at once; the thread does the rest.
@@ -241,14 +401,23 @@ impl Poller {
             done.store(true, Ordering::SeqCst);
             queue.wake();
         });
-        self.draining = Some(Draining { partitions, drained });
         self.send(Ok(ConsumerEvent::Revoked(revocation)));
+        Draining { partitions, drained }
+    }
+
+    /// Begin nothing more of partitions that go.
+    fn forget(&mut self, partitions: &[TopicPartition]) {
+        self.starter.forget(partitions);
+        for renewal in &mut self.renewals {
+            let under_way = &mut renewal.draining.partitions;
+            under_way.retain(|partition| !partitions.contains(partition));
+        }
     }
 
     /// Give revoked partitions back if they have drained, or if the group no longer waits for them.
     fn finish_draining(&mut self) {
         let Some(draining) = &self.draining else { return };
-        let drained = draining.drained.load(Ordering::SeqCst);
+        let drained = draining.is_over();
         let lost = !drained && self.group.assignment_lost();
         if !drained && !lost {
             return;
@@ -267,6 +436,7 @@ impl Poller {
 
     fn lose(&mut self, partitions: Vec<TopicPartition>) {
         self.give_back(&partitions);
+        self.untold = self.tells_of_nothing;
         if !partitions.is_empty() {
             self.send(Ok(ConsumerEvent::Lost(partitions)));
         }
@@ -277,21 +447,9 @@ impl Poller {
         self.acknowledge(false);
     }
 
-    /// End the streams, then fetch no more, then free what was fetched ahead.
     fn stop(&mut self, partitions: &[TopicPartition]) {
-        if partitions.is_empty() {
-            return;
-        }
-        let (stopped, slots): (Vec<_>, Vec<_>) = partitions
-            .iter()
-            .filter_map(|partition| self.partitions.remove_entry(partition))
-            .unzip();
-        self.committer.disown(&stopped);
-        slots.iter().for_each(|slot| slot.end());
-        if let Err(fault) = self.fetch.stop(&stopped) {
-            tracing::warn!(%fault, "partitions are still being fetched");
-        }
-        slots.iter().for_each(|slot| slot.free());
+        self.forget(partitions);
+        self.owned.stop(partitions);
     }
 
     fn acknowledge(&self, taken: bool) {
@@ -302,27 +460,38 @@ impl Poller {
 
     /// Give everything back after a rebalance that failed; librdkafka joins the group anew.
     fn abandon(&mut self, fault: Fault) {
-        let partitions: Vec<_> = self.partitions.keys().cloned().collect();
+        let partitions = self.owned.all();
         self.draining = None;
         self.lose(partitions);
         self.trouble(fault);
     }
 
     /// Report what librdkafka goes on to repair, each kind once in a while.
+    ///
+    /// A member that never came to read, since it is not allowed to, does not get there by waiting.
     fn trouble(&mut self, fault: Fault) {
+        if fault.kind == FaultKind::Forbidden && !self.owned.has_begun() {
+            return self.fail(fault);
+        }
+        if fault.kind == FaultKind::Authentication {
+            self.files.hurry();
+        }
         let now = Instant::now();
         let last = self.reported.insert((fault.kind, fault.code as i32), now);
         if last.is_some_and(|last| now.duration_since(last) < QUIET) {
             tracing::debug!(%fault, "trouble again with Kafka");
             return;
         }
-        let error = self.endpoint.consuming(&self.topics, fault);
+        if fault.kind == FaultKind::UnknownTopic {
+            self.topics.hurry();
+        }
+        let error = self.endpoint.consuming(&self.subscription, fault);
         self.send(Ok(ConsumerEvent::Trouble(error)));
     }
 
     /// End the consumer: librdkafka cannot go on.
     fn fail(&mut self, fault: Fault) {
-        let error = self.endpoint.consuming(&self.topics, fault);
+        let error = self.endpoint.consuming(&self.subscription, fault);
         self.send(Err(error));
         self.leaving.store(true, Ordering::SeqCst);
     }
@@ -338,8 +507,7 @@ impl Poller {
     fn leave(&mut self) -> Result<(), Fault> {
         self.events = None;
         self.committer.close();
-        let partitions: Vec<_> = self.partitions.keys().cloned().collect();
-        self.stop(&partitions);
+        self.stop(&self.owned.all());
         if self.draining.take().is_some() {
             self.acknowledge(false);
         }
@@ -356,7 +524,7 @@ impl Poller {
                 Some(Event::Error(fault) | Event::Fatal(fault)) => {
                     tracing::debug!(%fault, "trouble with Kafka while leaving the group");
                 }
-                None => {}
+                Some(Event::Topics(_)) | None => {}
             }
         }
         Ok(())
@@ -382,10 +550,10 @@ mod tests {
     #[test]
     fn what_happens_to_the_client_that_fetches_wakes_the_thread() {
         // Nobody to ask, so nothing happens to it.
-        let queue = Arc::new(consumer("").main_queue().expect("a consumer has one"));
+        let queue = Arc::new(consumer("").main_queue(None).expect("a consumer has one"));
         // Nobody listens there, which is told.
         let fetch = consumer("127.0.0.1:1");
-        let fetch_queue = fetch.main_queue().expect("a consumer has one").waking(&queue);
+        let fetch_queue = fetch.main_queue(Some(&queue)).expect("a consumer has one");
         let (begun, patience) = (Instant::now(), Duration::from_secs(60));
         assert!(queue.poll(patience).is_none());
         assert!(begun.elapsed() < patience, "it waited until its time was over");

@@ -1,8 +1,11 @@
 //! Kafka by librdkafka: the only folder that names it.
 //!
 //! - `native.rs` is the C interface: the one module with `unsafe`.
+//! - `files.rs` notices when certificates and keys are replaced.
 //! - `fault.rs` sorts what librdkafka reports.
 //! - `member.rs` is the thread that polls a consumer: rebalances, commits, errors, leaving.
+//! - `owned.rs` is what the member owns: partitions, and the client that fetches them.
+//! - `starting.rs` finds out where the group stands, and `topics.rs` whether topics are still the same.
 //! - `sockets.rs` knows a client's sockets, so that its connections can be cut.
 //! - `commits.rs` sends commits, one at a time and for what is owned.
 //! - `partition.rs` is an assigned partition: its queue, drained by an async task, and its batches.
@@ -12,15 +15,19 @@
 pub(crate) mod admin;
 mod commits;
 mod fault;
+mod files;
 pub(crate) mod member;
 #[expect(
     unsafe_code,
     reason = "librdkafka is a C library; every call into it that has no safe wrapper is here"
 )]
 mod native;
+mod owned;
 mod partition;
 pub(crate) mod producer;
 mod sockets;
+mod starting;
+mod topics;
 
 pub(crate) use commits::CommitError;
 pub(crate) use fault::{Code, Fault, FaultKind};

@@ -1,12 +1,17 @@
 //! The C interface of librdkafka that the safe wrapper lacks: batches from partition queues, events of
 //! the main queue with their words, commits with a token, and an end that does not block.
 //!
-//! The only module with `unsafe`. Its invariants:
+//! With what it asks beside the group protocol (`native/asking.rs`) the only module with `unsafe`. Its
+//! invariants:
 //! - A [`Client`] is freed when its last reference goes; queues and batches hold one, so no pointer
 //!   into the client outlives it.
 //! - librdkafka's handles are thread safe unless said otherwise below; what is not is behind a lock.
 //! - What a callback points to lives until the callback has been switched off, which waits for a
 //!   callback that runs.
+
+mod asking;
+
+pub(super) use asking::{Begin, Committed, TopicId, TopicSeen};
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -47,6 +52,8 @@ pub(super) enum Event {
     RebalanceFailed(Fault),
     /// A commit was answered; the token is the one that it was sent with.
     Committed(usize, Result<(), Fault>),
+    /// Topics were described, those that exist.
+    Topics(Vec<TopicSeen>),
     /// Something that librdkafka goes on to repair.
     Error(Fault),
     /// The end of this client.
@@ -110,17 +117,28 @@ impl Client {
         }))
     }
 
-    /// Return the queue of rebalances, commits and errors.
-    pub(super) fn main_queue(self: &Arc<Self>) -> Result<Queue, Fault> {
+    /// Return the queue of rebalances, commits and errors. What comes into it ends the wait on
+    /// `wakes` too.
+    pub(super) fn main_queue(self: &Arc<Self>, wakes: Option<&Arc<Queue>>) -> Result<Queue, Fault> {
         // SAFETY: the handle is valid.
         let queue = unsafe { sys::rd_kafka_queue_get_consumer(self.handle.as_ptr()) };
-        NonNull::new(queue)
-            .map(|queue| Queue {
-                queue,
-                client: Arc::clone(self),
-                wakes: None,
-            })
-            .ok_or_else(|| Fault::of(Code::UnknownGroup))
+        let queue = NonNull::new(queue).ok_or_else(|| Fault::of(Code::UnknownGroup))?;
+        if let Some(other) = wakes {
+            // SAFETY: the queue is valid. The callback's pointer is kept alive by `wakes` in the result,
+            // whose `drop` switches the callback off before it lets go of it.
+            unsafe {
+                sys::rd_kafka_queue_cb_event_enable(
+                    queue.as_ptr(),
+                    Some(wake_other),
+                    Arc::as_ptr(other).cast_mut().cast::<c_void>(),
+                );
+            }
+        }
+        Ok(Queue {
+            queue,
+            client: Arc::clone(self),
+            wakes: wakes.cloned(),
+        })
     }
 
     pub(super) fn subscribe(&self, topics: &[String]) -> Result<(), Fault> {
@@ -163,9 +181,12 @@ impl Client {
         }
     }
 
-    /// Fetch more partitions, each from the group's commit.
-    pub(super) fn start(&self, partitions: &[TopicPartition]) -> Result<(), Fault> {
-        let list = list_of(partitions);
+    /// Fetch more partitions, each from where it says.
+    pub(super) fn start(&self, partitions: &[(TopicPartition, Begin)]) -> Result<(), Fault> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for (partition, begin) in partitions {
+            list.add_partition_offset(&partition.topic, partition.partition, (*begin).into())?;
+        }
         // SAFETY: handle and list are valid; librdkafka copies the list.
         check_owned(unsafe { sys::rd_kafka_incremental_assign(self.handle.as_ptr(), list.ptr()) })
     }
@@ -236,6 +257,25 @@ impl Client {
         unsafe { sys::rd_kafka_consumer_closed(self.handle.as_ptr()) != 0 }
     }
 
+    /// Say whether the group has taken this client in: its generation or its epoch is known.
+    pub(super) fn is_member(&self) -> bool {
+        // SAFETY: the handle is valid; the metadata is null or ours until it is destroyed.
+        unsafe {
+            let metadata = sys::rd_kafka_consumer_group_metadata(self.handle.as_ptr());
+            if metadata.is_null() {
+                return false;
+            }
+            let generation = sys::rd_kafka_consumer_group_metadata_generation_id(metadata);
+            sys::rd_kafka_consumer_group_metadata_destroy(metadata);
+            generation > 0
+        }
+    }
+
+    /// Say whether there is a connection to a broker.
+    pub(super) fn connected(&self) -> bool {
+        self.sockets.connected()
+    }
+
     /// Have all connections made anew.
     pub(super) fn reconnect(&self) {
         self.sockets.cut();
@@ -270,7 +310,7 @@ impl Drop for Client {
 pub(super) struct Queue {
     queue: NonNull<sys::rd_kafka_queue_t>,
     client: Arc<Client>,
-    /// Whose poll ends when something comes: the callback points to it.
+    /// Woken when this queue is no longer empty: the callback points into it.
     wakes: Option<Arc<Queue>>,
 }
 
@@ -303,22 +343,6 @@ impl Queue {
         unsafe { sys::rd_kafka_queue_yield(self.queue.as_ptr()) };
     }
 
-    /// Have whatever comes to this queue end a poll of another one, so that one thread can serve both.
-    pub(super) fn waking(mut self, other: &Arc<Self>) -> Self {
-        let other = Arc::clone(other);
-        // SAFETY: the queue is valid. The callback's pointer is kept alive by `wakes`, and `drop` switches
-        // the callback off before it lets go of it.
-        unsafe {
-            sys::rd_kafka_queue_cb_event_enable(
-                self.queue.as_ptr(),
-                Some(wake_other),
-                Arc::as_ptr(&other).cast_mut().cast(),
-            );
-        }
-        self.wakes = Some(other);
-        self
-    }
-
     fn read(&self, event: *mut sys::rd_kafka_event_t) -> Option<Event> {
         // SAFETY: the event is valid for the whole of this function; its strings and lists belong to it.
         let (kind, code, words) = unsafe {
@@ -347,6 +371,7 @@ impl Queue {
                 };
                 Some(Event::Committed(token, failed.map_or(Ok(()), Err)))
             }
+            sys::RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT => Some(asking::topics_of(event)),
             sys::RD_KAFKA_EVENT_ERROR => {
                 // SAFETY: the event is valid and an error.
                 let fatal = unsafe { sys::rd_kafka_event_error_is_fatal(event) != 0 };
@@ -617,9 +642,9 @@ unsafe extern "C" fn no_longer_empty(_client: *mut sys::rd_kafka_t, waker: *mut 
     waker.wake();
 }
 
-/// Called by librdkafka, under the queue's lock, when a queue is no longer empty.
+/// Called by librdkafka, under the queue's lock, when a queue that wakes another is no longer empty.
 unsafe extern "C" fn wake_other(_client: *mut sys::rd_kafka_t, other: *mut c_void) {
-    // SAFETY: `other` is the queue that `Queue::waking` was given.
+    // SAFETY: `other` is the queue that this one was made with; see `Client::main_queue`.
     let other = unsafe { &*other.cast_const().cast::<Queue>() };
     other.wake();
 }

@@ -9,6 +9,7 @@
 //!   do so in the partition's next assignment.
 //! - Nothing is left out: behind an error, reading begins again after the last record that was given.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -16,7 +17,7 @@ use athomic_core::message::{Offset, TopicPartition};
 use athomic_core::transport::{FetchLimits, Fetched, PartitionStream, TransportError};
 use futures_util::task::AtomicWaker;
 
-use super::native::{Batch, Client, Message, PartitionQueue};
+use super::native::{Batch, Client, Message, PartitionQueue, Queue};
 use super::{Code, Fault, FaultKind};
 use crate::error::Endpoint;
 
@@ -29,21 +30,56 @@ pub(super) struct Slot {
     shared: Mutex<Shared>,
     /// Woken by librdkafka when there are messages, and at the end.
     waker: Arc<AtomicWaker>,
+    /// The reader has come to where the log cannot be read: it is to begin elsewhere.
+    lost_its_place: AtomicBool,
+    /// Wakes the polling thread.
+    queue: Arc<Queue>,
 }
 
 struct Shared {
     /// Gone when the partition is.
     queue: Option<PartitionQueue>,
     ended: bool,
+    /// Why the partition cannot be read, for as long as it is assigned.
+    fault: Option<Fault>,
 }
 
 impl Slot {
     /// Split the partition's queue off the main queue; before the partition is assigned.
-    pub(super) fn open(client: &Arc<Client>, partition: &TopicPartition) -> Option<Arc<Self>> {
+    pub(super) fn open(
+        client: &Arc<Client>,
+        partition: &TopicPartition,
+        member: &Arc<Queue>,
+    ) -> Option<Arc<Self>> {
         let waker = Arc::new(AtomicWaker::new());
         let queue = Some(PartitionQueue::open(client, partition, &waker)?);
-        let shared = Mutex::new(Shared { queue, ended: false });
-        Some(Arc::new(Self { shared, waker }))
+        let shared = Mutex::new(Shared {
+            queue,
+            ended: false,
+            fault: None,
+        });
+        Some(Arc::new(Self {
+            shared,
+            waker,
+            lost_its_place: AtomicBool::new(false),
+            queue: Arc::clone(member),
+        }))
+    }
+
+    /// Let every read fail from now on.
+    pub(super) fn fail(&self, fault: Fault) {
+        self.lock().fault = Some(fault);
+        self.waker.wake();
+    }
+
+    /// Say once whether the reader has lost its place since this was asked last.
+    pub(super) fn takes_a_new_place(&self) -> bool {
+        self.lost_its_place.swap(false, Ordering::SeqCst)
+    }
+
+    fn ask_for_a_new_place(&self) {
+        self.lost_its_place.store(true, Ordering::SeqCst);
+        self.queue.wake();
     }
 
     /// End the stream. A reader that is just taking messages is waited for, and there is none
@@ -79,8 +115,10 @@ pub(super) struct KafkaPartitionStream {
     end_of_log: Option<Offset>,
     /// An error that stood behind what was taken.
     fault: Option<Fault>,
-    /// The log cannot be read from where the group is, and the settings say to stop: for good.
+    /// The log cannot be read from where the group is: an error if the settings say to stop, else the
+    /// stream waits for its end, and another one begins elsewhere.
     out_of_range: bool,
+    stops_at_resets: bool,
     /// The offset behind the last record that was given.
     next: Option<Offset>,
     /// The mean size of the messages seen last, for how many fit into what is left of a limit.
@@ -93,6 +131,7 @@ impl KafkaPartitionStream {
         slot: Arc<Slot>,
         client: Arc<Client>,
         endpoint: Arc<Endpoint>,
+        stops_at_resets: bool,
     ) -> Self {
         Self {
             partition,
@@ -103,6 +142,7 @@ impl KafkaPartitionStream {
             end_of_log: None,
             fault: None,
             out_of_range: false,
+            stops_at_resets,
             next: None,
             mean_size: 0,
         }
@@ -124,7 +164,7 @@ impl KafkaPartitionStream {
             let size = size_of_all(fresh);
             self.mean_size = size.checked_div(fresh.len()).unwrap_or(self.mean_size);
             bytes += size;
-            if self.end_of_log.is_some() || self.fault.is_some() {
+            if self.end_of_log.is_some() || self.fault.is_some() || self.out_of_range {
                 return;
             }
         }
@@ -156,9 +196,15 @@ impl KafkaPartitionStream {
                 self.end_of_log = Some(message.offset());
                 continue;
             }
+            if fault.kind == FaultKind::OffsetReset {
+                self.out_of_range = true;
+                if !self.stops_at_resets {
+                    self.slot.ask_for_a_new_place();
+                }
+                break;
+            }
             let last = records.last().map(|record| record.offset() + 1);
             self.resume(last.or(self.next), message.offset());
-            self.out_of_range = fault.kind == FaultKind::OffsetReset;
             self.fault = Some(fault);
             break;
         }
@@ -190,7 +236,7 @@ impl KafkaPartitionStream {
             return Some(Err(self.endpoint.reading(&self.partition, fault)));
         }
         let partition = || self.partition.clone();
-        self.out_of_range.then(|| {
+        (self.out_of_range && self.stops_at_resets).then(|| {
             Err(TransportError::OffsetOutOfRange {
                 partition: partition(),
             })
@@ -233,6 +279,9 @@ impl PartitionStream for KafkaPartitionStream {
         let Some(queue) = shared.queue.as_ref().filter(|_| !shared.ended) else {
             return self.finish();
         };
+        if let Some(fault) = &shared.fault {
+            return Poll::Ready(Err(self.endpoint.reading(&self.partition, fault.clone())));
+        }
         if self.end_of_log.is_none() && self.fault.is_none() && !self.out_of_range {
             self.fill(queue, limits);
         }

@@ -22,8 +22,9 @@ use rdkafka::{ClientContext, Statistics};
 use rdkafka_sys::types::RDKafkaErrorCode as Code;
 use tokio::sync::{Notify, oneshot};
 
-use super::Fault;
+use super::files::Files;
 use super::native::may_be_written;
+use super::{Fault, FaultKind};
 use crate::error::Endpoint;
 
 /// How long the polling thread sleeps if there are no reports.
@@ -44,10 +45,13 @@ pub(crate) struct Publishing {
 struct Shared {
     producer: BaseProducer<Reports>,
     stopping: AtomicBool,
+    /// Whether the certificates were replaced that the producer has read.
+    outdated: AtomicBool,
 }
 
 impl Publishing {
     pub(crate) fn start(options: &BTreeMap<String, String>, endpoint: Endpoint) -> Result<Self, Fault> {
+        let files = Files::of(&endpoint.connection, options);
         let mut config: ClientConfig = options
             .iter()
             .map(|(name, value)| (name.clone(), value.clone()))
@@ -57,16 +61,18 @@ impl Publishing {
             endpoint,
             under_way: AtomicUsize::new(0),
             progress: Notify::new(),
+            refused: AtomicBool::new(false),
         };
         let producer = config.create_with_context(reports)?;
         let shared = Arc::new(Shared {
             producer,
             stopping: AtomicBool::new(false),
+            outdated: AtomicBool::new(false),
         });
         let polled = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("athomic-publish".to_owned())
-            .spawn(move || polled.poll_until_stopped())
+            .spawn(move || polled.poll_until_stopped(files))
             .map_err(|error| Fault::new(Code::Fail, error.to_string()))?;
         Ok(Self { shared })
     }
@@ -85,6 +91,11 @@ impl Publishing {
         // The sender is in the call, which this function holds: it cannot be gone.
         let _completed = done.await;
         call.outcomes()
+    }
+
+    /// Say whether the certificates were replaced, so that another producer has to take over.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.shared.outdated.load(Ordering::Relaxed)
     }
 
     /// Wait until nothing is under way.
@@ -156,9 +167,15 @@ impl Shared {
         true
     }
 
-    fn poll_until_stopped(&self) {
+    fn poll_until_stopped(&self, mut files: Files) {
         while !self.stopping.load(Ordering::SeqCst) {
             self.producer.poll(IDLE);
+            if self.producer.context().refused.swap(false, Ordering::Relaxed) {
+                files.hurry();
+            }
+            if files.were_replaced() {
+                self.outdated.store(true, Ordering::Relaxed);
+            }
         }
         if let Err(error) = self.producer.flush(LAST_FLUSH) {
             tracing::warn!(%error, "a publisher ended before everything was acknowledged");
@@ -173,6 +190,8 @@ struct Reports {
     under_way: AtomicUsize,
     /// Notified when records are reported on: there is room, and perhaps nothing under way.
     progress: Notify,
+    /// Set when a broker refuses who we are.
+    refused: AtomicBool,
 }
 
 impl Reports {
@@ -188,6 +207,12 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        let kind = error
+            .rdkafka_error_code()
+            .map(|code| Fault::new(code, reason).kind);
+        if kind == Some(FaultKind::Authentication) {
+            self.refused.store(true, Ordering::Relaxed);
+        }
         tracing::warn!(%error, reason, "trouble with Kafka while publishing");
     }
 

@@ -15,7 +15,7 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::net::{AddressFamily, Protocol, Shutdown, SocketType, shutdown, socket};
+use rustix::net::{AddressFamily, Protocol, Shutdown, SocketType, getpeername, shutdown, socket};
 
 /// A second descriptor of each open socket. librdkafka owns the first and closes it when it likes, which
 /// would make a bare number point to something else.
@@ -49,6 +49,11 @@ impl Sockets {
             // Failing means that it is not connected, or no longer.
             let _not_connected = shutdown(socket, Shutdown::Both);
         }
+    }
+
+    /// Say whether there is a connection.
+    pub(super) fn connected(&self) -> bool {
+        self.lock().values().any(|socket| getpeername(socket).is_ok())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RawFd, OwnedFd>> {

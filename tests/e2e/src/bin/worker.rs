@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use athomic::handler::register::subscribe;
+use athomic::health::HealthProbe;
 use athomic::prelude::*;
 use athomic::settings::Settings;
 use tracing_subscriber::filter::LevelFilter as Level;
@@ -43,10 +44,12 @@ impl Journal {
     }
 }
 
-/// Some events fail at first, some panic at first, and those of key `poison` fail always.
+/// Some events fail at first, some panic at first, those of key `poison` fail always, and those of keys
+/// that begin with `slow` take ten minutes.
 async fn on_event(event: Event, meta: Meta, State(journal): State<Journal>) -> Result<(), HandlerError> {
     journal.note('S', &event, &meta)?;
-    tokio::time::sleep(Duration::from_millis(2)).await;
+    let slow = event.key.starts_with("slow");
+    tokio::time::sleep(Duration::from_millis(if slow { 600_000 } else { 2 })).await;
     let is_first = meta.attempt() == 1;
     if event.key == "poison" || (is_first && event.seq % 97 == 13) {
         return Err(HandlerError::retry("told to fail"));
@@ -79,7 +82,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .set("app.name", told("E2E_NAME")?)
         .set(
             "integration.messaging.consumer.bootstrap_servers",
-            vec![told("E2E_BOOTSTRAP")?],
+            told("E2E_BOOTSTRAP")?.split(',').collect::<Vec<_>>(),
         )
         .set(
             "integration.messaging.consumer.group_protocol",
@@ -95,8 +98,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .settings(settings)
         .without_discovery()
         .register(handler);
-    app.state(Journal(Arc::new(journal))).build()?.run().await?;
+    let app = app.state(Journal(Arc::new(journal))).build()?;
+    tokio::spawn(tell_health(app.health()));
+    app.run().await?;
     Ok(())
+}
+
+/// Log the health as it changes.
+async fn tell_health(probe: HealthProbe) {
+    let mut told = String::new();
+    loop {
+        let health = probe.check().to_string().replace('\n', ";");
+        let words = health.replace(|letter: char| letter.is_ascii_digit(), "");
+        if words != told {
+            tracing::info!("health: {health}");
+            told = words;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 const SETTINGS: &str = r#"

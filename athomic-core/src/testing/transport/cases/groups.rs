@@ -46,6 +46,22 @@ pub async fn one_subscription_may_name_many_topics<C: TestCluster>(cluster: &C) 
     member.leave().await;
 }
 
+/// Who is given nothing is told so, and knows that it is a member.
+pub async fn a_member_without_partitions_is_told_so<C: TestCluster>(cluster: &C) {
+    let rig = Rig::new(cluster, 1).await;
+    let mut first = rig.member().await;
+    rig.until_shared(&mut [&mut first], 1).await;
+    let mut second = rig.member().await;
+    rig.until(&mut [&mut first, &mut second], "both know", |members| {
+        members.iter().all(|member| member.told)
+            && members.iter().map(|member| member.held.len()).sum::<usize>() == 1
+    })
+    .await;
+    first.leave().await;
+    rig.until_shared(&mut [&mut second], 1).await;
+    second.leave().await;
+}
+
 /// In one group, each member gets partitions of the topics that it asked for, and no others.
 pub async fn members_may_subscribe_to_different_topics<C: TestCluster>(cluster: &C) {
     let rig = Rig::new(cluster, 2).await;
@@ -148,17 +164,4 @@ fn epochs<T: crate::transport::Consumer>(
 ) -> Vec<(TopicPartition, crate::transport::AssignmentEpoch)> {
     let held = member.held.iter();
     held.map(|held| (held.partition.clone(), held.epoch)).collect()
-}
-
-/// Partitions that a topic grows by are assigned, and read from their first message.
-pub async fn added_partitions_are_read_from_their_beginning<C: TestCluster>(cluster: &C) {
-    let rig = Rig::new(cluster, 1).await;
-    let mut member = rig.member().await;
-    rig.until_shared(&mut [&mut member], 1).await;
-    cluster.add_partitions(&rig.topic, 2).await;
-    rig.publish_stubbornly(rig.message(1, "first")).await;
-    rig.until_shared(&mut [&mut member], 2).await;
-    rig.until_seen(&mut [&mut member], 1).await;
-    assert_eq!(member.payloads()[0], "first");
-    member.leave().await;
 }

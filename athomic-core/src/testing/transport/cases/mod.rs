@@ -7,6 +7,7 @@ mod offsets;
 mod publishing;
 mod reading;
 mod revocations;
+mod topics;
 
 pub use closing::*;
 pub use groups::*;
@@ -15,3 +16,4 @@ pub use offsets::*;
 pub use publishing::*;
 pub use reading::*;
 pub use revocations::*;
+pub use topics::*;

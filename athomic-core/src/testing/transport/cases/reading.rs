@@ -123,8 +123,8 @@ pub async fn a_waiting_fetch_is_woken_by_a_message<C: TestCluster>(cluster: &C) 
 pub(super) async fn next_assignment<T: Consumer>(consumer: &T) -> Vec<crate::transport::Assignment> {
     loop {
         match consumer.next_event().await.expect("the consumer goes on") {
-            ConsumerEvent::Assigned(assignments) => break assignments,
-            ConsumerEvent::Trouble(_passing) => {}
+            ConsumerEvent::Assigned(assignments) if !assignments.is_empty() => break assignments,
+            ConsumerEvent::Assigned(_) | ConsumerEvent::Trouble(_) => {}
             other => panic!("unexpected: {other:?}"),
         }
     }

@@ -1,0 +1,204 @@
+//! What a consumer writes down about itself, for those who ask how it does.
+
+use std::error::Error;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{ConsumerHealth, Finding};
+use crate::consumer::PartitionState;
+use crate::dead_letter::Chain;
+use crate::transport::{DynConsumer, TransportError};
+
+/// How long a group may go unserved at least. The client looks every ten seconds at
+/// least, the service at each commit.
+const UNSERVED: Duration = Duration::from_secs(30);
+
+/// A consumer's health, written by its service and read by probes.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    handler: String,
+    /// How long an execution may take until its handler counts as stuck.
+    patience: Duration,
+    /// How long its group may go unserved.
+    unserved: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Since when it has waited for its group; nothing while it is a member that knows its partitions.
+    joining: Option<Since>,
+    /// What the client said last about brokers.
+    trouble: Option<String>,
+    /// Since when no broker could be reached, as far as anybody looked.
+    disconnected: Option<Instant>,
+    commits_fail: Option<Since>,
+    /// When the service last turned.
+    turned: Instant,
+    membership: Option<Membership>,
+}
+
+/// Something that goes on, and the last error about it.
+#[derive(Debug)]
+struct Since {
+    began: Instant,
+    error: Option<String>,
+}
+
+impl Since {
+    fn now() -> Self {
+        Self {
+            began: Instant::now(),
+            error: None,
+        }
+    }
+}
+
+/// What there is of a consumer while it is a member.
+struct Membership {
+    consumer: Arc<dyn DynConsumer>,
+    partitions: Vec<Arc<PartitionState>>,
+}
+
+impl std::fmt::Debug for Membership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(&self.partitions).finish()
+    }
+}
+
+impl Pulse {
+    pub(crate) fn new(handler: String, patience: Duration, commit_interval: Duration) -> Self {
+        let state = State {
+            joining: Some(Since::now()),
+            trouble: None,
+            disconnected: None,
+            commits_fail: None,
+            turned: Instant::now(),
+            membership: None,
+        };
+        Self {
+            handler,
+            patience,
+            unserved: UNSERVED.max(2 * commit_interval),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// The group could not be joined; it will be tried again.
+    pub(crate) fn cannot_join(&self, error: &(dyn Error + 'static)) {
+        let mut state = self.lock();
+        state.joining.get_or_insert_with(Since::now).error = Some(Chain(error).to_string());
+    }
+
+    /// It joined; which partitions it gets is not known yet.
+    pub(crate) fn join(&self, consumer: Arc<dyn DynConsumer>) {
+        let mut state = self.lock();
+        state.joining = Some(Since::now());
+        state.turned = Instant::now();
+        state.membership = Some(Membership {
+            consumer,
+            partitions: Vec::new(),
+        });
+    }
+
+    /// The group has said which partitions it gets.
+    pub(crate) fn assign(&self) {
+        self.lock().joining = None;
+    }
+
+    /// The group has given its partitions to others without a word.
+    pub(crate) fn lose(&self) {
+        self.lock().joining.get_or_insert_with(Since::now);
+    }
+
+    /// These are the partitions that it reads.
+    pub(crate) fn read(&self, partitions: Vec<Arc<PartitionState>>) {
+        if let Some(membership) = &mut self.lock().membership {
+            membership.partitions = partitions;
+        }
+    }
+
+    /// The service has looked at what there is to do.
+    pub(crate) fn turn(&self) {
+        self.lock().turned = Instant::now();
+    }
+
+    /// The client said that something failed which it goes on to repair.
+    pub(crate) fn trouble(&self, error: &TransportError) {
+        self.lock().trouble = Some(Chain(error).to_string());
+    }
+
+    /// A commit was answered.
+    pub(crate) fn committed(&self, result: Result<(), &TransportError>) {
+        let mut state = self.lock();
+        match result {
+            Ok(()) => state.commits_fail = None,
+            Err(error) => {
+                state.commits_fail.get_or_insert_with(Since::now).error = Some(Chain(error).to_string());
+            }
+        }
+    }
+
+    /// It is no member any more.
+    pub(crate) fn leave(&self) {
+        let mut state = self.lock();
+        state.membership = None;
+        state.commits_fail = None;
+        state.disconnected = None;
+    }
+
+    /// Say how it does.
+    pub(super) fn check(&self) -> ConsumerHealth {
+        let (mut state, now) = (self.lock(), Instant::now());
+        let mut findings = Vec::new();
+        state.look_at_the_client(now, self.unserved, &mut findings);
+        if let Some(joining) = &state.joining {
+            findings.push(Finding::Joining {
+                lasting: now - joining.began,
+                error: joining.error.clone(),
+            });
+        }
+        if let Some(failing) = &state.commits_fail {
+            findings.push(Finding::CommitsFail {
+                lasting: now - failing.began,
+                error: failing.error.clone().unwrap_or_default(),
+            });
+        }
+        let partitions = state.membership.as_ref().map_or(&[][..], |it| &it.partitions);
+        for partition in partitions {
+            partition.find(now, self.patience, &mut findings);
+        }
+        ConsumerHealth {
+            handler: self.handler.clone(),
+            partitions: partitions.len(),
+            findings,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn look_at_the_client(&mut self, now: Instant, limit: Duration, findings: &mut Vec<Finding>) {
+        let Some(membership) = &self.membership else {
+            return;
+        };
+        let client = membership.consumer.condition();
+        if client.connected {
+            self.disconnected = None;
+        } else {
+            findings.push(Finding::BrokerDown {
+                lasting: now - *self.disconnected.get_or_insert(now),
+                error: self.trouble.clone(),
+            });
+        }
+        let lasting = client.unserved.max(now - self.turned);
+        if lasting > limit {
+            findings.push(Finding::Unserved { lasting });
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Mistakes made on purpose, to show that the tests find them.
+//!
+//! A test of the consume path is worth what it finds. Each mutant is a mistake that such a runtime is
+//! prone to, at the place where it would be made; the simulation finds every one of them. They are
+//! compiled in only with the feature `mutants`, and then at work only on threads that ask for one.
+
+/// A mistake made on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mutant {
+    /// Commits how far was fetched, not how far was settled.
+    CommitsThePosition,
+    /// Commits what was acknowledged under an assignment that is over.
+    CommitsForAnEarlierAssignment,
+    /// Forgets after a reassignment that a partition's window is closed.
+    ForgetsTheWindow,
+    /// Settles a message that failed before it is decided what becomes of it.
+    SettlesBeforeTheDeadLetter,
+    /// Begins a new assignment while the handlers of the earlier one may still run.
+    BeginsBesideTheEarlierLane,
+    /// Lets one commit go before the one before it is done.
+    LetsCommitsOvertake,
+    /// Gives a partition back without waiting for its handlers.
+    GivesBackWithoutDraining,
+    /// Stops the partitions that stay, too, when others are revoked.
+    StopsRetainedPartitions,
+    /// Lets a message of a key run beside the one before it.
+    LetsKeysOvertake,
+    /// Does not give leave to run back when an attempt fails.
+    LosesPermits,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::CommitsThePosition,
+        Self::CommitsForAnEarlierAssignment,
+        Self::ForgetsTheWindow,
+        Self::SettlesBeforeTheDeadLetter,
+        Self::BeginsBesideTheEarlierLane,
+        Self::LetsCommitsOvertake,
+        Self::GivesBackWithoutDraining,
+        Self::StopsRetainedPartitions,
+        Self::LetsKeysOvertake,
+        Self::LosesPermits,
+    ];
+}
+
+#[cfg(feature = "mutants")]
+thread_local! {
+    static ACTIVE: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// Make a mistake on this thread from now on, or none any more.
+#[cfg(feature = "mutants")]
+pub fn activate(mutant: Option<Mutant>) {
+    ACTIVE.set(mutant);
+}
+
+/// Say whether to make a mistake.
+#[cfg(feature = "mutants")]
+pub(crate) fn is(mutant: Mutant) -> bool {
+    ACTIVE.get() == Some(mutant)
+}
+
+/// Say whether to make a mistake: never.
+#[cfg(not(feature = "mutants"))]
+pub(crate) const fn is(_: Mutant) -> bool {
+    false
+}

@@ -1,0 +1,27 @@
+//! Each mistake made on purpose is found by the simulation.
+
+use athomic_core::mutant::{Mutant, activate};
+
+use crate::runner::run;
+
+/// In so many seeds each of them is found, most of them in the first few.
+const SEEDS: u64 = 200;
+
+fn first_find(mutant: Mutant) -> Option<(u64, String)> {
+    activate(Some(mutant));
+    let found = (0..SEEDS).find_map(|seed| Some((seed, run(seed).violations.into_iter().next()?)));
+    activate(None);
+    found
+}
+
+#[test]
+fn mistakes_made_on_purpose_are_found() {
+    let mut missed = Vec::new();
+    for mutant in Mutant::ALL {
+        match first_find(mutant) {
+            Some((seed, violation)) => println!("{mutant:?}: seed {seed}: {violation}"),
+            None => missed.push(mutant),
+        }
+    }
+    assert!(missed.is_empty(), "{missed:?} are not found in {SEEDS} seeds");
+}

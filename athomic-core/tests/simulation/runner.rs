@@ -1,0 +1,249 @@
+//! One run: instances, messages and disturbances for a while, then calm, and all must be committed.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use athomic_core::app::{App, RunningApp};
+use athomic_core::settings::Settings;
+use athomic_core::testing::{eventually, seed_jitter};
+use athomic_core::transport::{TransportBackend, memory::MemoryConsumerConfig};
+use futures_util::FutureExt;
+use tokio::time::sleep;
+
+use crate::event::{Event, Instance};
+use crate::fate::{Kind, Point};
+use crate::handlers::{MAX_ATTEMPTS, Strategy, TIMEOUT, WINDOW};
+use crate::transport::SimulatedTransport;
+use crate::world::{PARTITIONS, World};
+
+const MESSAGES: u64 = 60;
+const KEYS: u64 = 5;
+const STEPS: usize = 8;
+/// By then all must be committed once nothing goes wrong any more: sessions lapse, delays grow at most
+/// to half a minute, and poison takes its attempts.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// What a run came to.
+pub(crate) struct Report {
+    pub(crate) violations: Vec<String>,
+    /// Tells the trace from others.
+    pub(crate) hash: u64,
+    world: Arc<World>,
+}
+
+impl Report {
+    /// Write down all that happened.
+    pub(crate) fn trace(&self) -> String {
+        self.world.inspect(|_, trace| {
+            let mut text = String::new();
+            for (time, event) in trace.events() {
+                writeln!(text, "{time:>7} {event:?}").expect("a string takes all");
+            }
+            text
+        })
+    }
+
+    /// Say which kinds of trouble struck where.
+    pub(crate) fn strikes(&self) -> BTreeSet<(Point, Kind)> {
+        self.world.inspect(|_, trace| {
+            let strikes = trace.events().iter().filter_map(|(_, event)| match event {
+                Event::Struck(_, point, fate) => Some((*point, fate)),
+                _ => None,
+            });
+            strikes
+                .flat_map(|(point, fate)| fate.kinds().map(move |kind| (point, kind)))
+                .collect()
+        })
+    }
+}
+
+/// Run a seed.
+pub(crate) fn run(seed: u64) -> Report {
+    seed_jitter(seed);
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build();
+    runtime
+        .expect("it needs nothing from the system")
+        .block_on(async {
+            let world = World::new(seed, Strategy::of(seed).rules());
+            Run::new(&world).finish().await;
+            let (violations, hash) = world.inspect(|checker, trace| {
+                checker.finish();
+                (checker.violations().to_vec(), trace.hash())
+            });
+            Report {
+                violations,
+                hash,
+                world,
+            }
+        })
+}
+
+struct Run {
+    world: Arc<World>,
+    /// Applications by the number of their instance; `None` once stopped.
+    apps: Vec<Option<RunningApp>>,
+}
+
+impl Run {
+    fn new(world: &Arc<World>) -> Self {
+        Self {
+            world: Arc::clone(world),
+            apps: Vec::new(),
+        }
+    }
+
+    async fn finish(mut self) {
+        self.write(MESSAGES / 2);
+        self.start().await;
+        self.start().await;
+        for _ in 0..STEPS {
+            self.write(MESSAGES / 2 / STEPS as u64);
+            sleep(self.world.draw(|chance| chance.millis(1_500))).await;
+            self.step().await;
+        }
+        self.world.calm();
+        if self.alive().is_empty() {
+            self.start().await;
+        }
+        let committed = || {
+            (0..PARTITIONS).all(|partition| {
+                let (committed, end) = self.world.progress(partition);
+                committed == end
+            })
+        };
+        if !eventually(PATIENCE, committed).await {
+            let progress: Vec<_> = (0..PARTITIONS)
+                .map(|partition| self.world.progress(partition))
+                .collect();
+            self.complain(format!(
+                "committed and end of the partitions are {progress:?} for ever"
+            ));
+        }
+        for instance in self.alive() {
+            self.stop(instance).await;
+        }
+    }
+
+    fn complain(&self, violation: String) {
+        self.world.inspect(|checker, _| checker.complain(violation));
+    }
+
+    fn write(&self, messages: u64) {
+        for _ in 0..messages {
+            let (partition, key, decodable) = self.world.draw(|chance| {
+                let partition = chance.below(PARTITIONS.unsigned_abs().into());
+                (partition, chance.below(KEYS), !chance.one_in(40))
+            });
+            let partition = i32::try_from(partition).expect("a few");
+            self.world.write(partition, key, decodable);
+        }
+    }
+
+    fn alive(&self) -> Vec<Instance> {
+        let is_alive = |(instance, app): (Instance, &Option<RunningApp>)| {
+            (app.is_some() && !self.world.is_killed(instance)).then_some(instance)
+        };
+        self.apps.iter().enumerate().filter_map(is_alive).collect()
+    }
+
+    /// Do what an operator or fate does now and then.
+    async fn step(&mut self) {
+        self.look_after();
+        let alive = self.alive();
+        match self.world.draw(|chance| chance.below(8)) {
+            _ if alive.len() < 2 => self.start().await,
+            0 if alive.len() < 4 => self.start().await,
+            1 => {
+                let instance = self.world.draw(|chance| chance.pick(&alive));
+                self.stop(instance).await;
+            }
+            _ => self.world.disturb_by_chance(),
+        }
+    }
+
+    /// An application that fails is a fault of the runtime: nothing here is for good.
+    fn look_after(&mut self) {
+        let mut failures = Vec::new();
+        for (instance, app) in self.apps.iter_mut().enumerate() {
+            if let Some(failure) = app.as_mut().and_then(|app| app.failed().now_or_never()) {
+                failures.push(format!("instance {instance} failed: {failure:?}"));
+            }
+        }
+        failures.into_iter().for_each(|failure| self.complain(failure));
+    }
+
+    async fn start(&mut self) {
+        let instance = self.world.new_instance();
+        self.world.note(Event::Starting(instance));
+        CONNECTING.set(Some((Arc::clone(&self.world), instance)));
+        let handler = Strategy::of(self.world.seed).handler(&self.world, instance);
+        let app = App::builder()
+            .without_discovery()
+            .settings(settings())
+            .register(handler);
+        // It may be told to start while the broker is away for longer than it waits, or be killed.
+        let started = app.build().expect("it is valid").start().await;
+        self.apps.push(started.ok());
+    }
+
+    async fn stop(&mut self, instance: Instance) {
+        self.look_after();
+        let Some(app) = self.apps[instance].take() else {
+            return;
+        };
+        app.stop().await;
+        if !self.world.is_killed(instance) {
+            self.world.note(Event::Stopped(instance));
+        }
+    }
+}
+
+thread_local! {
+    /// Whose application is being built on this thread.
+    static CONNECTING: RefCell<Option<(Arc<World>, Instance)>> = const { RefCell::new(None) };
+}
+
+// Found by its name in the settings, as any other backend.
+inventory::submit! {
+    TransportBackend {
+        name: "kafka",
+        connect: |_, connection| {
+            let (world, instance) = CONNECTING.take().expect("an application is being built");
+            let config = MemoryConsumerConfig::from(&connection.consumer);
+            let inner = world.broker.transport(config);
+            Ok(Arc::new(SimulatedTransport { world, instance, inner }))
+        },
+    }
+}
+
+fn settings() -> Settings {
+    let text = format!(
+        "
+        [integration.messaging.provider]
+        backend = \"kafka\"
+        [integration.messaging.consumer]
+        commit_interval_ms = 200
+        session_timeout_ms = 6000
+        max_poll_interval_ms = 8000
+        revoke_timeout_ms = 1000
+        handler_timeout_ms = {}
+        max_in_flight_messages = {WINDOW}
+        [integration.messaging.dlq]
+        max_attempts = {MAX_ATTEMPTS}
+        [integration.messaging.dlq.retry]
+        min_delay_seconds = 1
+        max_delay_seconds = 1
+        [lifecycle]
+        startup_timeout_seconds = 20
+        shutdown_timeout_seconds = 5
+        ",
+        TIMEOUT.as_millis()
+    );
+    let none: [(&str, &str); 0] = [];
+    let loader = Settings::loader().text("simulation.toml", text).environment(none);
+    loader.load().expect("the settings are valid").settings
+}

@@ -1,0 +1,160 @@
+//! Which topics stand behind the names of a subscription, looked at from time to time.
+//!
+//! librdkafka reads on in a topic that was deleted and made anew, at the offset where it was in the old
+//! one. If the new one is long enough, what lies below is never seen, and nothing says so. So the
+//! topics' ids are compared here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use athomic_core::message::{Partition, TopicPartition};
+
+use super::Fault;
+use super::native::{Client, Queue, TopicId, TopicSeen};
+
+/// How often the topics are looked at.
+const EVERY: Duration = Duration::from_secs(5);
+/// How long one look may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Knows the topics of a subscription.
+pub(super) struct Topics {
+    group: Arc<Client>,
+    queue: Arc<Queue>,
+    names: Vec<String>,
+    seen: Seen,
+    next: Instant,
+}
+
+/// What was seen of the topics so far.
+#[derive(Default)]
+struct Seen(HashMap<String, Known>);
+
+struct Known {
+    id: TopicId,
+    /// The ids that it had before: a broker that lags behind may still tell one.
+    past: Vec<TopicId>,
+    /// How many partitions there were when the topic was first seen.
+    at_first: Partition,
+}
+
+impl Topics {
+    pub(super) fn new(group: Arc<Client>, queue: Arc<Queue>, names: Vec<String>) -> Self {
+        Self {
+            group,
+            queue,
+            names,
+            seen: Seen::default(),
+            next: Instant::now(),
+        }
+    }
+
+    /// Return when [`look`](Self::look) is to be called.
+    pub(super) fn due(&self) -> Instant {
+        self.next
+    }
+
+    /// Ask for the topics' ids if it is time.
+    pub(super) fn look(&mut self) {
+        let now = Instant::now();
+        if now < self.next {
+            return;
+        }
+        // Answers come in the order of the questions, so that a slow one costs only time.
+        self.next = now + EVERY;
+        if let Err(fault) = self.group.describe_topics(&self.names, PATIENCE, &self.queue) {
+            report(&fault);
+        }
+    }
+
+    /// Look soon: something is wrong with a topic.
+    pub(super) fn hurry(&mut self) {
+        self.next = self.next.min(Instant::now() + Duration::from_millis(200));
+    }
+
+    /// Take note of what was seen, and return the topics that are no longer those of before.
+    pub(super) fn compare(&mut self, seen: Vec<TopicSeen>) -> Vec<String> {
+        self.seen.compare(seen)
+    }
+
+    /// Say whether a partition came after the member had seen its topic: what stands in it was published
+    /// under the member's eyes.
+    pub(super) fn was_added(&self, partition: &TopicPartition) -> bool {
+        self.seen.was_added(partition)
+    }
+}
+
+impl Seen {
+    fn compare(&mut self, seen: Vec<TopicSeen>) -> Vec<String> {
+        let mut made_anew = Vec::new();
+        for TopicSeen { name, id, partitions } in seen {
+            match self.0.get_mut(&name) {
+                Some(known) if known.id == id || known.past.contains(&id) => {}
+                Some(known) => {
+                    known.past.push(std::mem::replace(&mut known.id, id));
+                    // Of a new topic every partition is new.
+                    known.at_first = 0;
+                    made_anew.push(name);
+                }
+                None => {
+                    let (past, at_first) = (Vec::new(), partitions);
+                    self.0.insert(name, Known { id, past, at_first });
+                }
+            }
+        }
+        made_anew
+    }
+
+    fn was_added(&self, partition: &TopicPartition) -> bool {
+        let known = self.0.get(&*partition.topic);
+        known.is_some_and(|known| partition.partition >= known.at_first)
+    }
+}
+
+fn report(fault: &Fault) {
+    tracing::debug!(%fault, "cannot ask for the topics' ids");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(seen: &mut Seen, id: i64, partitions: Partition) -> Vec<String> {
+        seen.compare(vec![TopicSeen {
+            name: "orders".to_owned(),
+            id: TopicId(0, id),
+            partitions,
+        }])
+    }
+
+    fn partition(number: Partition) -> TopicPartition {
+        TopicPartition::new("orders", number)
+    }
+
+    #[test]
+    fn another_id_is_another_topic_and_a_broker_that_lags_behind_changes_nothing() {
+        let mut seen = Seen::default();
+        assert!(look(&mut seen, 1, 3).is_empty(), "the first look proves nothing");
+        assert!(look(&mut seen, 1, 3).is_empty());
+        assert_eq!(look(&mut seen, 2, 3), ["orders"]);
+        assert!(look(&mut seen, 1, 3).is_empty(), "old news");
+        assert!(look(&mut seen, 2, 3).is_empty());
+        assert_eq!(look(&mut seen, 3, 3), ["orders"]);
+    }
+
+    #[test]
+    fn partitions_are_added_to_a_topic_that_was_seen_without_them() {
+        let mut seen = Seen::default();
+        assert!(!seen.was_added(&partition(0)), "nothing was seen yet");
+        look(&mut seen, 1, 2);
+        look(&mut seen, 1, 4);
+        assert!(!seen.was_added(&partition(1)));
+        assert!(seen.was_added(&partition(2)));
+        look(&mut seen, 2, 2);
+        assert!(
+            seen.was_added(&partition(0)),
+            "of a new topic every partition is new"
+        );
+    }
+}

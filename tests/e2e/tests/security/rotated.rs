@@ -1,0 +1,114 @@
+//! Certificates that are replaced on disk are used without a restart of the process, also when the old
+//! ones are worth nothing any more.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use athomic_rig::{Cluster, Spec, Tool};
+
+use crate::app::{Client, SOON, publish};
+use crate::broker::listener;
+use crate::logs;
+use crate::pki::{Authority, Identity};
+
+/// Files as both sides read them, to be replaced.
+struct Installed {
+    server: Identity,
+    client: Identity,
+    trust: PathBuf,
+}
+
+impl Installed {
+    fn at(folder: &Path) -> Self {
+        fs::create_dir_all(folder).expect("a folder");
+        let identity = |name: &str| Identity {
+            certificate: folder.join(format!("{name}.pem")),
+            key: folder.join(format!("{name}.key")),
+            bundle: folder.join(format!("{name}.bundle.pem")),
+        };
+        Self {
+            server: identity("server"),
+            client: identity("client"),
+            trust: folder.join("trust.pem"),
+        }
+    }
+
+    /// Replace all files by those of an authority, one after the other.
+    fn replace(&self, authority: &Authority) {
+        let server = authority.issue("server", &["127.0.0.1"]);
+        let client = authority.issue("client", &[]);
+        for (new, old) in [(&server, &self.server), (&client, &self.client)] {
+            install(&new.certificate, &old.certificate);
+            install(&new.key, &old.key);
+            install(&new.bundle, &old.bundle);
+        }
+        install(&authority.file(), &self.trust);
+    }
+}
+
+/// Put a file in the place of another at once, as everything does that rotates certificates.
+fn install(new: &Path, old: &Path) {
+    let beside = old.with_extension("new");
+    fs::copy(new, &beside).expect("copied");
+    fs::rename(beside, old).expect("replaced");
+}
+
+async fn goes_on_with_new_certificates(protocol: &str) {
+    logs::keep();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("security-rotated-{protocol}"));
+    let installed = Installed::at(&folder.join("installed"));
+    installed.replace(&Authority::new(&folder.join("old"), "old"));
+    let mutual = listener("MUTUAL", "SSL", &installed.server, &installed.trust)
+        .property("ssl.client.auth", "required");
+    let Some(cluster) = Cluster::start(Spec::new(folder.join("cluster")).listener(mutual)).await else {
+        return;
+    };
+    let topic = "rotated";
+    let create = ["--create", "--topic", topic, "--partitions", "2"];
+    cluster
+        .tools()
+        .run(Tool::Topics, &cluster.bootstrap(), &create)
+        .await;
+    let client = Client::on(&cluster.bootstrap_of("MUTUAL"), topic, "ssl")
+        .file("ca_file", &installed.trust)
+        .identity(&installed.client)
+        .with("integration.messaging.consumer.group_protocol", protocol)
+        .with("integration.messaging.consumer.commit_interval_ms", 200);
+    let (app, mut orders) = client.build();
+    let app = app.start().await.expect("it starts");
+    for order in 0..10 {
+        publish(&app, topic, order).await;
+        assert_eq!(
+            tokio::time::timeout(SOON, orders.recv()).await.expect("in time"),
+            Some(order)
+        );
+    }
+
+    installed.replace(&Authority::new(&folder.join("new"), "new"));
+    let node = cluster.node(1);
+    node.terminate().await;
+    node.start().await;
+    node.wait_until_ready().await;
+    let mut seen = Vec::new();
+    for order in 10..20 {
+        publish(&app, topic, order).await;
+        while !seen.contains(&order) {
+            let next = tokio::time::timeout(2 * SOON, orders.recv()).await;
+            seen.extend(next.expect("it goes on by itself"));
+        }
+    }
+    let repeats = seen.len() - 10;
+    println!("{protocol}: {repeats} repeats");
+    app.stop().await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_classic_protocol() {
+    goes_on_with_new_certificates("classic").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_consumer_protocol() {
+    goes_on_with_new_certificates("consumer").await;
+}
