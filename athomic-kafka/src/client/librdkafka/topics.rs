@@ -13,8 +13,8 @@ use athomic_core::message::{Partition, TopicPartition};
 use super::Fault;
 use super::native::{Client, Queue, TopicId, TopicSeen};
 
-/// How often the topics are looked at.
-const EVERY: Duration = Duration::from_secs(5);
+/// How often the topics are looked at: each look wakes four threads.
+const EVERY: Duration = Duration::from_secs(10);
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
