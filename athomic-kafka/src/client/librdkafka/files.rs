@@ -112,7 +112,8 @@ fn try_out(security: &Options) -> Result<(), Fault> {
     Ok(())
 }
 
-#[cfg(test)]
+// A client without TLS refuses to be told of the files.
+#[cfg(all(test, feature = "tls"))]
 mod tests {
     use std::path::Path;
 
@@ -156,7 +157,6 @@ mod tests {
         assert!(files.next <= Instant::now() + SOON);
     }
 
-    #[cfg(feature = "tls")]
     #[test]
     fn contents_that_no_client_can_be_made_with_change_nothing() {
         let file = file("broken");
