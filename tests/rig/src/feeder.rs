@@ -22,6 +22,7 @@ const TICK: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Feeder {
     stopping: Arc<AtomicBool>,
+    pausing: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
     task: JoinHandle<u64>,
 }
@@ -40,14 +41,25 @@ impl Feeder {
             keys,
             batch: per_second * u64::try_from(TICK.as_millis()).expect("short") / 1000,
             stopping: Arc::default(),
+            pausing: Arc::default(),
             acknowledged: Arc::default(),
         };
-        let (stopping, acknowledged) = (Arc::clone(&feed.stopping), Arc::clone(&feed.acknowledged));
         Self {
-            stopping,
-            acknowledged,
+            stopping: Arc::clone(&feed.stopping),
+            pausing: Arc::clone(&feed.pausing),
+            acknowledged: Arc::clone(&feed.acknowledged),
             task: tokio::spawn(feed.run()),
         }
+    }
+
+    /// Publish nothing until [`resume`](Self::resume); what is under way still is acknowledged.
+    pub fn pause(&self) {
+        self.pausing.store(true, Ordering::SeqCst);
+    }
+
+    /// Go on publishing.
+    pub fn resume(&self) {
+        self.pausing.store(false, Ordering::SeqCst);
     }
 
     /// Return how many events have been acknowledged.
@@ -72,6 +84,7 @@ struct Feed {
     keys: u64,
     batch: u64,
     stopping: Arc<AtomicBool>,
+    pausing: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
 }
 
@@ -85,6 +98,9 @@ impl Feed {
             tokio::select! {
                 Some(count) = under_way.next() => self.count(count),
                 _ = tick.tick() => {
+                    if self.pausing.load(Ordering::SeqCst) {
+                        continue;
+                    }
                     let mut call = Box::pin(self.publish(next..next + self.batch));
                     next += self.batch;
                     // Polled at once: the calls' order is that of their first polls.

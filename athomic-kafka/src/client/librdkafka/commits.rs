@@ -7,7 +7,7 @@
 //! - What is sent for a partition was sent while the partition was owned: who gives it back first
 //!   takes it off the list here, and then tells the group.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::native::{Client, Queue};
+use super::partition::Slot;
 use super::{Code, Fault};
 
 /// How long a commit is asked again while a rebalance is going on.
@@ -44,7 +45,8 @@ pub(super) struct Committer {
 
 #[derive(Default)]
 struct State {
-    owned: HashSet<TopicPartition>,
+    /// What may be committed: for each partition the assignment, which is void when its stream has ended.
+    owned: HashMap<TopicPartition, Arc<Slot>>,
     under_way: Option<UnderWay>,
     /// The number of the last commit that was sent.
     token: usize,
@@ -113,7 +115,10 @@ impl Committer {
         if state.closed {
             return Err(CommitError::Closed);
         }
-        let is_owned = |offset: &&PartitionOffset| state.owned.contains(&offset.partition);
+        let is_owned = |offset: &&PartitionOffset| {
+            let slot = state.owned.get(&offset.partition);
+            slot.is_some_and(|slot| !slot.is_over())
+        };
         let owned: Vec<_> = offsets.iter().filter(is_owned).cloned().collect();
         if owned.is_empty() {
             let fault = Fault::new(Code::AssignmentLost, "the partitions are no longer this member's");
@@ -139,8 +144,8 @@ impl Committer {
         }
     }
 
-    pub(super) fn own(&self, partitions: &[TopicPartition]) {
-        self.lock().owned.extend(partitions.iter().cloned());
+    pub(super) fn own(&self, partition: TopicPartition, slot: Arc<Slot>) {
+        self.lock().owned.insert(partition, slot);
     }
 
     pub(super) fn disown(&self, partitions: &[TopicPartition]) {

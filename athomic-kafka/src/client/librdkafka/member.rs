@@ -299,10 +299,7 @@ impl Poller {
         if let Some(fault) = known.trouble {
             self.trouble(fault);
         }
-        let topics = &self.topics;
-        let begun = self
-            .owned
-            .begin_at_commits(known.partitions, |partition| topics.was_added(partition));
+        let begun = self.owned.begin_at_commits(known.partitions, &self.topics);
         if let Err(fault) = begun {
             self.fail(fault);
         }
@@ -339,8 +336,13 @@ impl Poller {
         self.renew(partitions, self.owned.reset_place());
     }
 
-    /// Take partitions back, without a commit, and begin them elsewhere when what runs of them has ended.
+    /// Take partitions back, without a commit, and begin them elsewhere when what runs of them has ended;
+    /// those that the group has asked back are none of ours soon.
     fn renew(&mut self, mut partitions: Vec<TopicPartition>, begin: Begin) {
+        self.committer.disown(&partitions);
+        if let Some(draining) = &self.draining {
+            partitions.retain(|partition| !draining.partitions.contains(partition));
+        }
         for renewal in &mut self.renewals {
             let under_way = &mut renewal.draining.partitions;
             if under_way.iter().any(|partition| partitions.contains(partition)) {
@@ -349,7 +351,6 @@ impl Poller {
             }
         }
         if !partitions.is_empty() {
-            self.committer.disown(&partitions);
             let draining = self.ask_back(partitions);
             self.renewals.push(Renewal { draining, begin });
         }
@@ -393,10 +394,10 @@ impl Poller {
         let drained = Arc::new(AtomicBool::new(false));
         let slots = self.owned.slots(&partitions);
         let (done, queue) = (Arc::clone(&drained), Arc::clone(&self.queue));
-        let (committer, given_back) = (Arc::clone(&self.committer), partitions.clone());
-        // Whoever completes it finds the streams ended at once; the thread does the rest.
+        // Whoever completes it finds the streams ended at once, and nothing more is committed for them; the
+        // thread does the rest. It may be late: then it concerns these streams, and not those of another
+        // assignment of the same partitions.
         let revocation = Revocation::notifying(partitions.clone(), move || {
-            committer.disown(&given_back);
             slots.iter().for_each(|slot| slot.end());
             done.store(true, Ordering::SeqCst);
             queue.wake();

@@ -14,6 +14,7 @@ use athomic_core::transport::{Assignment, AssignmentEpoch};
 use super::commits::Committer;
 use super::native::{Begin, Client, Committed, Queue};
 use super::partition::{KafkaPartitionStream, Slot};
+use super::topics::Topics;
 use super::{Code, Fault};
 use crate::error::Endpoint;
 
@@ -82,7 +83,6 @@ impl Owned {
 
     /// Take partitions, which give nothing until they [`begin`](Self::begin).
     pub(super) fn take(&mut self, partitions: &[TopicPartition]) -> Vec<Assignment> {
-        self.committer.own(partitions);
         self.epoch += 1;
         let epoch = AssignmentEpoch(self.epoch);
         partitions
@@ -90,6 +90,7 @@ impl Owned {
             .filter_map(|partition| {
                 let slot = Slot::open(&self.fetch, partition, &self.queue)?;
                 let stream = self.stream(partition, Arc::clone(&slot));
+                self.committer.own(partition.clone(), Arc::clone(&slot));
                 self.partitions
                     .insert(partition.clone(), Held { slot, begun: false });
                 Some(Assignment {
@@ -110,11 +111,13 @@ impl Owned {
     pub(super) fn begin_at_commits(
         &mut self,
         known: Vec<(TopicPartition, Committed)>,
-        was_added: impl Fn(&TopicPartition) -> bool,
+        topics: &Topics,
     ) -> Result<(), Fault> {
         let mut begun = Vec::with_capacity(known.len());
         for (partition, committed) in known {
-            match committed.and_then(|offset| self.place(offset, was_added(&partition))) {
+            let is_settling = topics.is_settling(&partition.topic);
+            let committed = committed.map(|offset| offset.filter(|_| !is_settling));
+            match committed.and_then(|offset| self.place(offset, topics.was_added(&partition))) {
                 Ok(begin) => begun.push((partition, begin)),
                 Err(fault) => self.fail(&partition, &fault),
             }

@@ -89,6 +89,11 @@ impl Slot {
         self.waker.wake();
     }
 
+    /// Say whether the stream has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.lock().ended
+    }
+
     /// Free the queue and what was fetched ahead; when the partition is no longer fetched.
     pub(super) fn free(&self) {
         let queue = self.lock().queue.take();

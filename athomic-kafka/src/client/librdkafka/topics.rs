@@ -15,6 +15,9 @@ use super::native::{Client, Queue, TopicId, TopicSeen};
 
 /// How often the topics are looked at: each look wakes four threads.
 const EVERY: Duration = Duration::from_secs(10);
+/// How long the group's commits for a topic that was made anew are not asked for: a member that has not
+/// noticed yet commits offsets of the old one.
+const SETTLING: Duration = Duration::from_secs(60);
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -37,6 +40,8 @@ struct Known {
     past: Vec<TopicId>,
     /// How many partitions there were when the topic was first seen.
     at_first: Partition,
+    /// When it was seen that the topic was made anew.
+    made_anew: Option<Instant>,
 }
 
 impl Topics {
@@ -83,6 +88,11 @@ impl Topics {
     pub(super) fn was_added(&self, partition: &TopicPartition) -> bool {
         self.seen.was_added(partition)
     }
+
+    /// Say whether a topic was made anew so recently that the group's commits may be of the old one.
+    pub(super) fn is_settling(&self, topic: &str) -> bool {
+        self.seen.is_made_anew(topic, SETTLING)
+    }
 }
 
 impl Seen {
@@ -95,11 +105,17 @@ impl Seen {
                     known.past.push(std::mem::replace(&mut known.id, id));
                     // Of a new topic every partition is new.
                     known.at_first = 0;
+                    known.made_anew = Some(Instant::now());
                     made_anew.push(name);
                 }
                 None => {
-                    let (past, at_first) = (Vec::new(), partitions);
-                    self.0.insert(name, Known { id, past, at_first });
+                    let known = Known {
+                        id,
+                        past: Vec::new(),
+                        at_first: partitions,
+                        made_anew: None,
+                    };
+                    self.0.insert(name, known);
                 }
             }
         }
@@ -109,6 +125,11 @@ impl Seen {
     fn was_added(&self, partition: &TopicPartition) -> bool {
         let known = self.0.get(&*partition.topic);
         known.is_some_and(|known| partition.partition >= known.at_first)
+    }
+
+    fn is_made_anew(&self, topic: &str, within: Duration) -> bool {
+        let made_anew = self.0.get(topic).and_then(|known| known.made_anew);
+        made_anew.is_some_and(|seen| seen.elapsed() < within)
     }
 }
 
@@ -137,7 +158,10 @@ mod tests {
         let mut seen = Seen::default();
         assert!(look(&mut seen, 1, 3).is_empty(), "the first look proves nothing");
         assert!(look(&mut seen, 1, 3).is_empty());
+        assert!(!seen.is_made_anew("orders", SETTLING));
         assert_eq!(look(&mut seen, 2, 3), ["orders"]);
+        assert!(seen.is_made_anew("orders", SETTLING));
+        assert!(!seen.is_made_anew("orders", Duration::ZERO), "only for a while");
         assert!(look(&mut seen, 1, 3).is_empty(), "old news");
         assert!(look(&mut seen, 2, 3).is_empty());
         assert_eq!(look(&mut seen, 3, 3), ["orders"]);
