@@ -1,7 +1,8 @@
 //! The Kafka transport of athomic, by librdkafka.
 //!
 //! Stage 1 of 9, and the way out at the end: implements `athomic_core::transport` on Kafka. Modules in
-//! reading order: `settings` (from settings to the client's options), `transport`, `consumer`,
+//! reading order: `settings` and
+//! `security` (from settings to the client's options), `transport`, `consumer`,
 //! `publisher`, `admin`, `error`, and `client`, the only folder that names a Kafka client.
 
 mod admin;
@@ -10,6 +11,7 @@ mod client;
 mod consumer;
 mod error;
 mod publisher;
+mod security;
 mod settings;
 mod transport;
 

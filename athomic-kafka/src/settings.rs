@@ -1,16 +1,16 @@
 //! From settings to librdkafka's options: what athomic sets, what may be passed through, and what not.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use athomic_core::settings::{
     ConnectionSettings, ConsumerSettings, GroupProtocol, IsolationLevel, OffsetReset, ProducerSettings,
-    SaslMechanism, SecurityProtocol, SecuritySettings, Settings, WireCompression,
+    Settings, WireCompression,
 };
 use athomic_core::transport::{Subscription, TransportError};
 
 use crate::error::Endpoint;
+use crate::security;
 
 /// Options of librdkafka by their names. Holds secrets: never printed.
 pub(crate) type Options = BTreeMap<String, String>;
@@ -53,7 +53,7 @@ impl Connection {
             name: connection.name.clone(),
             consumer: connection.consumer.clone(),
             producer: connection.producer.clone(),
-            common: security(&connection.security, features).map_err(refuse)?,
+            common: security::options(&connection.security, features).map_err(refuse)?,
             client_id,
         })
     }
@@ -312,6 +312,15 @@ const OWNED_BY_BOTH: Owned = &[
         "ssl.key.password",
         "use `security.key_password`, which is never printed",
     ),
+    ("sasl.oauthbearer.method", "use `security.mechanism`"),
+    ("sasl.oauthbearer.client.id", "use `security.oauth_client_id`"),
+    (
+        "sasl.oauthbearer.token.endpoint.url",
+        "use `security.oauth_token_url`",
+    ),
+    ("sasl.oauthbearer.scope", "use `security.oauth_scope`"),
+    ("sasl.oauthbearer.extensions", "use `security.oauth_extensions`"),
+    ("https.ca.location", "use `security.oauth_ca_file`"),
 ];
 
 fn check_passed_on(section: &str, options: &Options, owned: Owned) -> Result<(), String> {
@@ -328,62 +337,7 @@ fn check_passed_on(section: &str, options: &Options, owned: Owned) -> Result<(),
     }
 }
 
-fn security(settings: &SecuritySettings, features: &[String]) -> Result<Options, String> {
-    let mut options = pairs([("security.protocol", protocol(settings.protocol).to_owned())]);
-    if settings.protocol.uses_tls() {
-        need(
-            "ssl",
-            &format!("`security.protocol = \"{}\"`", settings.protocol),
-            features,
-        )?;
-        let files = [
-            ("ssl.ca.location", &settings.ca_file),
-            ("ssl.certificate.location", &settings.certificate_file),
-            ("ssl.key.location", &settings.key_file),
-        ];
-        for (name, file) in files {
-            options.extend(file.as_deref().map(|file| (name.to_owned(), text_of(file))));
-        }
-        let password = settings.key_password.as_ref();
-        options.extend(password.map(|it| ("ssl.key.password".to_owned(), it.expose().to_owned())));
-    }
-    if settings.protocol.uses_sasl() {
-        let mechanism = settings.mechanism.ok_or("SASL needs `security.mechanism`")?;
-        let needed = if mechanism == SaslMechanism::Plain {
-            "sasl_plain"
-        } else {
-            "sasl_scram"
-        };
-        need(
-            needed,
-            &format!("`security.mechanism = \"{mechanism}\"`"),
-            features,
-        )?;
-        options.insert("sasl.mechanism".to_owned(), mechanism.as_str().to_owned());
-        options.extend(
-            settings
-                .username
-                .clone()
-                .map(|name| ("sasl.username".to_owned(), name)),
-        );
-        let password = settings.password.as_ref();
-        options.extend(password.map(|it| ("sasl.password".to_owned(), it.expose().to_owned())));
-    }
-    Ok(options)
-}
-
-/// Check that the client was built with what a setting needs.
-fn need(feature: &str, setting: &str, features: &[String]) -> Result<(), String> {
-    if features.iter().any(|built_in| built_in == feature) {
-        return Ok(());
-    }
-    Err(format!(
-        "{setting} needs TLS code that this program was built without; add the feature `kafka-tls` of \
-         `athomic` (system's OpenSSL) or `kafka-tls-vendored`"
-    ))
-}
-
-fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> Options {
+pub(crate) fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> Options {
     pairs
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
@@ -392,10 +346,6 @@ fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> Options {
 
 fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
-}
-
-fn text_of(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }
 
 /// How often a member of the classic protocol says that it lives: three times within its session.
@@ -417,15 +367,6 @@ fn compression(compression: WireCompression) -> &'static str {
         WireCompression::Lz4 => "lz4",
         WireCompression::Snappy => "snappy",
         WireCompression::Zstd => "zstd",
-    }
-}
-
-fn protocol(protocol: SecurityProtocol) -> &'static str {
-    match protocol {
-        SecurityProtocol::Plaintext => "plaintext",
-        SecurityProtocol::Ssl => "ssl",
-        SecurityProtocol::SaslPlaintext => "sasl_plaintext",
-        SecurityProtocol::SaslSsl => "sasl_ssl",
     }
 }
 
@@ -579,17 +520,6 @@ mod tests {
         assert_eq!(options["acks"], "all");
         assert_eq!(options["partitioner"], "murmur2_random");
         assert_eq!(options["message.timeout.ms"], "120000");
-    }
-
-    #[test]
-    fn security_names_the_feature_that_it_lacks() {
-        let tls = |settings: &mut ConnectionSettings| settings.security.protocol = SecurityProtocol::Ssl;
-        assert!(refusal(tls).contains("add the feature `kafka-tls`"));
-        let scram = |settings: &mut ConnectionSettings| {
-            settings.security.protocol = SecurityProtocol::SaslPlaintext;
-            settings.security.mechanism = Some(SaslMechanism::ScramSha512);
-        };
-        assert!(refusal(scram).contains("`security.mechanism = \"SCRAM-SHA-512\"` needs"));
     }
 
     #[test]

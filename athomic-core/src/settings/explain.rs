@@ -369,7 +369,16 @@ impl Values {
             .maybe_text("ca_file", path(&security.ca_file))
             .maybe_text("certificate_file", path(&security.certificate_file))
             .maybe_text("key_file", path(&security.key_file))
-            .maybe_text("key_password", security.key_password.as_ref().map(|_| MASK));
+            .maybe_text("key_password", security.key_password.as_ref().map(|_| MASK))
+            .maybe_text("oauth_token_url", security.oauth_token_url.as_ref())
+            .maybe_text("oauth_client_id", security.oauth_client_id.as_ref())
+            .maybe_text(
+                "oauth_client_secret",
+                security.oauth_client_secret.as_ref().map(|_| MASK),
+            )
+            .maybe_text("oauth_scope", security.oauth_scope.as_ref())
+            .maybe_text("oauth_extensions", security.oauth_extensions.as_ref())
+            .maybe_text("oauth_ca_file", path(&security.oauth_ca_file));
     }
 
     fn tuning(&mut self, index: usize, tuning: &HandlerTuning) {

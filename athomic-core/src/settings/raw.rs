@@ -151,6 +151,12 @@ section! {
         certificate_file: String,
         key_file: String,
         key_password: RawSecret,
+        oauth_token_url: String,
+        oauth_client_id: String,
+        oauth_client_secret: RawSecret,
+        oauth_scope: String,
+        oauth_extensions: String,
+        oauth_ca_file: String,
     }
 }
 section! {

@@ -253,8 +253,8 @@ impl Default for ProducerSettings {
 
 /// Encryption and identity.
 ///
-/// Checked on loading: SASL has mechanism, user name and password; files go with TLS, and a certificate
-/// with its key.
+/// Checked on loading: SASL has a mechanism, and user name and password or, for `OAUTHBEARER`, what it
+/// takes to have tokens; files go with TLS, and a certificate with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SecuritySettings {
@@ -274,6 +274,18 @@ pub struct SecuritySettings {
     pub key_file: Option<PathBuf>,
     /// The password of the key file. Not fetched, and none, while the embedded broker is in use.
     pub key_password: Option<Secret>,
+    /// Where tokens are had for [`SaslMechanism::OauthBearer`].
+    pub oauth_token_url: Option<String>,
+    /// The client that asks for tokens.
+    pub oauth_client_id: Option<String>,
+    /// The secret of that client. Not fetched, and none, while the embedded broker is in use.
+    pub oauth_client_secret: Option<Secret>,
+    /// What tokens are asked for.
+    pub oauth_scope: Option<String>,
+    /// What the broker is told besides the token: `name=value`, parted by commas.
+    pub oauth_extensions: Option<String>,
+    /// A PEM file with the authorities to trust where tokens are had; none means those of the system.
+    pub oauth_ca_file: Option<PathBuf>,
 }
 
 impl Default for SecuritySettings {
@@ -287,6 +299,12 @@ impl Default for SecuritySettings {
             certificate_file: None,
             key_file: None,
             key_password: None,
+            oauth_token_url: None,
+            oauth_client_id: None,
+            oauth_client_secret: None,
+            oauth_scope: None,
+            oauth_extensions: None,
+            oauth_ca_file: None,
         }
     }
 }
@@ -483,8 +501,10 @@ choice! {
         ScramSha256 = "SCRAM-SHA-256",
         /// By a proof of the password, SHA-512.
         ScramSha512 = "SCRAM-SHA-512",
+        /// By a token of an OpenID Connect server.
+        OauthBearer = "OAUTHBEARER",
     }
-    not built: ["OAUTHBEARER"]
+    not built: []
 }
 
 choice! {

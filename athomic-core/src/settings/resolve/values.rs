@@ -197,9 +197,16 @@ impl Resolver<'_> {
 /// Return whether an option of the client library holds a password, key or token.
 fn carries_a_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["password", "secret", ".pem", "oauthbearer.config", "token.value"]
-        .iter()
-        .any(|part| name.contains(part))
+    [
+        "password",
+        "passphrase",
+        "secret",
+        ".pem",
+        "oauthbearer.config",
+        "token.value",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
 }
 
 /// A number of things, at least one.

@@ -394,6 +394,42 @@ static SECURITY_KEYS: &[Key] = &[
         "{ file = \"certs/key-password\" }",
         "The password of the key file.",
     ),
+    unset(
+        "oauth_token_url",
+        Kind::Text,
+        "\"https://id.example.org/oauth2/token\"",
+        "Where tokens are had for `OAUTHBEARER`, by the client credentials below (OpenID Connect).",
+    ),
+    unset(
+        "oauth_client_id",
+        Kind::Text,
+        "\"orders\"",
+        "The client that asks for tokens.",
+    ),
+    unset(
+        "oauth_client_secret",
+        Kind::Secret,
+        "{ env = \"OAUTH_CLIENT_SECRET\" }",
+        "The secret of that client.",
+    ),
+    unset(
+        "oauth_scope",
+        Kind::Text,
+        "\"kafka\"",
+        "What tokens are asked for, if the server wants to know.",
+    ),
+    unset(
+        "oauth_extensions",
+        Kind::Text,
+        "\"logicalCluster=lkc-1,identityPoolId=pool-1\"",
+        "What the broker is told besides the token: `name=value`, parted by commas.",
+    ),
+    unset(
+        "oauth_ca_file",
+        Kind::Text,
+        "\"certs/id.pem\"",
+        "The authorities to trust (PEM) at `oauth_token_url`; if unset, those of the system.",
+    ),
 ];
 
 const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {

@@ -129,6 +129,30 @@ fn sasl_needs_all_its_parts() {
 }
 
 #[test]
+fn tokens_take_the_place_of_user_and_password() {
+    let key = "`integration.messaging.security";
+    let security = "[integration.messaging.security]\nprotocol = 'sasl_ssl'\nmechanism = 'OAUTHBEARER'\n";
+    let needed = "missing: `mechanism = \"OAUTHBEARER\"` needs it";
+    check_faults(
+        &format!("{security}username = 'orders'"),
+        &[
+            &format!("settings.toml:3:13: {key}.oauth_token_url`: {needed}"),
+            &format!("settings.toml:3:13: {key}.oauth_client_id`: {needed}"),
+            &format!("settings.toml:3:13: {key}.oauth_client_secret`: {needed}"),
+            &format!(
+                "settings.toml:4:12: {key}.username`: has no effect with `mechanism = \"OAUTHBEARER\"`; remove it"
+            ),
+        ],
+    );
+    check_faults(
+        "[integration.messaging.security]\nprotocol = 'sasl_ssl'\nmechanism = 'PLAIN'\nusername = 'orders'\npassword = 'x'\noauth_scope = 'kafka'",
+        &[&format!(
+            "settings.toml:6:15: {key}.oauth_scope`: has no effect with `mechanism = \"PLAIN\"`; remove it"
+        )],
+    );
+}
+
+#[test]
 fn identity_without_sasl_and_files_without_tls_are_refused() {
     let key = "`integration.messaging.security";
     check_faults(

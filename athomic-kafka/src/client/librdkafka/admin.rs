@@ -184,10 +184,11 @@ impl Refusals {
         reported.refusal.clone().filter(|_| reported.all_down)
     }
 
-    /// Return why there is no connection, where librdkafka's answer to a question only says that.
+    /// Return why there is no connection, where librdkafka's answer to a question only says that. Without
+    /// a token there is a refusal although no broker was tried.
     fn cause(&self) -> Option<Fault> {
         let reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        reported.lost.clone()
+        reported.refusal.clone().or_else(|| reported.lost.clone())
     }
 }
 

@@ -75,6 +75,10 @@ impl Fault {
             (Code::UnsupportedSASLMechanism, _) => {
                 "the broker does not take this `security.mechanism` on this port"
             }
+            _ if self.text.contains("OAUTHBEARER token") => {
+                "no token was given: check `security.oauth_token_url`, `security.oauth_client_id` and \
+                 `security.oauth_client_secret`"
+            }
             (Code::SSL, _) => "check `security.protocol` and the files in `security`",
             _ => "check `security.mechanism`, `security.username` and `security.password`",
         }

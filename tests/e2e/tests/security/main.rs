@@ -10,3 +10,4 @@ mod pki;
 mod refused;
 mod revoked;
 mod rotated;
+mod tokens;
