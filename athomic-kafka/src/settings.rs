@@ -75,14 +75,14 @@ impl Connection {
         }
     }
 
-    /// Return the options of a consumer's two clients.
-    pub(crate) fn consumer_options(&self, subscription: &Subscription) -> ConsumerOptions {
+    /// Return the options of a consumer's two clients; its topics have so many partitions.
+    pub(crate) fn consumer_options(&self, subscription: &Subscription, partitions: usize) -> ConsumerOptions {
         let passed_on = &self.consumer.librdkafka;
         let common = self.group_options(subscription);
         let mut group = common.clone();
         group.extend(self.member_options());
         let mut fetch = common;
-        fetch.extend(self.fetch_options(subscription));
+        fetch.extend(self.fetch_options(subscription, partitions));
         for (name, value) in passed_on {
             let of_members = OF_MEMBERS.contains(&name.as_str());
             let options = if of_members {
@@ -136,10 +136,11 @@ impl Connection {
         options
     }
 
-    fn fetch_options(&self, subscription: &Subscription) -> Options {
+    fn fetch_options(&self, subscription: &Subscription, partitions: usize) -> Options {
         let settings = &self.consumer;
         let bytes = subscription.fetch.max_bytes.unwrap_or(settings.fetch_max_bytes);
         let bytes = bytes.max(SMALLEST_MESSAGE_LIMIT);
+        let queued = queued_kbytes(settings.queued_max_kbytes, partitions);
         let wait = subscription.fetch.max_wait.unwrap_or(settings.fetch_max_wait);
         pairs([
             // Up to librdkafka 2.12, a batch with the end of a partition in it moves librdkafka's own
@@ -154,11 +155,11 @@ impl Connection {
             ("fetch.max.bytes", bytes.to_string()),
             // librdkafka wants it no larger than `fetch.max.bytes`; it limits nothing for a consumer.
             ("message.max.bytes", bytes.min(1_000_000).to_string()),
-            ("max.partition.fetch.bytes", bytes.min(256 << 10).to_string()),
             (
-                "queued.max.messages.kbytes",
-                settings.queued_max_kbytes.to_string(),
+                "max.partition.fetch.bytes",
+                bytes.min(FETCHED_AT_ONCE).to_string(),
             ),
+            ("queued.max.messages.kbytes", queued.to_string()),
             ("queued.min.messages", "100000".to_owned()),
             // At librdkafka's own second, a full queue costs nine tenths of the throughput.
             ("fetch.queue.backoff.ms", "5".to_owned()),
@@ -217,6 +218,21 @@ impl Connection {
     fn id_for(&self, handler: &str) -> String {
         format!("{}-{}", self.client_id, handler.replace("::", "."))
     }
+}
+
+/// How many bytes of a partition are fetched at once. More is no faster; less is slower where there are
+/// many partitions, and a larger batch of records comes all the same.
+const FETCHED_AT_ONCE: usize = 256 << 10;
+
+/// Return how many kilobytes of a partition may be queued for more of it to be fetched.
+///
+/// librdkafka's own limit holds for each queue, and each partition has a queue of its own, so that a
+/// consumer's limit is shared out. It is looked at before a fetch, whose bytes lie on top.
+fn queued_kbytes(of_consumer: usize, partitions: usize) -> usize {
+    let share = of_consumer.saturating_mul(1000) / partitions.max(1);
+    let queued = share.saturating_sub(FETCHED_AT_ONCE) / 1000;
+    // What librdkafka takes.
+    queued.clamp(1, 2_097_151)
 }
 
 /// The options of a consumer's two clients.
@@ -379,7 +395,7 @@ mod tests {
     };
     use athomic_core::transport::{FetchOverrides, Subscription, TransportError};
 
-    use super::{Connection, ConsumerOptions};
+    use super::{Connection, ConsumerOptions, FETCHED_AT_ONCE, queued_kbytes};
 
     fn connect(
         features: &[&str],
@@ -393,7 +409,7 @@ mod tests {
 
     fn consumer(change: impl FnOnce(&mut ConnectionSettings)) -> ConsumerOptions {
         let connection = connect(&["ssl", "sasl_plain", "sasl_scram"], change).expect("valid settings");
-        connection.consumer_options(&subscription(FetchOverrides::default()))
+        connection.consumer_options(&subscription(FetchOverrides::default()), 4)
     }
 
     fn subscription(fetch: FetchOverrides) -> Subscription {
@@ -467,6 +483,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_fetched_ahead_is_shared_out_over_the_partitions() {
+        let whole = |partitions| (queued_kbytes(16_384, partitions) * 1000 + FETCHED_AT_ONCE) * partitions;
+        for partitions in [1, 4, 62] {
+            let ahead = whole(partitions);
+            assert!(
+                (16_300_000..=16_384_000).contains(&ahead),
+                "{partitions}: {ahead}"
+            );
+        }
+        assert_eq!(whole(256), 256 * (1000 + FETCHED_AT_ONCE));
+        assert_eq!(queued_kbytes(usize::MAX, 1), 2_097_151);
+    }
+
+    #[test]
     fn a_handler_has_a_say_in_fetching() {
         let fetch = FetchOverrides {
             max_wait: Some(Duration::from_millis(7)),
@@ -474,7 +504,7 @@ mod tests {
         };
         let options = connect(&[], |_| {})
             .expect("valid settings")
-            .consumer_options(&subscription(fetch))
+            .consumer_options(&subscription(fetch), 4)
             .fetch;
         assert_eq!(options["fetch.wait.max.ms"], "7");
         assert_eq!(options["fetch.max.bytes"], "2000");
@@ -532,7 +562,7 @@ mod tests {
             settings.security.ca_file = Some("ca.pem".into());
         })
         .expect("valid settings");
-        let consumer = connection.consumer_options(&subscription(FetchOverrides::default()));
+        let consumer = connection.consumer_options(&subscription(FetchOverrides::default()), 4);
         let ConsumerOptions { group, fetch, .. } = consumer;
         for options in [
             group,
@@ -553,10 +583,13 @@ mod tests {
         for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
             let options = connect(&[], |settings| settings.consumer.group_protocol = protocol)
                 .expect("valid settings")
-                .consumer_options(&subscription(FetchOverrides {
-                    max_bytes: Some(1),
-                    max_wait: None,
-                }));
+                .consumer_options(
+                    &subscription(FetchOverrides {
+                        max_bytes: Some(1),
+                        max_wait: None,
+                    }),
+                    100_000,
+                );
             let endpoint = crate::error::Endpoint {
                 connection: "default".to_owned(),
                 servers: "localhost:1".to_owned(),

@@ -1,10 +1,12 @@
 //! `KafkaTransport`: one named connection.
 
 use std::fmt;
+use std::sync::Arc;
 
 use athomic_core::settings::{ConnectionSettings, Settings};
 use athomic_core::transport::{Subscription, Transport, TransportError};
 
+use crate::admin::SeenTopics;
 use crate::client::librdkafka::features;
 use crate::settings::Connection;
 use crate::{KafkaAdmin, KafkaConsumer, KafkaPublisher};
@@ -12,6 +14,7 @@ use crate::{KafkaAdmin, KafkaConsumer, KafkaPublisher};
 /// A named connection to Kafka. Making one opens no connection.
 pub struct KafkaTransport {
     connection: Connection,
+    seen: Arc<SeenTopics>,
 }
 
 impl KafkaTransport {
@@ -23,6 +26,7 @@ impl KafkaTransport {
     pub fn connect(settings: &Settings, connection: &ConnectionSettings) -> Result<Self, TransportError> {
         Ok(Self {
             connection: Connection::new(settings, connection, &features())?,
+            seen: Arc::default(),
         })
     }
 }
@@ -37,7 +41,8 @@ impl Transport for KafkaTransport {
     }
 
     async fn consumer(&self, subscription: Subscription) -> Result<KafkaConsumer, TransportError> {
-        let options = self.connection.consumer_options(&subscription);
+        let partitions = self.seen.partitions(&subscription.topics);
+        let options = self.connection.consumer_options(&subscription, partitions);
         KafkaConsumer::join(&options, &subscription, self.connection.consumer_endpoint())
     }
 
@@ -52,6 +57,7 @@ impl Transport for KafkaTransport {
         Ok(KafkaAdmin::new(
             self.connection.admin_options(),
             self.connection.consumer_endpoint(),
+            Arc::clone(&self.seen),
         ))
     }
 }

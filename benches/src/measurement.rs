@@ -34,6 +34,13 @@ impl Measurement {
         self.messages as f64 / self.seconds
     }
 
+    /// Return the seconds from the start of the process's work to the first message: connecting, joining
+    /// the group, being assigned partitions, fetching.
+    #[must_use]
+    pub fn seconds_to_first(&self) -> f64 {
+        self.total_seconds - self.seconds
+    }
+
     /// Return the seconds of processor time for a million messages.
     #[must_use]
     pub fn cpu_per_million(&self) -> f64 {
@@ -95,6 +102,11 @@ impl Meter {
         reached
     }
 
+    /// Say whether the goal was reached.
+    pub fn is_reached(&self) -> bool {
+        self.seen.load(Relaxed) >= self.goal
+    }
+
     /// Return what it cost.
     ///
     /// # Errors
@@ -117,7 +129,7 @@ impl Meter {
 }
 
 /// Return the processor time of all threads of this process.
-fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(
         u64::try_from(time.tv_sec).unwrap_or(0),
@@ -126,10 +138,20 @@ fn cpu_time() -> Duration {
 }
 
 /// Return the most memory that this process had so far. Linux only.
-fn peak_rss_mb() -> Result<f64> {
+pub(crate) fn peak_rss_mb() -> Result<f64> {
+    Ok(status("VmHWM:")? * 1024.0 / 1e6)
+}
+
+/// Return the memory that this process has. Linux only.
+pub(crate) fn rss_mb() -> Result<f64> {
+    Ok(status("VmRSS:")? * 1024.0 / 1e6)
+}
+
+/// Return a number of this process's status. Linux only.
+pub(crate) fn status(name: &str) -> Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status").context("cannot read this process's status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next());
-    let kilobytes: f64 = kilobytes.context("the status has no peak of memory")?.parse()?;
-    Ok(kilobytes * 1024.0 / 1e6)
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    let number = number.with_context(|| format!("the status has no `{name}`"))?;
+    Ok(number.parse()?)
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::case::Case;
 use crate::measurement::Measurement;
 use crate::rounds::{Results, Variant};
+use crate::statistics::median;
 
 /// What a case cost, over all rounds.
 ///
@@ -33,6 +34,8 @@ pub struct Line {
     pub peak_rss_mb: f64,
     /// Allocations by Rust code for each message.
     pub allocations_per_message: f64,
+    /// Seconds from the start of the process's work to the first message.
+    pub first_s: f64,
     /// Seconds from the start of the process's work to the last message.
     pub total_s: f64,
     /// How many messages were handled.
@@ -45,7 +48,7 @@ pub struct Line {
 #[must_use]
 pub fn lines(variants: &[Variant], results: &Results) -> Vec<Line> {
     let baseline = &results[&0];
-    let batch_loop = variants.iter().position(|(case, _)| *case == Case::BatchLoop);
+    let batch_loop = variants.iter().position(|(case, _)| *case == Case::BATCH_LOOP);
     let line = |(place, (case, tuning)): (usize, &Variant)| {
         let runs = &results[&place];
         let ratios = |of: fn(&Measurement) -> f64, to: &[Measurement]| -> Vec<f64> {
@@ -73,6 +76,7 @@ pub fn lines(variants: &[Variant], results: &Results) -> Vec<Line> {
             cpu_ratio: median(ratios(Measurement::cpu_per_million, baseline)),
             peak_rss_mb: median_of(runs, |run| run.peak_rss_mb),
             allocations_per_message: median_of(runs, |run| run.allocations as f64 / run.messages as f64),
+            first_s: median_of(runs, Measurement::seconds_to_first),
             total_s: median_of(runs, |run| run.total_seconds),
             messages: runs[0].messages,
             rounds: runs.len(),
@@ -94,8 +98,17 @@ pub fn print(lines: &[Line], as_json: bool) -> serde_json::Result<()> {
     }
     let width = lines.iter().map(|line| line.case.len()).max().unwrap_or(0).max(4);
     println!(
-        "{:width$}  {:>10}  {:>5}  {:>11}  {:>8}  {:>8}  {:>5}  {:>8}  {:>10}",
-        "case", "messages/s", "ratio", "range", "to batch", "CPU s/1M", "CPU", "peak MB", "allocs/msg"
+        "{:width$}  {:>10}  {:>5}  {:>11}  {:>8}  {:>8}  {:>5}  {:>8}  {:>10}  {:>7}",
+        "case",
+        "messages/s",
+        "ratio",
+        "range",
+        "to batch",
+        "CPU s/1M",
+        "CPU",
+        "peak MB",
+        "allocs/msg",
+        "first s"
     );
     for line in lines {
         let batch_loop_ratio = line
@@ -103,7 +116,7 @@ pub fn print(lines: &[Line], as_json: bool) -> serde_json::Result<()> {
             .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
         let range = format!("{:.2} - {:.2}", line.ratio_range[0], line.ratio_range[1]);
         println!(
-            "{:width$}  {:>10.0}  {:>5.2}  {:>11}  {:>8}  {:>8.2}  {:>5.2}  {:>8.0}  {:>10.2}",
+            "{:width$}  {:>10.0}  {:>5.2}  {:>11}  {:>8}  {:>8.2}  {:>5.2}  {:>8.0}  {:>10.2}  {:>7.2}",
             line.case,
             line.msgs_per_s,
             line.ratio,
@@ -113,23 +126,28 @@ pub fn print(lines: &[Line], as_json: bool) -> serde_json::Result<()> {
             line.cpu_ratio,
             line.peak_rss_mb,
             line.allocations_per_message,
+            line.first_s,
         );
     }
     Ok(())
 }
 
-fn median_of(runs: &[Measurement], of: fn(&Measurement) -> f64) -> f64 {
-    median(runs.iter().map(of).collect())
+/// Return figures as JSON that tells what they are of.
+///
+/// # Errors
+/// Never for the types of this crate.
+pub fn named(name: &str, figures: &impl Serialize) -> serde_json::Result<String> {
+    #[derive(Serialize)]
+    struct Named<'a, T> {
+        case: &'a str,
+        #[serde(flatten)]
+        figures: &'a T,
+    }
+    serde_json::to_string(&Named { case: name, figures })
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let (middle, is_even) = (values.len() / 2, values.len().is_multiple_of(2));
-    if is_even && !values.is_empty() {
-        f64::midpoint(values[middle - 1], values[middle])
-    } else {
-        values[middle]
-    }
+fn median_of(runs: &[Measurement], of: fn(&Measurement) -> f64) -> f64 {
+    median(runs.iter().map(of).collect())
 }
 
 #[cfg(test)]
@@ -148,14 +166,8 @@ mod tests {
     }
 
     #[test]
-    fn a_median_stands_in_the_middle() {
-        assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![9.0, 1.0, 2.0, 4.0]), 3.0);
-    }
-
-    #[test]
     fn ratios_are_taken_within_rounds() {
-        let variants = [(Case::PollLoop, vec![]), (Case::Single, vec![])];
+        let variants = [(Case::POLL_LOOP, vec![]), (Case::SINGLE, vec![])];
         let results = Results::from([
             (0, vec![measurement(1.0), measurement(10.0), measurement(4.0)]),
             (1, vec![measurement(0.5), measurement(5.0), measurement(4.0)]),

@@ -1,11 +1,11 @@
 //! Cases in alternation, so that what slows the machine down for a while slows all of them.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
 use crate::case::{Case, Run, Source};
+use crate::child;
 use crate::measurement::Measurement;
 
 /// A case, and the changes to its settings.
@@ -42,11 +42,10 @@ fn source(bootstrap: Option<&str>, case: Case) -> Result<Source> {
     let Some(bootstrap) = bootstrap else {
         return Ok(Source::Embedded);
     };
-    // A group of its own for each run, so that each starts at the earliest message.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     Ok(Source::Kafka {
         bootstrap: bootstrap.to_owned(),
-        group: format!("athomic-bench-{case}-{now}"),
+        // One for each run, so that each starts at the earliest message.
+        group: child::new_group(case.name)?,
     })
 }
 

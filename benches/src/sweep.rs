@@ -5,10 +5,7 @@ use crate::rounds::Variant;
 
 /// What is tried for each setting; its default is among it, as a check on the noise.
 const VALUES: &[(&str, &[&str])] = &[
-    (
-        "queued.max.messages.kbytes",
-        &["2048", "4096", "8192", "16384", "65536"],
-    ),
+    ("queued_max_kbytes", &["2048", "4096", "8192", "16384", "65536"]),
     ("queued.min.messages", &["10000", "30000", "100000"]),
     ("fetch.queue.backoff.ms", &["1", "5", "20", "1000"]),
     (
@@ -22,8 +19,8 @@ const VALUES: &[(&str, &[&str])] = &[
 #[must_use]
 pub fn variants() -> Vec<Variant> {
     let each = VALUES.iter().flat_map(|(name, values)| {
-        let changed = |value: &&str| (Case::Single, vec![((*name).to_owned(), (*value).to_owned())]);
+        let changed = |value: &&str| (Case::SINGLE, vec![((*name).to_owned(), (*value).to_owned())]);
         values.iter().map(changed)
     });
-    std::iter::once((Case::Single, Vec::new())).chain(each).collect()
+    std::iter::once((Case::SINGLE, Vec::new())).chain(each).collect()
 }

@@ -11,7 +11,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -156,10 +156,10 @@ impl<H: Handler> SingleMessageProcessor<H> {
     /// Decode and handle a message once.
     async fn attempt(&self, context: &LaneContext, message: &RawMessage, attempt: u32) -> ConsumptionOutcome {
         let call = MessageContext::new(context.scope(), message, attempt);
-        let run = async {
+        let run = pin!(async {
             let payload = H::Payload::decode(&call)?;
             Ok(self.handler.call(payload, &call).await?)
-        };
+        });
         match guarded(run, context, message.offset()).await.and_then(failed) {
             Ok(()) => ConsumptionOutcome::Success,
             Err(failure) => ConsumptionOutcome::Failure(failure.of(message, attempt)),
@@ -275,7 +275,7 @@ impl<H: BatchHandler> ErasedBatch for BatchMessageProcessor<H> {
                 return BatchAttempt::Each(outcomes);
             }
             let call = BatchContext::new(context.scope(), &context.state.partition, attempt);
-            let run = async { Ok(self.handler.call(items, &call).await?) };
+            let run = pin!(async { Ok(self.handler.call(items, &call).await?) });
             let result = guarded(run, context, messages[0].offset()).await;
             merge(outcomes, result, messages, attempt)
         })
@@ -394,8 +394,10 @@ impl From<ExtractError> for Failure {
 }
 
 /// Run a handler with panics caught and the time limit kept, so that it is seen if it lasts.
+///
+/// The handler's future is large, since the payload has a place in it, and stays where it is.
 async fn guarded<T>(
-    run: impl Future<Output = Result<T, Failure>>,
+    run: Pin<&mut impl Future<Output = Result<T, Failure>>>,
     context: &LaneContext,
     offset: Offset,
 ) -> Result<T, Failure> {

@@ -182,7 +182,7 @@ impl<'a> Membership<'a> {
                 Some(ended) = self.ended.recv() => self.on_lane_end(ended)?,
                 Some(_) = self.drains.join_next(), if !self.drains.is_empty() => {}
                 result = until_some(&mut commit) => self.on_commit(result),
-                _ = tick.tick(), if commit.is_none() => commit = Some(self.commit().boxed()),
+                _ = tick.tick(), if commit.is_none() => commit = self.commit().map(FutureExt::boxed),
             }
         }
     }
@@ -299,10 +299,15 @@ impl<'a> Membership<'a> {
         }
     }
 
-    fn commit(&self) -> impl Future<Output = Result<(), TransportError>> + Send + use<> {
-        let committer = Arc::clone(&self.committer);
+    /// Begin to commit what is settled; `None` if nothing is new, so that idling costs nothing.
+    fn commit(&self) -> Option<impl Future<Output = Result<(), TransportError>> + Send + use<>> {
         let states = self.states();
-        committer.commit(states)
+        let is_new = states.iter().any(|state| state.committable().is_some());
+        if !is_new {
+            // What failed before is somebody else's now.
+            self.on_commit(Ok(()));
+        }
+        is_new.then(|| Arc::clone(&self.committer).commit(states))
     }
 
     fn states(&self) -> Vec<Arc<PartitionState>> {

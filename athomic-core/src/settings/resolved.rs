@@ -187,8 +187,9 @@ pub struct ConsumerSettings {
     pub max_in_flight_messages: NonZeroUsize,
     /// The most bytes in flight in one partition. Default 16 MiB.
     pub max_in_flight_bytes: usize,
-    /// The most kilobytes that the client fetches ahead for each assigned partition: a consumer of 50
-    /// partitions may hold 50 times as much. Default 8192.
+    /// The most kilobytes, uncompressed, that the client fetches ahead for one consumer. Each partition of
+    /// its topics has an equal share, whoever it is assigned to; 256 KiB of it, or one batch of records, may
+    /// always be fetched. Default 8192.
     pub queued_max_kbytes: usize,
     /// Options handed to librdkafka as they are.
     pub librdkafka: BTreeMap<String, String>,
@@ -226,7 +227,7 @@ impl Default for ConsumerSettings {
 pub struct ProducerSettings {
     /// Brokers to ask first, `host:port`. Never empty. Default `localhost:9092`.
     pub bootstrap_servers: Vec<String>,
-    /// How long a record may wait for others to share a request with. Default 5 ms.
+    /// How long a record may wait for others to share a request with. Default 1 ms.
     pub linger: Duration,
     /// The most bytes in one batch of records. Default 1 MiB.
     pub batch_max_bytes: usize,
@@ -242,7 +243,7 @@ impl Default for ProducerSettings {
     fn default() -> Self {
         Self {
             bootstrap_servers: vec!["localhost:9092".to_owned()],
-            linger: Duration::from_millis(5),
+            linger: Duration::from_millis(1),
             batch_max_bytes: 1 << 20,
             wire_compression: WireCompression::None,
             delivery_timeout: Duration::from_secs(120),

@@ -83,6 +83,8 @@ async fn a_broker_that_is_down_is_named_and_restarting_would_not_help() {
     let app = cluster.start(handler().handler(journal.worker(0))).await;
     let probe = app.health();
     until_ready(&probe).await;
+    // So that no commit fails, which would be said too.
+    cluster.until_committed(0, 0).await;
     cluster.control.stop();
     sleep(SECOND).await;
     let seen = probe.check();

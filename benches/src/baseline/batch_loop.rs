@@ -11,7 +11,7 @@ use rdkafka_sys as sys;
 
 use super::handle;
 use crate::measurement::{Measurement, Meter};
-use crate::topic;
+use crate::topic::Topic;
 
 /// How many messages are taken at a time.
 const BATCH: usize = 500;
@@ -24,13 +24,13 @@ const WAIT: c_int = 1;
 ///
 /// # Errors
 /// The broker cannot be read, or a message cannot be decoded.
-pub fn batch_loop(config: &ClientConfig, messages: u64) -> Result<Measurement> {
+pub fn batch_loop(config: &ClientConfig, topic: &Topic, messages: u64) -> Result<Measurement> {
     let meter = Meter::start(messages);
     let consumer: BaseConsumer = config.create()?;
-    let queues = (0..topic::PARTITIONS)
-        .map(|partition| Queue::open(&consumer, partition))
+    let queues = (0..topic.partitions)
+        .map(|partition| Queue::open(&consumer, topic.name, partition))
         .collect::<Result<Vec<_>>>()?;
-    let mut partitions = topic::partitions();
+    let mut partitions = topic.all_partitions();
     partitions.set_all_offsets(rdkafka::Offset::Beginning)?;
     consumer.assign(&partitions)?;
     let mut batch = Vec::with_capacity(BATCH);
@@ -57,8 +57,8 @@ struct Queue<'a> {
 
 impl<'a> Queue<'a> {
     /// Split a partition's queue off the consumer's; before the partition is assigned.
-    fn open(consumer: &'a BaseConsumer, partition: i32) -> Result<Self> {
-        let name = CString::new(topic::NAME)?;
+    fn open(consumer: &'a BaseConsumer, topic: &str, partition: i32) -> Result<Self> {
+        let name = CString::new(topic)?;
         let client = consumer.client().native_ptr();
         // SAFETY: the client lives as long as the queue, and the name is copied.
         let queue = unsafe { sys::rd_kafka_queue_get_partition(client, name.as_ptr(), partition) };

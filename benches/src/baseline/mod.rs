@@ -1,13 +1,15 @@
-//! Loops written by hand over the client that athomic uses, with its options. One thread each, which
-//! decodes every message to the type that athomic's handlers take, and drops it. They commit nothing.
+//! Loops written by hand over the client that athomic uses, with its options. They decode every message
+//! to the type that athomic's handlers take, and drop it. They commit nothing.
 
 mod batch_loop;
 mod decode_loop;
 mod poll_loop;
+pub(crate) mod sleep_loop;
 
 pub use batch_loop::batch_loop;
 pub use decode_loop::decode_loop;
-pub use poll_loop::poll_loop;
+pub use poll_loop::{poll_loop, ten_loops};
+pub use sleep_loop::sleep_loop;
 
 use std::hint::black_box;
 

@@ -301,7 +301,7 @@ static CONSUMER_KEYS: &[Key] = &[
         "queued_max_kbytes",
         Kind::Integer,
         "8192",
-        "The most kilobytes fetched ahead for each assigned partition.",
+        "The most kilobytes fetched ahead by one consumer, shared out evenly over the partitions of its topics.",
     ),
     unset(
         "librdkafka",
@@ -321,7 +321,7 @@ static PRODUCER_KEYS: &[Key] = &[
     key(
         "linger_ms",
         Kind::Milliseconds,
-        "5",
+        "1",
         "How long a record may wait for others to share a request with.",
     ),
     key(

@@ -72,9 +72,9 @@ fn times_that_contradict_each_other_are_refused() {
         "`session_timeout_ms` (45000) must not be more than `max_poll_interval_ms` (30000)",
     );
     check_faults(
-        "integration.messaging.producer.delivery_timeout_ms = 1",
+        "integration.messaging.producer = { delivery_timeout_ms = 1, linger_ms = 5 }",
         &[
-            "settings.toml:1:54: `integration.messaging.producer.delivery_timeout_ms`: \
+            "settings.toml:1:58: `integration.messaging.producer.delivery_timeout_ms`: \
            `delivery_timeout_ms` (1) must not be less than `linger_ms` (5)",
         ],
     );

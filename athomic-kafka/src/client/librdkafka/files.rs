@@ -58,6 +58,11 @@ impl Files {
         }
     }
 
+    /// Return when [`were_replaced`](Self::were_replaced) is to be called, if there are files.
+    pub(super) fn due(&self) -> Option<Instant> {
+        (!self.paths.is_empty()).then_some(self.next)
+    }
+
     /// Look soon: a connection was refused.
     pub(super) fn hurry(&mut self) {
         self.next = self.next.min(Instant::now() + SOON);
@@ -107,7 +112,8 @@ fn try_out(security: &Options) -> Result<(), Fault> {
     Ok(())
 }
 
-#[cfg(test)]
+// A client without TLS refuses to be told of the files.
+#[cfg(all(test, feature = "tls"))]
 mod tests {
     use std::path::Path;
 
@@ -155,7 +161,6 @@ mod tests {
         assert!(files.next <= Instant::now() + SOON);
     }
 
-    #[cfg(feature = "tls")]
     #[test]
     fn contents_that_no_client_can_be_made_with_change_nothing() {
         let file = file("broken");

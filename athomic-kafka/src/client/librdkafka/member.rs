@@ -32,8 +32,11 @@ use super::{Code, Fault, FaultKind};
 use crate::error::Endpoint;
 use crate::settings::ConsumerOptions;
 
-/// How long the thread sleeps if nothing happens; whatever it must see at once wakes it.
-const IDLE: Duration = Duration::from_millis(500);
+/// How long the thread sleeps if nothing happens; whatever it must see at once wakes it. A poll that waits
+/// counts as polling, however long it takes (`max.poll.interval.ms`).
+const IDLE: Duration = Duration::from_secs(10);
+/// How often it looks whether the group has given it nothing.
+const UNTOLD: Duration = Duration::from_millis(500);
 /// How often it looks, while partitions drain, whether the group still waits for them.
 const DRAINING: Duration = Duration::from_millis(100);
 /// How long leaving the group may take.
@@ -242,9 +245,13 @@ impl Poller {
 
     /// How long nothing needs to be done unless something happens.
     fn patience(&self) -> Duration {
-        let idle = if self.draining.is_some() { DRAINING } else { IDLE };
+        let idle = match (&self.draining, self.untold) {
+            (Some(_), _) => DRAINING,
+            (None, true) => UNTOLD,
+            (None, false) => IDLE,
+        };
         let now = Instant::now();
-        let dues = [Some(self.topics.due()), self.starter.due()];
+        let dues = [Some(self.topics.due()), self.starter.due(), self.files.due()];
         let until_due = dues
             .into_iter()
             .flatten()
@@ -522,5 +529,36 @@ impl Poller {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use super::super::native::{Client, Event};
+
+    fn consumer(servers: &str) -> Arc<Client> {
+        let options = [("bootstrap.servers", servers), ("group.id", "tests")];
+        let options: BTreeMap<_, _> = options
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        Client::consumer(&options).expect("valid options")
+    }
+
+    #[test]
+    fn what_happens_to_the_client_that_fetches_wakes_the_thread() {
+        // Nobody to ask, so nothing happens to it.
+        let queue = Arc::new(consumer("").main_queue(None).expect("a consumer has one"));
+        // Nobody listens there, which is told.
+        let fetch = consumer("127.0.0.1:1");
+        let fetch_queue = fetch.main_queue(Some(&queue)).expect("a consumer has one");
+        let (begun, patience) = (Instant::now(), Duration::from_secs(60));
+        assert!(queue.poll(patience).is_none());
+        assert!(begun.elapsed() < patience, "it waited until its time was over");
+        let told = fetch_queue.poll(Duration::ZERO);
+        assert!(matches!(told, Some(Event::Error(_))), "{told:?}");
     }
 }

@@ -13,8 +13,8 @@ use athomic_core::message::{Partition, TopicPartition};
 use super::Fault;
 use super::native::{Client, Queue, TopicId, TopicSeen};
 
-/// How often the topics are looked at.
-const EVERY: Duration = Duration::from_secs(5);
+/// How often the topics are looked at: each look wakes four threads.
+const EVERY: Duration = Duration::from_secs(10);
 /// How long the group's commits for a topic that was made anew are not asked for: a member that has not
 /// noticed yet commits offsets of the old one.
 const SETTLING: Duration = Duration::from_secs(60);
