@@ -5,6 +5,10 @@
 //! acknowledgement cannot reach the new one.
 //!
 //! Invariant: an offset is committed only when it and all lower ones that were fetched are settled.
+//!
+//! Offsets fall only when the log itself was cut, as by an unclean leader election. What is fetched then
+//! are other messages, so the tracker begins anew, and the commit falls with the log: left where it was,
+//! it would skip what is written below it from now on.
 
 use std::collections::VecDeque;
 
@@ -47,6 +51,9 @@ pub struct OffsetTracker {
     in_flight: VecDeque<(Offset, bool)>,
     /// The slot of the front of `in_flight`.
     front: u64,
+    /// The first slot of the log as it is now. Lower ones are of messages that were cut off, or of the
+    /// same ones before they were fetched again.
+    begun: u64,
     /// What the next fetch can bring at the lowest; `None` before the first one.
     position: Option<Offset>,
     /// What the group has from this assignment, or where it began to read.
@@ -54,12 +61,11 @@ pub struct OffsetTracker {
 }
 
 impl OffsetTracker {
-    /// Take note of a fetched message. Offsets rise from call to call.
+    /// Take note of a fetched message. Offsets rise from call to call; where they fall, the log was cut.
     pub fn track(&mut self, offset: Offset) -> Slot {
-        debug_assert!(
-            self.position.is_none_or(|position| offset >= position),
-            "offsets rise"
-        );
+        if self.is_below(offset) {
+            self.begin_anew();
+        }
         self.committed.get_or_insert(offset);
         self.position = Some(offset + 1);
         self.in_flight.push_back((offset, false));
@@ -71,8 +77,26 @@ impl OffsetTracker {
         self.position = self.position.max(Some(position));
     }
 
-    /// Settle a message. Each is settled once.
+    /// Say whether an offset lies below what was fetched: the log was cut.
+    #[must_use]
+    pub fn is_below(&self, offset: Offset) -> bool {
+        self.position.is_some_and(|position| offset < position)
+    }
+
+    fn begin_anew(&mut self) {
+        self.front += self.in_flight.len() as u64;
+        *self = Self {
+            front: self.front,
+            begun: self.front,
+            ..Self::default()
+        };
+    }
+
+    /// Settle a message. Each is settled once. Those from before the log was cut hold nothing back.
     pub fn settle(&mut self, slot: Slot) {
+        if slot < self.begun() {
+            return;
+        }
         let place = usize::try_from(slot.0 - self.front).expect("fewer messages in flight than memory");
         debug_assert!(!self.in_flight[place].1, "settled once");
         self.in_flight[place].1 = true;
@@ -94,9 +118,17 @@ impl OffsetTracker {
         (self.committed.is_none_or(|committed| watermark > committed)).then_some(watermark)
     }
 
-    /// Take note that the group has an offset.
-    pub fn mark_committed(&mut self, offset: Offset) {
-        self.committed = self.committed.max(Some(offset));
+    /// Return the first slot of the log as it is now.
+    #[must_use]
+    pub const fn begun(&self) -> Slot {
+        Slot(self.begun)
+    }
+
+    /// Take note that the group has an offset that was to be committed when the log began with a slot.
+    pub fn mark_committed(&mut self, offset: Offset, begun: Slot) {
+        if begun == self.begun() {
+            self.committed = self.committed.max(Some(offset));
+        }
     }
 
     /// Return how many messages stand between the lowest that is not settled and the last fetched.
@@ -125,6 +157,8 @@ mod tests {
         Advance(i64),
         /// Commit what can be committed.
         Commit,
+        /// The log loses so many of its last offsets.
+        Cut(i64),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -133,6 +167,7 @@ mod tests {
             4 => any::<usize>().prop_map(Step::Settle),
             1 => (0..5i64).prop_map(Step::Advance),
             1 => Just(Step::Commit),
+            1 => (1..5i64).prop_map(Step::Cut),
         ];
         proptest::collection::vec(step, 0..200)
     }
@@ -143,10 +178,17 @@ mod tests {
         fn the_watermark_is_the_lowest_unsettled_offset_or_the_position(steps in steps(), start in 0..1000i64) {
             let mut tracker = OffsetTracker::default();
             let mut unsettled: BTreeMap<Offset, Slot> = BTreeMap::new();
+            let mut cut_off: Vec<Slot> = Vec::new();
             let (mut position, mut known, mut committed) = (start, false, None);
+            let mut cut = None;
             for step in steps {
                 match step {
+                    Step::Cut(by) => cut = known.then_some(position - by),
                     Step::Fetch(hole) => {
+                        if let Some(place) = cut.take() {
+                            cut_off.extend(std::mem::take(&mut unsettled).into_values());
+                            (position, committed) = (place - hole, None);
+                        }
                         let offset = position + hole;
                         unsettled.insert(offset, tracker.track(offset));
                         committed = committed.or(Some(offset));
@@ -156,8 +198,9 @@ mod tests {
                         let offset = *unsettled.keys().nth(choice % unsettled.len()).expect("within");
                         tracker.settle(unsettled.remove(&offset).expect("present"));
                     }
-                    Step::Settle(_) => {}
+                    Step::Settle(_) => cut_off.drain(..).for_each(|slot| tracker.settle(slot)),
                     Step::Advance(by) => {
+                        cut = None;
                         position += by;
                         known = true;
                         tracker.advance(position);
@@ -165,7 +208,7 @@ mod tests {
                     Step::Commit => {
                         if let Some(offset) = tracker.committable() {
                             prop_assert!(committed.is_none_or(|before| offset > before), "commits rise");
-                            tracker.mark_committed(offset);
+                            tracker.mark_committed(offset, tracker.begun());
                             committed = Some(offset);
                         }
                     }
@@ -204,7 +247,22 @@ mod tests {
         let mut tracker = OffsetTracker::default();
         let slot = tracker.track(0);
         tracker.settle(slot);
-        tracker.mark_committed(1);
+        tracker.mark_committed(1, tracker.begun());
         assert_eq!(tracker.committable(), None);
+    }
+
+    #[test]
+    fn when_the_log_was_cut_the_commit_falls_with_it() {
+        let mut tracker = OffsetTracker::default();
+        let old: Vec<_> = (0..10).map(|offset| tracker.track(offset)).collect();
+        old[..8].iter().for_each(|slot| tracker.settle(*slot));
+        let (committed, begun) = (tracker.committable().unwrap(), tracker.begun());
+
+        let new = [tracker.track(5), tracker.track(6)];
+        tracker.settle(old[8]);
+        tracker.mark_committed(committed, begun);
+        assert_eq!(tracker.in_flight(), 2);
+        tracker.settle(new[0]);
+        assert_eq!(tracker.committable(), Some(6));
     }
 }

@@ -42,10 +42,11 @@ impl Committer {
 
     async fn take_turn(&self, partitions: &[Arc<PartitionState>]) -> Result<(), TransportError> {
         let mut turn = Some(self.turn.lock().await);
-        let (states, offsets): (Vec<_>, Vec<PartitionOffset>) = partitions
-            .iter()
-            .filter_map(|state| Some((state, state.committable()?)))
-            .unzip();
+        let due = partitions.iter().filter_map(|state| {
+            let (offset, begun) = state.committable()?;
+            Some(((state, begun), offset))
+        });
+        let (states, offsets): (Vec<_>, Vec<PartitionOffset>) = due.unzip();
         if offsets.is_empty() {
             return Ok(());
         }
@@ -54,8 +55,8 @@ impl Committer {
         }
         self.consumer.commit(&offsets).await?;
         tracing::debug!(?offsets, "committed");
-        for (state, committed) in states.iter().zip(&offsets) {
-            state.mark_committed(committed.offset);
+        for ((state, begun), committed) in states.into_iter().zip(&offsets) {
+            state.mark_committed(committed.offset, begun);
         }
         drop(turn);
         Ok(())

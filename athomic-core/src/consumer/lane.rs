@@ -148,6 +148,13 @@ impl PartitionState {
     /// Take note of fetched messages; the slot is that of the first.
     pub(crate) fn track(&self, batch: &dyn RecordBatch) -> Slot {
         let mut tracker = self.tracker();
+        if tracker.is_below(batch.offset(0)) {
+            tracing::warn!(
+                partition = %self.partition,
+                offset = batch.offset(0),
+                "the log was cut: reading on, and committing, from where it ended then"
+            );
+        }
         let first = tracker.track(batch.offset(0));
         for index in 1..batch.len() {
             tracker.track(batch.offset(index));
@@ -165,21 +172,22 @@ impl PartitionState {
         self.tracker().in_flight()
     }
 
-    /// Return what is to be committed now.
-    pub(crate) fn committable(&self) -> Option<PartitionOffset> {
+    /// Return what is to be committed now, and the slot with which the log began by then.
+    pub(crate) fn committable(&self) -> Option<(PartitionOffset, Slot)> {
         if self.is_lost() && !mutant::is(Mutant::CommitsForAnEarlierAssignment) {
             return None;
         }
-        let offset = self.tracker().committable()?;
-        Some(PartitionOffset {
+        let tracker = self.tracker();
+        let offset = PartitionOffset {
             partition: self.partition.clone(),
-            offset,
-        })
+            offset: tracker.committable()?,
+        };
+        Some((offset, tracker.begun()))
     }
 
-    /// Take note that the group has an offset.
-    pub(crate) fn mark_committed(&self, offset: i64) {
-        self.tracker().mark_committed(offset);
+    /// Take note that the group has an offset that was to be committed when the log began with a slot.
+    pub(crate) fn mark_committed(&self, offset: i64, begun: Slot) {
+        self.tracker().mark_committed(offset, begun);
     }
 
     /// Add what is to be said about the partition's health; executions may take as long as `patience`.

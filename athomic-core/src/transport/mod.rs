@@ -250,7 +250,8 @@ impl Drop for Revocation {
 /// The messages of one assigned partition.
 ///
 /// # Contract
-/// - Messages come in offset order, none twice, within one assignment.
+/// - Messages come in offset order, none twice, within one assignment. Only where the log itself was
+///   cut do offsets fall, to the cut.
 /// - What is fetched ahead and not read stays bounded, in bytes, by the transport.
 /// - After a revocation was completed, or the consumer closed, the stream ends with
 ///   [`Fetched::Ended`] and gives none of what it had fetched ahead.

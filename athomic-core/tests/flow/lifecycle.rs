@@ -138,23 +138,31 @@ async fn services_start_by_dependency_then_priority_and_stop_in_reverse() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_start_undoes_what_was_started_in_reverse_and_tells_the_cause() {
-    let log = Log::default();
-    let services = [
-        Probe::new("a", &log).priority(1),
-        Probe::new("b", &log).priority(2),
-        Probe::new("c", &log).priority(3).does(Does::FailToStart),
-        Probe::new("d", &log).priority(4),
-    ];
-    let failure = lifecycle_of(services)
-        .start(10 * SECOND, 10 * SECOND)
-        .await
-        .unwrap_err();
-    assert_eq!(failure.to_string(), "service `c` did not start");
-    assert_eq!(
-        std::error::Error::source(&failure).unwrap().to_string(),
-        "no luck"
-    );
-    assert_eq!(written(&log), "+a +b +c -c -b -a");
+    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+    for (step, failing) in NAMES.into_iter().enumerate() {
+        let log = Log::default();
+        let services = NAMES.into_iter().zip(1..).map(|(name, priority)| {
+            let service = Probe::new(name, &log).priority(priority);
+            if name == failing {
+                service.does(Does::FailToStart)
+            } else {
+                service
+            }
+        });
+        let failure = lifecycle_of(services)
+            .start(10 * SECOND, 10 * SECOND)
+            .await
+            .unwrap_err();
+        assert_eq!(failure.to_string(), format!("service `{failing}` did not start"));
+        assert_eq!(
+            std::error::Error::source(&failure).unwrap().to_string(),
+            "no luck"
+        );
+        let begun = NAMES[..=step].iter().map(|name| format!("+{name}"));
+        let undone = NAMES[..=step].iter().rev().map(|name| format!("-{name}"));
+        let expected: Vec<_> = begun.chain(undone).collect();
+        assert_eq!(written(&log), expected.join(" "));
+    }
 }
 
 #[tokio::test(start_paused = true)]

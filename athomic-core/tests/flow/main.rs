@@ -14,3 +14,4 @@ mod publisher;
 mod rebalance;
 mod single;
 mod support;
+mod truncation;

@@ -18,7 +18,7 @@ pub(crate) struct Tenure {
 }
 
 /// How an attempt at a message ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum End {
     /// The handler is content.
     Done,

@@ -25,7 +25,7 @@ const CONCURRENCY: usize = 3;
 const BATCH: usize = 5;
 
 /// How messages are handled in a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Strategy {
     /// One after the other in each partition.
     Single,
@@ -69,6 +69,14 @@ impl Strategy {
             window: WINDOW,
             max_attempts: MAX_ATTEMPTS,
         }
+    }
+
+    /// List the ways in which attempts at messages end.
+    pub(crate) fn ends(self) -> Vec<End> {
+        let mut ends = vec![End::Done, End::Failed, End::TimedOut, End::Cancelled];
+        // Of a batch with one result for all nobody can say whose fault it is.
+        ends.extend((self != Self::Batch).then_some(End::Refused));
+        ends
     }
 
     /// Make an instance's handler.

@@ -11,9 +11,9 @@ use athomic_core::settings::Settings;
 use athomic_core::testing::{eventually, seed_jitter};
 use athomic_core::transport::{TransportBackend, memory::MemoryConsumerConfig};
 use futures_util::FutureExt;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use crate::event::{Event, Instance};
+use crate::event::{End, Event, Instance};
 use crate::fate::{Kind, Point};
 use crate::handlers::{MAX_ATTEMPTS, Strategy, TIMEOUT, WINDOW};
 use crate::transport::SimulatedTransport;
@@ -25,6 +25,11 @@ const STEPS: usize = 8;
 /// By then all must be committed once nothing goes wrong any more: sessions lapse, delays grow at most
 /// to half a minute, and poison takes its attempts.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// How long what runs may take to end when an application is told to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+/// What it takes beyond that at most, when a broker does not answer.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What a run came to.
 pub(crate) struct Report {
@@ -43,6 +48,18 @@ impl Report {
                 writeln!(text, "{time:>7} {event:?}").expect("a string takes all");
             }
             text
+        })
+    }
+
+    /// Say how attempts at messages ended.
+    pub(crate) fn ends(&self) -> BTreeSet<(Strategy, End)> {
+        let strategy = Strategy::of(self.world.seed);
+        self.world.inspect(|_, trace| {
+            let ends = trace.events().iter().filter_map(|(_, event)| match event {
+                Event::Ended { ends, .. } => Some(ends),
+                _ => None,
+            });
+            ends.flatten().map(|(_, end)| (strategy, *end)).collect()
         })
     }
 
@@ -195,7 +212,12 @@ impl Run {
         let Some(app) = self.apps[instance].take() else {
             return;
         };
+        let began = Instant::now();
         app.stop().await;
+        let time = began.elapsed();
+        if time > DRAIN + GRACE {
+            self.complain(format!("instance {instance} took {time:?} to stop"));
+        }
         if !self.world.is_killed(instance) {
             self.world.note(Event::Stopped(instance));
         }
@@ -239,9 +261,10 @@ fn settings() -> Settings {
         max_delay_seconds = 1
         [lifecycle]
         startup_timeout_seconds = 20
-        shutdown_timeout_seconds = 5
+        shutdown_timeout_seconds = {}
         ",
-        TIMEOUT.as_millis()
+        TIMEOUT.as_millis(),
+        DRAIN.as_secs()
     );
     let none: [(&str, &str); 0] = [];
     let loader = Settings::loader().text("simulation.toml", text).environment(none);

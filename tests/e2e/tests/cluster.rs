@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 use athomic_rig::Tool;
 use support::is_long;
 use support::stage::Stage;
+use tokio::sync::Mutex;
+
+/// One test at a time: three brokers and two groups are load enough.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// How long after the cluster serves all partitions again each of them must be consumed.
 const RESUMED: Duration = Duration::from_secs(10);
@@ -16,6 +20,7 @@ const EVENTS_PER_SECOND: u64 = 1000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn consuming_survives_the_kill_of_each_broker() {
+    let _alone = ALONE.lock().await;
     let Some(mut stage) = Stage::start("kills", EVENTS_PER_SECOND, &[]).await else {
         return;
     };
@@ -42,6 +47,7 @@ const HANG: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn consuming_survives_hangs_moves_restarts_and_the_loss_of_the_whole_cluster() {
+    let _alone = ALONE.lock().await;
     let Some(mut stage) = Stage::start("faults", EVENTS_PER_SECOND, &[]).await else {
         return;
     };

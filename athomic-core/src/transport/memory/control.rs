@@ -119,6 +119,19 @@ impl BrokerControl {
         Ok(())
     }
 
+    /// Cut a partition off at an offset: what stood there and behind is lost, and its offsets are given
+    /// again, as after an unclean leader election. Readers that were further go on from there, or get
+    /// [`TransportError::OffsetOutOfRange`] under `auto_offset_reset = "fail"`.
+    ///
+    /// # Errors
+    /// [`TransportError::UnknownTopic`].
+    pub fn cut(&self, partition: &TopicPartition, offset: Offset) -> Result<(), TransportError> {
+        let mut state = self.broker.lock();
+        let (topics, wakes) = state.logs();
+        topics.existing_log(partition)?.cut(offset, wakes);
+        Ok(())
+    }
+
     /// Compact a partition: delete those records that `keep` refuses and leave holes.
     ///
     /// # Errors

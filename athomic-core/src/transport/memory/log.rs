@@ -19,6 +19,8 @@ pub(super) struct PartitionLog {
     records: VecDeque<Arc<OwnedRecord>>,
     start: Offset,
     end: Offset,
+    /// Where the log was cut off, each time that it was.
+    cuts: Vec<Offset>,
     /// Streams that reached the end and wait for more. Drained by each append.
     waiting: Vec<Arc<Lease>>,
 }
@@ -72,6 +74,25 @@ impl PartitionLog {
     pub(super) fn delete_before(&mut self, offset: Offset) {
         self.start = offset.clamp(self.start, self.end);
         self.records.drain(..self.index_of(self.start));
+    }
+
+    /// Lose everything from an offset on: what is written next has offsets that others had.
+    pub(super) fn cut(&mut self, offset: Offset, wakes: &mut Wakes) {
+        self.end = offset.clamp(self.start, self.end);
+        self.records.truncate(self.index_of(self.end));
+        self.cuts.push(self.end);
+        self.wake_readers(wakes);
+    }
+
+    /// Return how often the log was cut.
+    pub(super) fn cuts(&self) -> usize {
+        self.cuts.len()
+    }
+
+    /// Return where the log was cut below a position since it had been cut so often.
+    pub(super) fn cut_below(&self, position: Offset, known: usize) -> Option<Offset> {
+        let cuts = self.cuts[known..].iter().copied();
+        cuts.min().filter(|cut| *cut < position)
     }
 
     /// Delete single records and leave holes; the log's bounds stay.

@@ -39,6 +39,8 @@ pub(super) struct MemoryStream {
     topic: TopicId,
     lease: Arc<Lease>,
     place: Place,
+    /// How often the log had been cut when it was read last; `None` before the first time.
+    cuts: Option<usize>,
     /// Up to where the reader knows: what it was given, or the last position it was told.
     told: Option<Offset>,
     /// What will happen to the fetch under way, and when it reaches the broker.
@@ -64,6 +66,7 @@ impl MemoryStream {
             topic: grant.topic,
             lease: grant.lease,
             place,
+            cuts: None,
             told: None,
             fault: None,
             alarm: Alarm::default(),
@@ -111,6 +114,17 @@ impl MemoryStream {
         let Some(log) = found else {
             return Poll::Ready(Err(unknown(&self.partition.topic)));
         };
+        let known = self.cuts.replace(log.cuts()).unwrap_or(log.cuts());
+        if let Place::At(position) = self.place
+            && let Some(cut) = log.cut_below(position, known)
+        {
+            // As Kafka's clients do: what follows the cut is not what was read before.
+            self.told = None;
+            self.place = match self.offset_reset {
+                OffsetReset::Earliest | OffsetReset::Latest => Place::At(cut),
+                OffsetReset::Fail => Place::Nowhere,
+            };
+        }
         loop {
             let position = match self.place {
                 Place::At(offset) => offset,

@@ -349,11 +349,11 @@ impl Queue {
             let words = CStr::from_ptr(sys::rd_kafka_event_error_string(event));
             (
                 sys::rd_kafka_event_type(event),
-                sys::rd_kafka_event_error(event),
+                numbers::rd_kafka_event_error(event),
                 words,
             )
         };
-        let code = Code::from(code);
+        let code = code_of(code);
         let fault = || Fault::new(code, words.to_string_lossy().into_owned());
         match kind {
             sys::RD_KAFKA_EVENT_REBALANCE => Some(match code {
@@ -507,7 +507,7 @@ impl Message {
 
     /// Say whether this is a record; if not, there is a [`fault`](Self::fault) in its place.
     pub(super) fn is_record(&self) -> bool {
-        Code::from(self.get().err) == Code::NoError
+        number_at(&raw const self.get().err) == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as i32
     }
 
     /// Return the error, or the end of the log, that stands in a record's place, if it does.
@@ -516,7 +516,7 @@ impl Message {
             return None;
         }
         let message = self.get();
-        let code = Code::from(message.err);
+        let code = code_of(number_at(&raw const message.err));
         // SAFETY: an error's payload is its description, of the length given, or null.
         let words = unsafe { slice_of(message.payload, message.len) }.unwrap_or_default();
         Some(Fault::new(code, String::from_utf8_lossy(words)))
@@ -716,7 +716,9 @@ fn partitions_of(event: *mut sys::rd_kafka_event_t) -> Vec<TopicPartition> {
 
 /// Return the first error among the partitions of a commit.
 fn first_refused(event: *mut sys::rd_kafka_event_t) -> Option<Fault> {
-    let mut codes = entries_of(event).iter().map(|entry| Code::from(entry.err));
+    let mut codes = entries_of(event)
+        .iter()
+        .map(|entry| code_of(number_at(&raw const entry.err)));
     codes.find(|code| *code != Code::NoError).map(Fault::of)
 }
 
@@ -742,6 +744,31 @@ unsafe fn slice_of<'a>(data: *const c_void, length: usize) -> Option<&'a [u8]> {
     Some(unsafe { std::slice::from_raw_parts(data.cast(), length) })
 }
 
+/// Calls that hand on what a broker said, which may be a code that this version of librdkafka does not
+/// know. The bindings return an enum, and an enum must not hold what it has no name for. So they are
+/// declared by the number that they return; see also [`number_at`].
+mod numbers {
+    use std::ffi::c_int;
+
+    use rdkafka_sys as sys;
+
+    unsafe extern "C" {
+        pub(super) fn rd_kafka_event_error(event: *mut sys::rd_kafka_event_t) -> c_int;
+        pub(super) fn rd_kafka_error_code(error: *const sys::rd_kafka_error_t) -> c_int;
+    }
+}
+
+/// Read a code in librdkafka's memory as the number that it is there.
+fn number_at(code: *const sys::rd_kafka_resp_err_t) -> i32 {
+    // SAFETY: the callers pass a field of a structure that is alive; the enum is laid out as an `i32`.
+    unsafe { code.cast::<i32>().read() }
+}
+
+/// Return the code of a number; one without a name is an unknown error.
+fn code_of(number: i32) -> Code {
+    sys::rd_kafka_resp_err_t::try_from(number).map_or(Code::Unknown, Code::from)
+}
+
 fn check(code: sys::rd_kafka_resp_err_t) -> Result<(), Fault> {
     match Code::from(code) {
         Code::NoError => Ok(()),
@@ -759,7 +786,7 @@ fn check_owned(error: *mut sys::rd_kafka_error_t) -> Result<(), Fault> {
         let words = CStr::from_ptr(sys::rd_kafka_error_string(error))
             .to_string_lossy()
             .into_owned();
-        let fault = Fault::new(Code::from(sys::rd_kafka_error_code(error)), words);
+        let fault = Fault::new(code_of(numbers::rd_kafka_error_code(error)), words);
         sys::rd_kafka_error_destroy(error);
         Err(fault)
     }
@@ -773,4 +800,17 @@ fn text_in(buffer: &[c_char]) -> String {
         .map(|byte| byte.to_ne_bytes()[0])
         .collect();
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Code, code_of};
+
+    #[test]
+    fn a_code_without_a_name_is_an_unknown_error() {
+        assert_eq!(code_of(0), Code::NoError);
+        assert_eq!(code_of(29), Code::TopicAuthorizationFailed);
+        assert_eq!(code_of(-195), Code::BrokerTransportFailure);
+        assert_eq!(code_of(32_000), Code::Unknown);
+    }
 }
