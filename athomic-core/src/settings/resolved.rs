@@ -189,7 +189,7 @@ pub struct ConsumerSettings {
     pub max_in_flight_bytes: usize,
     /// The most kilobytes, uncompressed, that the client fetches ahead for one consumer. Each partition of
     /// its topics has an equal share, whoever it is assigned to; 256 KiB of it, or one batch of records, may
-    /// always be fetched. Default 8192.
+    /// always be fetched. Default 32768.
     pub queued_max_kbytes: usize,
     /// Options handed to librdkafka as they are.
     pub librdkafka: BTreeMap<String, String>,
@@ -215,7 +215,7 @@ impl Default for ConsumerSettings {
             handler_timeout: None,
             max_in_flight_messages: const { NonZeroUsize::new(1000).expect("not zero") },
             max_in_flight_bytes: 16 << 20,
-            queued_max_kbytes: 8192,
+            queued_max_kbytes: 32_768,
             librdkafka: BTreeMap::new(),
         }
     }

@@ -300,7 +300,7 @@ static CONSUMER_KEYS: &[Key] = &[
     key(
         "queued_max_kbytes",
         Kind::Integer,
-        "8192",
+        "32768",
         "The most kilobytes fetched ahead by one consumer, shared out evenly over the partitions of its topics.",
     ),
     unset(
