@@ -2,13 +2,16 @@ import java.io.PrintStream;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.Arrays;
+import java.util.Collection;
 import java.util.List;
 import java.util.Properties;
 import org.apache.kafka.clients.consumer.CommitFailedException;
+import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.RebalanceInProgressException;
 import org.apache.kafka.common.errors.WakeupException;
 import org.apache.kafka.common.header.internals.RecordHeader;
@@ -56,7 +59,7 @@ public final class Foreign {
                 Thread.currentThread().interrupt();
             }
         }));
-        consumer.subscribe(List.of(topic));
+        consumer.subscribe(List.of(topic), new OnItsOwnThread());
         try {
             while (true) {
                 var records = consumer.poll(Duration.ofMillis(200));
@@ -76,6 +79,18 @@ public final class Foreign {
         } finally {
             consumer.close();
         }
+    }
+
+    /**
+     * Lets partitions go only while this thread polls. Without a listener the client of KIP-848 gives them
+     * back behind our back, before what a poll has returned is committed.
+     */
+    private static final class OnItsOwnThread implements ConsumerRebalanceListener {
+        @Override
+        public void onPartitionsRevoked(Collection<TopicPartition> partitions) {}
+
+        @Override
+        public void onPartitionsAssigned(Collection<TopicPartition> partitions) {}
     }
 
     /** Commit; again while a rebalance keeps the broker from taking it. A wake-up ends the program afterwards. */
