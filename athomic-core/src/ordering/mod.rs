@@ -8,9 +8,11 @@ mod merge;
 mod options;
 mod policy;
 pub mod resolve;
+mod resync;
 
 pub use options::{DurabilityRule, FirstSequenceRule, GapRule, OrderingOptions};
 pub use policy::{
     CompleteMode, Durability, FirstSequence, GapAction, OnGap, OnLate, OnPoison, OnRegression,
     OrderingPolicies, StoredPolicies,
 };
+pub use resync::Resync;

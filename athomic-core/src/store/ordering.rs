@@ -30,6 +30,7 @@ pub use aggregate::{Aggregate, Digest, FencingToken, SessionId};
 pub use erased::DynOrderingStore;
 pub use reports::{AggregateReport, BucketReport, ParkedMessage, SkippedRange};
 
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -393,4 +394,20 @@ pub enum Steering {
         /// Shown to operators.
         error: String,
     },
+}
+
+impl fmt::Display for Steering {
+    /// Says what is done, as operators read it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Halt { reason } => write!(f, "halted: {reason}"),
+            Self::Condemn { reason } => write!(f, "all messages are given up from now on: {reason}"),
+            Self::Resume { next: None } => f.write_str("resumed"),
+            Self::Resume { next: Some(next) } => write!(f, "resumed from sequence {next}"),
+            Self::Restore { next } => write!(f, "restored to sequence {next}, unless it was there already"),
+            Self::Remove { sequence } => write!(f, "sequence {sequence} removed from the waiting room"),
+            Self::Forget => f.write_str("forgotten, with all that waited"),
+            Self::Note { error } => write!(f, "an attempt failed: {error}"),
+        }
+    }
 }
