@@ -16,3 +16,7 @@ pub use policy::{
     OrderingPolicies, StoredPolicies,
 };
 pub use resync::Resync;
+
+pub use crate::consumer::{
+    Action, AggregateView, OrderedScope, OrderingCounts, OrderingDesk, ScopeReport, WaitingMessage,
+};

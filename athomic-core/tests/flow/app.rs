@@ -4,7 +4,7 @@ use std::error::Error;
 
 use athomic_core::app::{App, AppBuilder};
 use athomic_core::handler::register::{HandlerDefinition, subscribe};
-use athomic_core::handler::{HandlerKind, IdempotencyOptions, Ordering, Priority, State};
+use athomic_core::handler::{IdempotencyOptions, Ordering, Priority, State};
 use athomic_core::settings::Settings;
 
 use crate::support::{Cluster, GROUP, Journal, TOPIC, handler, settings_of};
@@ -175,14 +175,6 @@ fn an_unknown_connection_is_refused_with_the_nearest() {
 
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
-    let ordered = HandlerKind::Ordered {
-        aggregate_key_field: "id",
-        sequence_id_field: "n",
-    };
-    refused(
-        |handler| handler.kind = ordered,
-        &["`#[ordered_consumer]` is not built yet"],
-    );
     refused(
         |handler| handler.options.idempotency = Some(IdempotencyOptions::default()),
         &["`idempotency_settings` is not built yet"],
@@ -197,7 +189,7 @@ fn what_is_not_built_yet_is_refused_by_name() {
     );
     refused(
         |handler| handler.options.fetch_size = Some(5),
-        &["`fetch_size` is not built yet"],
+        &["`fetch_size` of a handler that is not ordered is not built yet"],
     );
     let tuning = "[[integration.messaging.handler_tuning]]\nhandler_id = \"a\"\npriority = \"low\"";
     let none: [(&str, &str); 0] = [];
