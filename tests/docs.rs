@@ -229,6 +229,8 @@ file with every key.
 
 `connections.NAME.consumer`, `.producer` and `.security` below `integration.messaging` take the keys of the three sections
 of these names.
+An entry of `handler_tuning` may have a table `ordering` with the keys of `integration.messaging.ordering`,
+and any other name may stand in the place of `ordering` in `database.kvstore.ordering`.
 ";
     let mut page = BEGINNING.to_owned();
     let mut current = String::new();

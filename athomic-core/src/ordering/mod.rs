@@ -9,6 +9,7 @@ mod options;
 mod policy;
 pub mod resolve;
 
+pub(crate) use merge::{Conflict, Source, merge};
 pub use options::{DurabilityRule, FirstSequenceRule, GapRule, OrderingOptions};
 pub use policy::{
     CompleteMode, Durability, FirstSequence, GapAction, OnGap, OnLate, OnPoison, OnRegression,

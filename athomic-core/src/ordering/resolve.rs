@@ -3,8 +3,7 @@
 //! Precedence: `handler_tuning`, then the attribute (or the registration by hand), then
 //! `integration.messaging.ordering`, then the defaults; key by key.
 
-use super::OrderingPolicies;
-use super::merge::{Conflict, Source, merge};
+use super::{Conflict, OrderingPolicies, Source, merge};
 use crate::consumer::InvalidConsumerConfigurationError;
 use crate::handler::HandlerKind;
 use crate::handler::register::HandlerDefinition;
@@ -225,3 +224,6 @@ impl<'a, 's> Resolver<'a, 's> {
         caveats
     }
 }
+
+#[cfg(test)]
+mod tests;
