@@ -6,6 +6,7 @@ use athomic_core::app::{App, AppBuilder};
 use athomic_core::handler::register::{HandlerDefinition, subscribe};
 use athomic_core::handler::{HandlerKind, IdempotencyOptions, Ordering, Priority, State};
 use athomic_core::settings::Settings;
+use athomic_core::store::ordering::FencingToken;
 
 use crate::support::{Cluster, GROUP, Journal, TOPIC, handler, settings_of};
 
@@ -162,6 +163,14 @@ fn a_missing_state_is_told_before_the_first_message() {
         app("").register(handler().batch_handler(5, takes)),
         &["(present: none)"],
     );
+}
+
+#[test]
+fn a_fencing_token_is_for_ordered_handlers() {
+    let takes = |_: u64, _: FencingToken| async {};
+    let expected =
+        "only ordered consumers have a `FencingToken`; use `#[ordered_consumer]` or `register::ordered`";
+    check(app("").register(handler().handler(takes)), &[expected]);
 }
 
 #[test]

@@ -69,12 +69,8 @@ impl Resolver<'_> {
             return self.faults.push(Fault::new(key, &origin, problem));
         };
         let is_known = |uri: &Secret| {
-            let after = |scheme: &&str| {
-                uri.expose()
-                    .strip_prefix(*scheme)
-                    .is_some_and(|rest| !rest.is_empty())
-            };
-            SCHEMES.iter().any(|scheme| after(scheme))
+            let after = |scheme: &&str| uri.expose().strip_prefix(*scheme);
+            SCHEMES.iter().filter_map(after).any(|rest| !rest.is_empty())
         };
         if uri.is_some_and(|uri| !is_known(uri)) {
             let schemes = SCHEMES.map(|scheme| format!("`{scheme}`")).join(", ");
