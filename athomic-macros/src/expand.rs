@@ -286,7 +286,8 @@ fn registration(subscription: &Subscription<'_>) -> TokenStream {
         }
     };
     let processor = match subscription.mode {
-        Mode::Single | Mode::Ordered { .. } => quote!(single),
+        Mode::Single => quote!(single),
+        Mode::Ordered { .. } => quote!(ordered),
         Mode::Batch { .. } => quote!(batch),
     };
     let options = options(args);

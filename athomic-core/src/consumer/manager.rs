@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::{InvalidConsumerConfigurationError, MessagingConnectionError};
-use super::factory::{ConsumerDescription, ConsumerFactory};
+use super::factory::{ConsumerDescription, ConsumerFactory, OrderingParts};
 use super::service::ConsumerService;
 use crate::dead_letter::Chain;
 use crate::handler::{Handlers, StateMap};
@@ -39,8 +39,9 @@ impl ConsumerManager {
         settings: &Settings,
         connections: &Connections,
         states: &Arc<StateMap>,
+        ordering: &OrderingParts,
     ) -> Result<Self, Vec<InvalidConsumerConfigurationError>> {
-        let factory = ConsumerFactory::new(settings, connections, states);
+        let factory = ConsumerFactory::new(settings, connections, states, ordering);
         let mut faults = conflicts(handlers, &factory);
         faults.extend(unknown_tunings(handlers, settings));
         let (mut descriptions, mut consumers) = (Vec::new(), Vec::<ConsumerService>::new());

@@ -8,6 +8,7 @@ mod merge;
 mod options;
 mod policy;
 pub mod resolve;
+mod resync;
 
 pub(crate) use merge::{Conflict, Source, merge};
 pub use options::{DurabilityRule, FirstSequenceRule, GapRule, OrderingOptions};
@@ -15,3 +16,4 @@ pub use policy::{
     CompleteMode, Durability, FirstSequence, GapAction, OnGap, OnLate, OnPoison, OnRegression,
     OrderingPolicies, StoredPolicies,
 };
+pub use resync::Resync;

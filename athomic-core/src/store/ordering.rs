@@ -30,13 +30,13 @@ pub use aggregate::{Aggregate, Digest, FencingToken, SessionId};
 pub use erased::DynOrderingStore;
 pub use reports::{AggregateReport, BucketReport, ParkedMessage, SkippedRange};
 
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::StoreError;
-use crate::ordering::{Durability, StoredPolicies};
 
 /// One answer for each element of a call, in their order.
 pub type Each<T> = Vec<Result<T, StoreError>>;
@@ -50,7 +50,7 @@ pub trait OrderingStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Unfit`], [`StoreError::PolicyMismatch`], or what keeps it from being asked.
-    fn open(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn open(&self) -> impl Future<Output = Result<Opened, StoreError>> + Send;
 
     /// Keep a session alive in buckets for `ttl` from now, or make it. One answer for each bucket.
     fn beat(
@@ -146,22 +146,17 @@ pub trait OrderingStore: Send + Sync + 'static {
     fn events(&self, limit: usize) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
 }
 
-/// What a store serves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OrderingScope {
-    /// Names it among all scopes of the store: a digest of namespace, group, topics and handler.
-    pub name: String,
-    /// Into how many parts its aggregates are spread.
-    pub buckets: u16,
-    /// What all instances must agree on.
-    pub policies: StoredPolicies,
-    /// Who keeps a message that waits.
-    pub durability: Durability,
-    /// After which idleness an aggregate is forgotten.
-    pub state_ttl: Option<Duration>,
-    /// How soon somebody should look again at an aggregate that waits for a process. One that waits for a
-    /// message is looked at thirty times more rarely.
-    pub sweep: Duration,
+/// How soon somebody should look again at an aggregate that waits for a process. One that waits for a
+/// message is looked at thirty times more rarely.
+pub const SWEEP: Duration = Duration::from_secs(1);
+
+/// What [`open`](OrderingStore::open) found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// Nothing: the scope begins now, or all that was known of it is lost.
+    Made,
+    /// What was left by whoever ran before.
+    Found,
 }
 
 /// A message that arrived.
@@ -399,4 +394,20 @@ pub enum Steering {
         /// Shown to operators.
         error: String,
     },
+}
+
+impl fmt::Display for Steering {
+    /// Says what is done, as operators read it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Halt { reason } => write!(f, "halted: {reason}"),
+            Self::Condemn { reason } => write!(f, "all messages are given up from now on: {reason}"),
+            Self::Resume { next: None } => f.write_str("resumed"),
+            Self::Resume { next: Some(next) } => write!(f, "resumed from sequence {next}"),
+            Self::Restore { next } => write!(f, "restored to sequence {next}, unless it was there already"),
+            Self::Remove { sequence } => write!(f, "sequence {sequence} removed from the waiting room"),
+            Self::Forget => f.write_str("forgotten, with all that waited"),
+            Self::Note { error } => write!(f, "an attempt failed: {error}"),
+        }
+    }
 }

@@ -127,7 +127,7 @@ impl<K, S> Ordered<K, S> {
         K: KeyFunction<F::Payload>,
         S: SequenceFunction<F::Payload>,
     {
-        let processor = MessageProcessor::single(OrderedByHand {
+        let processor = MessageProcessor::ordered(OrderedByHand {
             handler: ByHand {
                 function,
                 arguments: PhantomData::<fn(Args)>,

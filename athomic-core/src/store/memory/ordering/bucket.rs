@@ -503,7 +503,7 @@ impl Bucket {
         };
         state.gap = state.is_gap().then(|| state.gap.unwrap_or(now.millis()));
         let is_idle = state.room.is_empty() && state.owner.is_none() && state.halted.is_none();
-        state.expiry = (now.scope.state_ttl)
+        state.expiry = (now.scope.policies().state_ttl)
             .filter(|_| is_idle)
             .map(|ttl| now.millis() + millis(ttl));
         if !state.waits() {
