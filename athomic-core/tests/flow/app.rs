@@ -1,10 +1,11 @@
 //! Building: what is refused, by which words; what an application says of itself.
 
 use std::error::Error;
+use std::time::Duration;
 
 use athomic_core::app::{App, AppBuilder};
-use athomic_core::handler::register::{HandlerDefinition, subscribe};
-use athomic_core::handler::{HandlerKind, IdempotencyOptions, Ordering, Priority, State};
+use athomic_core::handler::register::{HandlerDefinition, ordered, subscribe};
+use athomic_core::handler::{IdempotencyOptions, Ordering, Priority, State};
 use athomic_core::settings::Settings;
 use athomic_core::store::ordering::FencingToken;
 
@@ -171,6 +172,23 @@ fn a_fencing_token_is_for_ordered_handlers() {
     let expected =
         "only ordered consumers have a `FencingToken`; use `#[ordered_consumer]` or `register::ordered`";
     check(app("").register(handler().handler(takes)), &[expected]);
+    let in_order = ordered(TOPIC).group_id(GROUP).key(|key: &u64| *key);
+    let in_order = in_order.sequence(|number: &u64| *number).handler(takes);
+    assert!(app("").register(in_order).build().is_ok());
+}
+
+#[test]
+fn faults_of_order_stand_in_the_report_of_the_handlers() {
+    let in_order = ordered(TOPIC).group_id(GROUP).key(|key: &u64| *key);
+    let in_order = in_order.policies(|policies| policies.gap_timeout = Some(Duration::from_secs(1)));
+    let in_order = in_order.sequence(|number: &u64| *number).handler(nothing);
+    let tuning = "[[integration.messaging.handler_tuning]]\nhandler_id = \"a\"\nordering.sticky = false";
+    let other = subscribe("u").group_id(GROUP).handler_id("a").handler(nothing);
+    let expected = [
+        "`integration.messaging.handler_tuning.0.ordering` (",
+        "`gap_timeout` has no effect with `on_gap = \"wait\"`",
+    ];
+    check(app(tuning).register(in_order).register(other), &expected);
 }
 
 #[test]
@@ -184,14 +202,6 @@ fn an_unknown_connection_is_refused_with_the_nearest() {
 
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
-    let ordered = HandlerKind::Ordered {
-        aggregate_key_field: "id",
-        sequence_id_field: "n",
-    };
-    refused(
-        |handler| handler.kind = ordered,
-        &["`#[ordered_consumer]` is not built yet"],
-    );
     refused(
         |handler| handler.options.idempotency = Some(IdempotencyOptions::default()),
         &["`idempotency_settings` is not built yet"],

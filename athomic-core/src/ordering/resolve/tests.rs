@@ -131,8 +131,18 @@ fn the_store_is_there_and_switched_on() {
         "database.kvstore.orders.enabled = true\n{TUNING}ordering.kvstore = 'orders'"
     ));
     assert_eq!(store(&tuned), "orders");
-    settings.kvstores.get_mut("ordering").unwrap().enabled = false;
     let key = "integration.messaging.ordering.kvstore";
+    settings.kvstores.get_mut("ordering").unwrap().backend = StoreBackend::Redis;
+    check(
+        &plain,
+        &settings,
+        &[(
+            key,
+            "nobody says where its store `ordering` is",
+            "set `database.kvstore.ordering.provider.uri`",
+        )],
+    );
+    settings.kvstores.get_mut("ordering").unwrap().enabled = false;
     check(
         &plain,
         &settings,
