@@ -10,6 +10,7 @@ mod policy;
 pub mod resolve;
 mod resync;
 
+pub(crate) use merge::{Conflict, Source, merge};
 pub use options::{DurabilityRule, FirstSequenceRule, GapRule, OrderingOptions};
 pub use policy::{
     CompleteMode, Durability, FirstSequence, GapAction, OnGap, OnLate, OnPoison, OnRegression,

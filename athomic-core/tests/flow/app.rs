@@ -1,11 +1,13 @@
 //! Building: what is refused, by which words; what an application says of itself.
 
 use std::error::Error;
+use std::time::Duration;
 
 use athomic_core::app::{App, AppBuilder};
-use athomic_core::handler::register::{HandlerDefinition, subscribe};
+use athomic_core::handler::register::{HandlerDefinition, ordered, subscribe};
 use athomic_core::handler::{IdempotencyOptions, Ordering, Priority, State};
 use athomic_core::settings::Settings;
+use athomic_core::store::ordering::FencingToken;
 
 use crate::support::{Cluster, GROUP, Journal, TOPIC, handler, settings_of};
 
@@ -162,6 +164,31 @@ fn a_missing_state_is_told_before_the_first_message() {
         app("").register(handler().batch_handler(5, takes)),
         &["(present: none)"],
     );
+}
+
+#[test]
+fn a_fencing_token_is_for_ordered_handlers() {
+    let takes = |_: u64, _: FencingToken| async {};
+    let expected =
+        "only ordered consumers have a `FencingToken`; use `#[ordered_consumer]` or `register::ordered`";
+    check(app("").register(handler().handler(takes)), &[expected]);
+    let in_order = ordered(TOPIC).group_id(GROUP).key(|key: &u64| *key);
+    let in_order = in_order.sequence(|number: &u64| *number).handler(takes);
+    assert!(app("").register(in_order).build().is_ok());
+}
+
+#[test]
+fn faults_of_order_stand_in_the_report_of_the_handlers() {
+    let in_order = ordered(TOPIC).group_id(GROUP).key(|key: &u64| *key);
+    let in_order = in_order.policies(|policies| policies.gap_timeout = Some(Duration::from_secs(1)));
+    let in_order = in_order.sequence(|number: &u64| *number).handler(nothing);
+    let tuning = "[[integration.messaging.handler_tuning]]\nhandler_id = \"a\"\nordering.sticky = false";
+    let other = subscribe("u").group_id(GROUP).handler_id("a").handler(nothing);
+    let expected = [
+        "`integration.messaging.handler_tuning.0.ordering` (",
+        "`gap_timeout` has no effect with `on_gap = \"wait\"`",
+    ];
+    check(app(tuning).register(in_order).register(other), &expected);
 }
 
 #[test]
