@@ -36,6 +36,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::StoreError;
+use crate::ordering::{Durability, StoredPolicies};
 
 /// One answer for each element of a call, in their order.
 pub type Each<T> = Vec<Result<T, StoreError>>;
@@ -145,6 +146,24 @@ pub trait OrderingStore: Send + Sync + 'static {
     fn events(&self, limit: usize) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
 }
 
+/// What a store serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderingScope {
+    /// Names it among all scopes of the store: a digest of namespace, group, topics and handler.
+    pub name: String,
+    /// Into how many parts its aggregates are spread.
+    pub buckets: u16,
+    /// What all instances must agree on.
+    pub policies: StoredPolicies,
+    /// Who keeps a message that waits.
+    pub durability: Durability,
+    /// After which idleness an aggregate is forgotten.
+    pub state_ttl: Option<Duration>,
+    /// How soon somebody should look again at an aggregate that waits for a process. One that waits for a
+    /// message is looked at thirty times more rarely.
+    pub sweep: Duration,
+}
+
 /// A message that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
@@ -191,8 +210,6 @@ pub struct RoomLimits {
     pub bucket_messages: u64,
     /// Bytes of a bucket's frames.
     pub bucket_bytes: u64,
-    /// How soon somebody should look at an aggregate again that waits.
-    pub sweep: Duration,
 }
 
 /// What to do with a message that arrived.
@@ -218,7 +235,7 @@ pub enum Admission {
     Late,
     /// Another payload has or had its sequence.
     Conflict,
-    /// Its sequence lies below the first one of all aggregates.
+    /// Its sequence lies below the first one of all aggregates, or is `u64::MAX`, which none can follow.
     Invalid,
     /// Ask the application what is next ([`First::Ask`]).
     Unknown,
@@ -267,7 +284,7 @@ pub enum Completed {
         /// What follows without a gap, if the lease is still there under the same token.
         frames: Vec<Frame>,
     },
-    /// The lease is not the caller's any more: nothing has changed.
+    /// The lease is not the caller's any more, or a sequence below is not done: nothing has changed.
     Fenced,
 }
 
@@ -289,8 +306,6 @@ pub struct ClaimTerms {
     pub gap: Option<Duration>,
     /// After how long the lowest message begins where nothing was known ([`First::Settle`]).
     pub settle: Duration,
-    /// How soon somebody should look again.
-    pub sweep: Duration,
 }
 
 /// How a claim was answered.
@@ -324,7 +339,7 @@ pub enum Claim {
 /// How a session stood in a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beat {
-    /// What it was before.
+    /// What it was. One that has lapsed stays so.
     pub state: SessionState,
     /// Aggregates that the session holds and that somebody else has a message for.
     pub wanted: Vec<Aggregate>,
@@ -352,22 +367,22 @@ pub enum SessionState {
 /// What can be done to an aggregate from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Steering {
-    /// Run nothing more until it is resumed; the lease ends.
+    /// Run nothing more until it is resumed. What runs may end and count; the lease then ends.
     Halt {
         /// Shown to operators.
         reason: String,
     },
-    /// Give up this and all later messages in their order; the lease ends.
+    /// Give up all messages from now on, in their order. What runs may end and count; the lease then ends.
     Condemn {
         /// Shown to operators.
         reason: String,
     },
-    /// Undo the two above, and expect `next` if it is given; the lease ends.
+    /// Undo the two above, and expect `next` if it is given, whatever is held or done: a lease is then void.
     Resume {
         /// The next expected sequence. Parked ones below it are removed.
         next: Option<u64>,
     },
-    /// Expect `next` unless more is expected already, as somebody remembers it.
+    /// Expect `next` unless as much is expected already, as somebody remembers it; else a lease is void.
     Restore {
         /// The next expected sequence.
         next: u64,
