@@ -3,13 +3,13 @@
 
 use athomic_core::ordering::{Durability, StoredPolicies};
 use athomic_core::store::StoreError;
+use athomic_core::store::ordering::Opened;
 use fred::error::Error;
 use fred::types::Value;
 use fred::types::config::Server;
 
 use crate::connection::Connection;
-use crate::error::{classify, malformed};
-use crate::reply::{Reply, Unreadable};
+use crate::error::classify;
 
 /// The commands that the user needs, as `ACL SETUSER` takes them.
 pub const COMMANDS: &str = "+evalsha +eval +info +client|id +cluster|slots +cluster|info +wait +waitaof +time \
@@ -112,20 +112,24 @@ impl Fitness<'_> {
         }
     }
 
-    /// Write the policies down, or compare them with those that are.
-    pub(crate) async fn check_policies(&self, meta: &str, ours: &StoredPolicies) -> Result<(), StoreError> {
-        for (policy, value) in ours {
-            let set = self.connection.on_key("HSETNX", &[meta, policy, value]).await;
-            set.map_err(|error| classify(self.store, error))?;
-        }
-        let names = ours.iter().map(|(policy, _)| *policy);
-        let arguments: Vec<_> = std::iter::once(meta).chain(names).collect();
-        let stored = self.connection.on_key("HMGET", &arguments).await;
-        let stored = stored.map_err(|error| classify(self.store, error))?;
-        let unreadable = |reason: Unreadable| malformed(self.store, &reason);
-        let mut stored = Reply::list(stored).map_err(unreadable)?;
-        for (policy, ours) in ours {
-            let theirs = stored.text().map_err(unreadable)?;
+    /// Write the policies down if nothing is, else compare them with those that are.
+    pub(crate) async fn check_policies(
+        &self,
+        meta: &str,
+        title: &str,
+        ours: &StoredPolicies,
+    ) -> Result<Opened, StoreError> {
+        // One field after the other: who is interrupted leaves some, which the next one completes.
+        let mut opened = Opened::Made;
+        let title = ("scope", title.to_owned());
+        for (policy, ours) in std::iter::once(&title).chain(ours) {
+            let made = self.on_key("HSETNX", &[meta, policy, ours]).await?;
+            if made.as_u64() == Some(1) {
+                continue;
+            }
+            opened = Opened::Found;
+            let theirs = self.on_key("HGET", &[meta, policy]).await?;
+            let theirs = theirs.as_string().unwrap_or_default();
             if theirs != *ours {
                 return Err(StoreError::PolicyMismatch {
                     policy,
@@ -134,7 +138,12 @@ impl Fitness<'_> {
                 });
             }
         }
-        Ok(())
+        Ok(opened)
+    }
+
+    async fn on_key(&self, name: &'static str, arguments: &[&str]) -> Result<Value, StoreError> {
+        let answer = self.connection.on_key(name, arguments).await;
+        answer.map_err(|error| classify(self.store, error))
     }
 
     async fn ask(

@@ -11,10 +11,10 @@ use athomic_core::ordering::Durability;
 use athomic_core::store::memory::StoreClock;
 use athomic_core::store::ordering::{
     Admission, Aggregate, AggregateReport, Arrival, Beat, BucketReport, Claim, ClaimTerms, Completed,
-    Completion, Each, FencingToken, Frame, OrderingScope, OrderingStore, ParkedMessage, RoomLimits,
+    Completion, Each, FencingToken, Frame, Opened, OrderingStore, ParkedMessage, RoomLimits, SWEEP,
     SessionId, Steering,
 };
-use athomic_core::store::{KeyValueSettings, StoreError};
+use athomic_core::store::{KeyValueSettings, Scope, StoreError};
 use fred::error::Error;
 use tokio::sync::OnceCell;
 
@@ -38,7 +38,7 @@ const SHOWN: usize = 1000;
 pub struct RedisOrdering {
     target: Target,
     keys: Keys,
-    scope: OrderingScope,
+    scope: Scope,
     /// What tests drive in place of Redis' own clock.
     clock: Option<StoreClock>,
     connection: OnceCell<Connection>,
@@ -61,10 +61,10 @@ impl RedisOrdering {
     ///
     /// # Errors
     /// [`StoreError::Unfit`]: the URI cannot be used.
-    pub fn connect(settings: &KeyValueSettings, scope: OrderingScope) -> Result<Self, StoreError> {
+    pub fn connect(settings: &KeyValueSettings, scope: Scope) -> Result<Self, StoreError> {
         Ok(Self {
             target: Target::new(settings)?,
-            keys: Keys::new(&scope.name),
+            keys: Keys::new(scope.id()),
             scope,
             clock: None,
             connection: OnceCell::new(),
@@ -92,7 +92,7 @@ impl RedisOrdering {
 
     /// Return what a park has to wait for, if for anything.
     fn copies(&self) -> Option<Copies> {
-        match self.scope.durability {
+        match self.scope.policies().durability {
             Durability::Redis { replicas, fsync } if replicas > 0 || fsync => {
                 Some(Copies { replicas, fsync })
             }
@@ -102,11 +102,10 @@ impl RedisOrdering {
 
     /// Return after how many milliseconds an idle aggregate is forgotten; 0 is never.
     fn ttl(&self) -> i64 {
-        self.scope.state_ttl.map_or(0, |ttl| millis(ttl).max(1))
-    }
-
-    fn sweep(&self) -> i64 {
-        millis(self.scope.sweep)
+        self.scope
+            .policies()
+            .state_ttl
+            .map_or(0, |ttl| millis(ttl).max(1))
     }
 
     fn begin(&self, script: &'static Script) -> Call {
@@ -154,17 +153,18 @@ impl OrderingStore for RedisOrdering {
         &self.target.name
     }
 
-    async fn open(&self) -> Result<(), StoreError> {
+    async fn open(&self) -> Result<Opened, StoreError> {
         let connection = self.connection().await.map_err(|error| self.failed(error))?;
         let fitness = Fitness {
             store: &self.target.name,
             connection,
             is_cluster: self.target.is_cluster(),
-            durability: self.scope.durability,
+            durability: self.scope.policies().durability,
         };
         fitness.check().await?;
+        let policies = self.scope.policies().stored();
         fitness
-            .check_policies(&self.keys.meta(), &self.scope.policies)
+            .check_policies(&self.keys.meta(), self.scope.title(), &policies)
             .await
     }
 
@@ -176,7 +176,6 @@ impl OrderingStore for RedisOrdering {
         let admissions = calls::Admissions {
             session,
             limits,
-            sweep: self.sweep(),
             copies: self.copies(),
         };
         self.each(&admissions, arrivals).await
@@ -191,7 +190,6 @@ impl OrderingStore for RedisOrdering {
         let terms = calls::Completions {
             session,
             frames,
-            sweep: self.sweep(),
             ttl: self.ttl(),
         };
         self.each(&terms, completions).await
@@ -200,7 +198,6 @@ impl OrderingStore for RedisOrdering {
     async fn release(&self, session: SessionId, leases: &[(Aggregate, FencingToken)]) -> Each<()> {
         let releases = calls::Releases {
             session,
-            sweep: self.sweep(),
             ttl: self.ttl(),
         };
         self.each(&releases, leases).await
@@ -211,11 +208,7 @@ impl OrderingStore for RedisOrdering {
     }
 
     async fn claim(&self, session: SessionId, terms: ClaimTerms, aggregates: &[Aggregate]) -> Each<Claim> {
-        let claims = calls::Claims {
-            session,
-            terms,
-            sweep: self.sweep(),
-        };
+        let claims = calls::Claims { session, terms };
         self.each(&claims, aggregates).await
     }
 
@@ -235,7 +228,7 @@ impl OrderingStore for RedisOrdering {
 
     async fn steer(&self, aggregate: &Aggregate, action: Steering) -> Result<(), StoreError> {
         let mut call = self.begin(&call::STEER);
-        call.number(self.sweep()).number(self.ttl());
+        call.number(millis(SWEEP)).number(self.ttl());
         match &action {
             Steering::Halt { reason } => call.text("halt").text(reason),
             Steering::Condemn { reason } => call.text("condemn").text(reason),

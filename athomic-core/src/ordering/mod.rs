@@ -4,8 +4,12 @@
 //! this is its client.
 
 pub mod frame;
+mod merge;
+mod options;
 mod policy;
+pub mod resolve;
 
+pub use options::{DurabilityRule, FirstSequenceRule, GapRule, OrderingOptions};
 pub use policy::{
     CompleteMode, Durability, FirstSequence, GapAction, OnGap, OnLate, OnPoison, OnRegression,
     OrderingPolicies, StoredPolicies,

@@ -6,6 +6,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::settings::choice::choice;
+
 /// How an ordered consumer behaves. Settings: `integration.messaging.ordering.*`, and the attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderingPolicies {
@@ -78,36 +80,42 @@ pub enum GapAction {
     Halt,
 }
 
-/// What becomes of a sequence that comes after it was skipped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnLate {
-    /// To the dead letters.
-    DeadLetter,
-    /// Dropped, logged and counted.
-    Drop,
+choice! {
+    /// What becomes of a sequence that comes after it was skipped.
+    pub enum OnLate {
+        /// To the dead letters.
+        DeadLetter = "dlq",
+        /// Dropped, logged and counted.
+        Drop = "drop",
+    }
+    not built: []
 }
 
-/// What follows when an aggregate's sequences begin anew: a sequence that was done, in a record that is
-/// newer than the last one done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnRegression {
-    /// Dropped as a duplicate, logged and counted.
-    Drop,
-    /// To the dead letters.
-    DeadLetter,
-    /// Halt the aggregate.
-    Halt,
+choice! {
+    /// What follows when an aggregate's sequences begin anew: a sequence that was done, in a record that is
+    /// newer than the last one done.
+    pub enum OnRegression {
+        /// Dropped as a duplicate, logged and counted.
+        Drop = "drop",
+        /// To the dead letters.
+        DeadLetter = "dlq",
+        /// Halt the aggregate.
+        Halt = "halt",
+    }
+    not built: []
 }
 
-/// What follows when all attempts at a message failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnPoison {
-    /// It goes to the dead letters and the next one is run.
-    DlqAndContinue,
-    /// It and all later ones of its aggregate go to the dead letters, in their order.
-    DlqSequence,
-    /// The aggregate is halted; the message runs again when it is resumed.
-    Halt,
+choice! {
+    /// What follows when all attempts at a message failed.
+    pub enum OnPoison {
+        /// It goes to the dead letters and the next one is run.
+        DlqAndContinue = "dlq_and_continue",
+        /// It and all later ones of its aggregate go to the dead letters, in their order.
+        DlqSequence = "dlq_sequence",
+        /// The aggregate is halted; the message runs again when it is resumed.
+        Halt = "halt",
+    }
+    not built: []
 }
 
 /// Who keeps a message that waits.
@@ -124,13 +132,15 @@ pub enum Durability {
     },
 }
 
-/// Whether the next message waits until the store has the completion of the one before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CompleteMode {
-    /// It waits.
-    Sync,
-    /// It starts at once. After a crash a message may run again after the next one has *started*.
-    Pipelined,
+choice! {
+    /// Whether the next message waits until the store has the completion of the one before.
+    pub enum CompleteMode {
+        /// It waits.
+        Sync = "sync",
+        /// It starts at once. After a crash a message may run again after the next one has *started*.
+        Pipelined = "pipelined",
+    }
+    not built: []
 }
 
 impl Default for OrderingPolicies {

@@ -1,15 +1,18 @@
 //! Stores by name: how `provider.backend = "redis"` in the settings finds its crate.
 
+use std::fmt;
 use std::sync::Arc;
 
+use twox_hash::XxHash3_64;
+
 use super::StoreError;
-use super::ordering::{DynOrderingStore, OrderingScope};
+use super::ordering::DynOrderingStore;
+use crate::ordering::OrderingPolicies;
 use crate::settings::Secret;
 
 /// Makes the ordering store of one handler. Opens no connection: that is
-/// [`open`](super::ordering::OrderingStore::open)'s.
-pub type ConnectOrdering =
-    fn(&KeyValueSettings, OrderingScope) -> Result<Arc<dyn DynOrderingStore>, StoreError>;
+/// [`open`](super::ordering::OrderingStore::open)'s, or the first call's.
+pub type ConnectOrdering = fn(&KeyValueSettings, Scope) -> Result<Arc<dyn DynOrderingStore>, StoreError>;
 
 /// An ordering store that the settings can name. A crate of stores submits one with `inventory`.
 #[derive(Debug)]
@@ -69,9 +72,88 @@ impl KeyValueSettings {
     }
 }
 
+/// What one ordering store serves: the messages of one handler in one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// Letters and digits that tell it from all others, so that no name of a group or topic can have a
+    /// meaning in a store's keys.
+    id: String,
+    title: String,
+    policies: OrderingPolicies,
+}
+
+impl Scope {
+    /// Name the scope of a handler. The order of the topics means nothing.
+    #[must_use]
+    pub fn new(
+        namespace: &str,
+        group: &str,
+        topics: &[&str],
+        handler: &str,
+        policies: OrderingPolicies,
+    ) -> Self {
+        let mut topics = topics.to_vec();
+        topics.sort_unstable();
+        topics.dedup();
+        let mut parts = Vec::new();
+        for part in [namespace, group, handler].iter().chain(&topics) {
+            // With their lengths, so that no two lists of names are one text.
+            parts.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            parts.extend_from_slice(part.as_bytes());
+        }
+        Self {
+            id: format!("{:016x}", XxHash3_64::oneshot(&parts)),
+            title: format!("{namespace}/{group}/{}/{handler}", topics.join("+")),
+            policies,
+        }
+    }
+
+    /// Return the scope's name for keys.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Return the scope's name for people: namespace, group, topics and handler.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// Return how the handler wants its messages ordered.
+    #[must_use]
+    pub fn policies(&self) -> &OrderingPolicies {
+        &self.policies
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.title)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn scope(group: &str, topics: &[&str], handler: &str) -> Scope {
+        Scope::new("shop", group, topics, handler, OrderingPolicies::default())
+    }
+
+    #[test]
+    fn scopes_are_told_apart_by_each_of_their_names() {
+        let one = scope("billing", &["orders", "refunds"], "pay");
+        assert_eq!(one, scope("billing", &["refunds", "orders"], "pay"));
+        let others = [
+            scope("billings", &["orders", "refunds"], "pay"),
+            scope("billing", &["orders"], "pay"),
+            scope("billing", &["ordersrefunds"], "pay"),
+            scope("billing", &["orders", "refunds"], "payer"),
+        ];
+        assert!(others.iter().all(|other| other.id() != one.id()));
+        assert!(one.id().bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    }
 
     #[test]
     fn no_secret_of_a_uri_is_shown() {

@@ -6,5 +6,5 @@ mod error;
 pub mod memory;
 pub mod ordering;
 
-pub use backend::{ConnectOrdering, KeyValueSettings, OrderingBackend, ordering_backend};
+pub use backend::{ConnectOrdering, KeyValueSettings, OrderingBackend, Scope, ordering_backend};
 pub use error::StoreError;

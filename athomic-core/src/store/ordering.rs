@@ -36,7 +36,6 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::StoreError;
-use crate::ordering::{Durability, StoredPolicies};
 
 /// One answer for each element of a call, in their order.
 pub type Each<T> = Vec<Result<T, StoreError>>;
@@ -50,7 +49,7 @@ pub trait OrderingStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Unfit`], [`StoreError::PolicyMismatch`], or what keeps it from being asked.
-    fn open(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn open(&self) -> impl Future<Output = Result<Opened, StoreError>> + Send;
 
     /// Keep a session alive in buckets for `ttl` from now, or make it. One answer for each bucket.
     fn beat(
@@ -146,22 +145,17 @@ pub trait OrderingStore: Send + Sync + 'static {
     fn events(&self, limit: usize) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
 }
 
-/// What a store serves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OrderingScope {
-    /// Names it among all scopes of the store: a digest of namespace, group, topics and handler.
-    pub name: String,
-    /// Into how many parts its aggregates are spread.
-    pub buckets: u16,
-    /// What all instances must agree on.
-    pub policies: StoredPolicies,
-    /// Who keeps a message that waits.
-    pub durability: Durability,
-    /// After which idleness an aggregate is forgotten.
-    pub state_ttl: Option<Duration>,
-    /// How soon somebody should look again at an aggregate that waits for a process. One that waits for a
-    /// message is looked at thirty times more rarely.
-    pub sweep: Duration,
+/// How soon somebody should look again at an aggregate that waits for a process. One that waits for a
+/// message is looked at thirty times more rarely.
+pub const SWEEP: Duration = Duration::from_secs(1);
+
+/// What [`open`](OrderingStore::open) found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// Nothing: the scope begins now, or all that was known of it is lost.
+    Made,
+    /// What was left by whoever ran before.
+    Found,
 }
 
 /// A message that arrived.

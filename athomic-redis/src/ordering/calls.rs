@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use athomic_core::store::ordering::{
     Admission, Aggregate, Arrival, Beat, BucketReport, Claim, ClaimTerms, Completed, Completion,
-    FencingToken, First, Frame, Grant, RoomLimits, SessionId, SessionState,
+    FencingToken, First, Frame, Grant, RoomLimits, SWEEP, SessionId, SessionState,
 };
 
 use super::operation::{Answered, Operation, Sent};
@@ -28,7 +28,6 @@ fn session_of(call: &mut Call, session: SessionId) -> &mut Call {
 pub(super) struct Admissions {
     pub(super) session: SessionId,
     pub(super) limits: RoomLimits,
-    pub(super) sweep: i64,
     pub(super) copies: Option<Copies>,
 }
 
@@ -52,7 +51,7 @@ impl Operation for Admissions {
             .number(self.limits.bytes)
             .number(self.limits.bucket_messages)
             .number(self.limits.bucket_bytes)
-            .number(self.sweep)
+            .number(millis(SWEEP))
             .number(u8::from(self.copies.is_some()));
     }
 
@@ -120,7 +119,6 @@ impl Operation for Admissions {
 pub(super) struct Completions {
     pub(super) session: SessionId,
     pub(super) frames: usize,
-    pub(super) sweep: i64,
     pub(super) ttl: i64,
 }
 
@@ -136,7 +134,7 @@ impl Operation for Completions {
     fn put_common(&self, call: &mut Call) {
         session_of(call, self.session)
             .number(count(self.frames.min(FRAMES)))
-            .number(self.sweep)
+            .number(millis(SWEEP))
             .number(self.ttl);
     }
 
@@ -171,7 +169,6 @@ fn frames(reply: Reply, first: u64) -> Result<Vec<Frame>, Unreadable> {
 
 pub(super) struct Releases {
     pub(super) session: SessionId,
-    pub(super) sweep: i64,
     pub(super) ttl: i64,
 }
 
@@ -185,7 +182,9 @@ impl Operation for Releases {
     }
 
     fn put_common(&self, call: &mut Call) {
-        session_of(call, self.session).number(self.sweep).number(self.ttl);
+        session_of(call, self.session)
+            .number(millis(SWEEP))
+            .number(self.ttl);
     }
 
     fn put(&self, call: &mut Call, (_, token): &Self::Element) {
@@ -205,7 +204,6 @@ impl Operation for Releases {
 pub(super) struct Claims {
     pub(super) session: SessionId,
     pub(super) terms: ClaimTerms,
-    pub(super) sweep: i64,
 }
 
 impl Operation for Claims {
@@ -222,7 +220,7 @@ impl Operation for Claims {
             .number(count(self.terms.frames.min(FRAMES)))
             .number(self.terms.gap.map_or(-1, millis))
             .number(millis(self.terms.settle))
-            .number(self.sweep);
+            .number(millis(SWEEP));
     }
 
     fn put(&self, _: &mut Call, _: &Aggregate) {}

@@ -13,11 +13,11 @@ use bucket::Bucket;
 
 use super::StoreClock;
 use crate::ordering::StoredPolicies;
-use crate::store::StoreError;
 use crate::store::ordering::{
     Admission, Aggregate, AggregateReport, Arrival, Beat, BucketReport, Claim, ClaimTerms, Completed,
-    Completion, Each, FencingToken, Frame, OrderingScope, OrderingStore, RoomLimits, SessionId, Steering,
+    Completion, Each, FencingToken, Frame, Opened, OrderingStore, RoomLimits, SWEEP, SessionId, Steering,
 };
+use crate::store::{Scope, StoreError};
 
 /// How many events are kept.
 const EVENTS: usize = 10_000;
@@ -25,7 +25,7 @@ const EVENTS: usize = 10_000;
 /// An ordering store in memory. Clones are the same store.
 #[derive(Debug, Clone)]
 pub struct MemoryOrdering {
-    scope: Arc<OrderingScope>,
+    scope: Arc<Scope>,
     clock: StoreClock,
     state: Arc<Mutex<State>>,
 }
@@ -43,7 +43,7 @@ struct State {
 /// What is the same for all elements of a call.
 #[derive(Debug, Clone, Copy)]
 struct Now<'a> {
-    scope: &'a OrderingScope,
+    scope: &'a Scope,
     micros: i64,
 }
 
@@ -54,12 +54,12 @@ impl Now<'_> {
 
     /// When somebody should look again at an aggregate that waits for a process.
     fn soon(self) -> i64 {
-        self.millis() + millis(self.scope.sweep)
+        self.millis() + millis(SWEEP)
     }
 
     /// When somebody should look again at an aggregate that waits for a message.
     fn later(self) -> i64 {
-        self.millis() + 30 * millis(self.scope.sweep)
+        self.millis() + 30 * millis(SWEEP)
     }
 }
 
@@ -70,13 +70,13 @@ fn millis(duration: Duration) -> i64 {
 impl MemoryOrdering {
     /// Make an empty store for a scope.
     #[must_use]
-    pub fn new(scope: OrderingScope) -> Self {
+    pub fn new(scope: Scope) -> Self {
         Self::with_clock(scope, StoreClock::default())
     }
 
     /// Make an empty store for a scope that goes by a clock.
     #[must_use]
-    pub fn with_clock(scope: OrderingScope, clock: StoreClock) -> Self {
+    pub fn with_clock(scope: Scope, clock: StoreClock) -> Self {
         Self {
             scope: Arc::new(scope),
             clock,
@@ -86,7 +86,7 @@ impl MemoryOrdering {
 
     /// Serve the same data by other policies, as another version of a program would.
     #[must_use]
-    pub fn reopened(&self, scope: OrderingScope) -> Self {
+    pub fn reopened(&self, scope: Scope) -> Self {
         Self {
             scope: Arc::new(scope),
             ..self.clone()
@@ -161,20 +161,23 @@ impl OrderingStore for MemoryOrdering {
         "memory"
     }
 
-    async fn open(&self) -> Result<(), StoreError> {
+    async fn open(&self) -> Result<Opened, StoreError> {
         let mut state = self.lock();
-        let ours = &self.scope.policies;
-        let theirs = state.policies.get_or_insert_with(|| ours.clone());
-        for ((policy, ours), (_, theirs)) in ours.iter().zip(theirs) {
-            if ours != theirs {
+        let ours = self.scope.policies().stored();
+        let Some(theirs) = &state.policies else {
+            state.policies = Some(ours);
+            return Ok(Opened::Made);
+        };
+        for ((policy, ours), (_, theirs)) in ours.into_iter().zip(theirs) {
+            if ours != *theirs {
                 return Err(StoreError::PolicyMismatch {
                     policy,
-                    ours: ours.clone(),
+                    ours,
                     theirs: theirs.clone(),
                 });
             }
         }
-        Ok(())
+        Ok(Opened::Found)
     }
 
     async fn beat(&self, session: SessionId, buckets: &[u16], ttl: Duration) -> Each<Beat> {

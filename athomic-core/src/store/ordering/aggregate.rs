@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use twox_hash::{XxHash3_64, XxHash3_128};
 
-use super::OrderingScope;
-
 /// The longest key that is kept as it is; longer ones are kept as their digest.
 const LONGEST_KEY: usize = 512;
 
@@ -90,31 +88,6 @@ impl fmt::Display for Aggregate {
     }
 }
 
-impl OrderingScope {
-    /// Name the scope of a handler by letters and digits alone, so that no group or topic can have a
-    /// meaning in a store's keys. The order of the topics means nothing.
-    ///
-    /// ```
-    /// use athomic_core::store::ordering::OrderingScope;
-    ///
-    /// let name = OrderingScope::name_of("shop", "billing", &["orders", "refunds"], "billing::pay");
-    /// assert_eq!(name, OrderingScope::name_of("shop", "billing", &["refunds", "orders"], "billing::pay"));
-    /// assert_ne!(name, OrderingScope::name_of("shop", "billing", &["orders"], "billing::pay"));
-    /// ```
-    #[must_use]
-    pub fn name_of(namespace: &str, group: &str, topics: &[&str], handler: &str) -> String {
-        let mut topics = topics.to_vec();
-        topics.sort_unstable();
-        let mut parts = Vec::new();
-        for part in [namespace, group, handler].iter().chain(&topics) {
-            // With their lengths, so that no two lists of names are one text.
-            parts.extend_from_slice(&(part.len() as u64).to_le_bytes());
-            parts.extend_from_slice(part.as_bytes());
-        }
-        format!("{:016x}", XxHash3_64::oneshot(&parts))
-    }
-}
-
 /// What tells two payloads of one sequence apart: 128 bits of XXH3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 16]);
@@ -166,25 +139,5 @@ impl FencingToken {
 impl fmt::Display for FencingToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scopes_are_told_apart_by_each_of_their_names() {
-        let one = OrderingScope::name_of("shop", "billing", &["orders", "refunds"], "pay");
-        let others = [
-            OrderingScope::name_of("shopb", "illing", &["orders", "refunds"], "pay"),
-            OrderingScope::name_of("shop", "billings", &["orders", "refunds"], "pay"),
-            OrderingScope::name_of("shop", "billing", &["ordersrefunds"], "pay"),
-            OrderingScope::name_of("shop", "billing", &["orders", "refunds"], "payer"),
-            OrderingScope::name_of("shop", "billing", &["refunds"], "pay"),
-        ];
-        assert!(others.iter().all(|other| *other != one));
-        let hostile = OrderingScope::name_of("{", "}:", &["\0"], "\n");
-        assert!(hostile.bytes().all(|byte| byte.is_ascii_alphanumeric()));
     }
 }
