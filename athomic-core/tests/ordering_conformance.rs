@@ -15,7 +15,7 @@ impl TestStores for Memory {
     type Store = MemoryOrdering;
 
     async fn store(&self, scope: Scope, clock: StoreClock) -> MemoryOrdering {
-        let mut stores = self.0.lock().unwrap();
+        let mut stores = self.0.lock().expect("no case panicked under it");
         let make = || MemoryOrdering::with_clock(scope.clone(), clock);
         stores
             .entry(scope.id().to_owned())

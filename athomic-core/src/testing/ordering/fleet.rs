@@ -226,7 +226,7 @@ impl<'a, S: OrderingStore> Fleet<'a, S> {
     }
 
     pub(super) async fn next(&self) -> Option<u64> {
-        one(self.store.probe(&[self.aggregate.clone()]).await).expect("an aggregate can be asked")
+        one(self.store.probe(std::slice::from_ref(&self.aggregate)).await).expect("an aggregate can be asked")
     }
 
     pub(super) async fn inspect(&self) -> AggregateReport {

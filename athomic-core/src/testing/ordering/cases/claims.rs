@@ -86,7 +86,7 @@ pub async fn a_claim_of_another_ones_lease_names_the_owner_to_it<R: TestStores>(
     one.pass(SWEEP);
     assert!(one.is_due().await);
     assert_eq!(other.claim().await, Claim::Busy);
-    assert_eq!(one.beat().await.wanted, [one.aggregate.clone()]);
+    assert_eq!(one.beat().await.wanted, std::slice::from_ref(&one.aggregate));
     assert!(!one.is_due().await);
 }
 
