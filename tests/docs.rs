@@ -56,7 +56,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn what_is_built_exists() {
-    let crates = ["athomic-core", "athomic-macros", "athomic-kafka"];
+    let crates = ["athomic-core", "athomic-macros", "athomic-kafka", "athomic-redis"];
     let sources = crates.map(|name| (name.replace('-', "_"), sources(&root().join(name).join("src"))));
     let keys: BTreeSet<String> = athomic::settings::keys().map(|key| key.path).collect();
     let attributes = read("docs/attributes.md");
