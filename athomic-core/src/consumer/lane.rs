@@ -148,6 +148,13 @@ impl PartitionState {
         self.stop.cancelled().await;
     }
 
+    /// Wait until what still runs after the stop is to be cancelled.
+    pub(crate) async fn overdue(&self) {
+        self.stopped().await;
+        let deadline = *self.deadline.get().expect("set before the stop is told");
+        tokio::time::sleep_until(deadline).await;
+    }
+
     /// Take note of fetched messages; the slot is that of the first.
     pub(crate) fn track(&self, batch: &dyn RecordBatch) -> Slot {
         let mut tracker = self.tracker();

@@ -83,6 +83,11 @@ impl Vitals {
         self.lock().unreadable = None;
     }
 
+    /// Say whether reading fails at present.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.lock().unreadable.is_some()
+    }
+
     /// Add what is to be said about the partition.
     pub(crate) fn find(
         &self,

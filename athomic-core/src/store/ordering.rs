@@ -262,8 +262,10 @@ pub struct Completion {
     pub time: i64,
     /// Keep the lease although nothing follows.
     pub keep: bool,
-    /// The message itself and the missing ones below it were given up: what comes of them is late.
-    pub skip: bool,
+    /// The message itself and the missing ones below it were given up, and so many of them waited in the
+    /// room: what comes of them is late. If another number waits there by now, nobody gave those up, and
+    /// the answer is [`Completed::Fenced`].
+    pub skip: Option<u64>,
 }
 
 /// How a completion was taken.
@@ -271,15 +273,21 @@ pub struct Completion {
 pub enum Completed {
     /// It counts.
     Done {
-        /// What follows without a gap. The lease stays if there is any, or if it was to be kept.
+        /// What follows without a gap. The lease stays if there is any, or if it was to be kept, unless
+        /// the aggregate was halted or condemned meanwhile.
         frames: Vec<Frame>,
+        /// Whether the lease stays.
+        held: bool,
     },
     /// It counted before, by an earlier try of the same call.
     Already {
         /// What follows without a gap, if the lease is still there under the same token.
         frames: Vec<Frame>,
+        /// Whether the lease is still there under the same token.
+        held: bool,
     },
-    /// The lease is not the caller's any more, or a sequence below is not done: nothing has changed.
+    /// The lease is not the caller's any more, or a sequence below is not done, or what was to be skipped
+    /// has come: nothing has changed.
     Fenced,
 }
 
@@ -336,7 +344,8 @@ pub enum Claim {
 pub struct Beat {
     /// What it was. One that has lapsed stays so.
     pub state: SessionState,
-    /// Aggregates that the session holds and that somebody else has a message for.
+    /// Aggregates that the session holds and that somebody else has a message for, or has halted or
+    /// condemned.
     pub wanted: Vec<Aggregate>,
     /// The last token granted.
     pub token: FencingToken,
@@ -362,12 +371,14 @@ pub enum SessionState {
 /// What can be done to an aggregate from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Steering {
-    /// Run nothing more until it is resumed. What runs may end and count; the lease then ends.
+    /// Run nothing more until it is resumed. What runs may end and count; the lease then ends. Who only
+    /// keeps it is told that it is wanted, see [`Beat::wanted`].
     Halt {
         /// Shown to operators.
         reason: String,
     },
-    /// Give up all messages from now on, in their order. What runs may end and count; the lease then ends.
+    /// Give up all messages from now on, in their order. What runs may end and count; the lease then ends,
+    /// as with [`Halt`](Self::Halt).
     Condemn {
         /// Shown to operators.
         reason: String,
@@ -379,6 +390,7 @@ pub enum Steering {
         next: Option<u64>,
     },
     /// Expect `next` unless as much is expected already, as somebody remembers it; else a lease is void.
+    /// An aggregate that was halted because nobody knew where it stood ([`First::Halt`]) goes on.
     Restore {
         /// The next expected sequence.
         next: u64,

@@ -143,7 +143,7 @@ impl Operation for Completions {
             .number(completion.token.get())
             .digest(completion.digest)
             .sortable(completion.time)
-            .number(u8::from(completion.keep) + 2 * u8::from(completion.skip));
+            .number(completion.skip.map_or(u64::from(completion.keep), |waiting| 2 + waiting));
     }
 
     fn common(&self, _: &mut Sent) -> Result<(), Unreadable> {
@@ -156,8 +156,10 @@ impl Operation for Completions {
         let frames = frames(reply, completion.sequence.saturating_add(1))?;
         Ok(Answered::As(match code {
             1 => Completed::Fenced,
-            2 => Completed::Already { frames },
-            3 => Completed::Done { frames },
+            2 => Completed::Already { frames, held: false },
+            3 => Completed::Done { frames, held: false },
+            4 => Completed::Already { frames, held: true },
+            5 => Completed::Done { frames, held: true },
             _ => return Err(UNKNOWN_CODE),
         }))
     }

@@ -1,10 +1,12 @@
 -- Messages that are done or given up, and what follows them.
 --
 -- ARGV: time, session, frames, sweep, time to live; then for each bucket the number of elements and of
--- each: sequence, token, digest, record's time, 1 to keep the lease and 2 to skip.
+-- each: sequence, token, digest, record's time, and 1 to keep the lease or 2 and more to skip, with the
+-- number of those given up that wait.
 -- KEYS: for each bucket s f m r q g h, and of each element a w p.
--- Returns for each element a code, or in its place a list of frames with the code as its first.
-local FENCED, ALREADY, DONE = 1, 2, 3
+-- Returns for each element a code, or in its place a list of frames with the code as its first; a code is
+-- higher by two where the lease stays.
+local FENCED, ALREADY, DONE, HELD = 1, 2, 3, 2
 
 local me, limit, sweep, ttl = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local out, key, arg, args = {}, 0, 6, #ARGV
@@ -50,13 +52,16 @@ local function complete(ka, kw, kp, sequence, token, digest, time, flags)
   local current, mine = state[3] == token, state[2] == me
   local count = tonumber(state[6] or 0)
   if sequence < x then
-    if current and mine and not halted and count > 0 and after(sequence) == x then
-      return reply(ALREADY, take(kp, x, limit, count))
+    if not (current and mine) then return ALREADY end
+    if not halted and count > 0 and after(sequence) == x then
+      return reply(ALREADY + HELD, take(kp, x, limit, count))
     end
-    return ALREADY
+    return ALREADY + HELD
   end
-  local keep, skip = flags == '1' or flags == '3', flags == '2' or flags == '3'
+  flags = tonumber(flags)
+  local keep, skip = flags == 1, flags > 1
   if not current or sequence == LAST or (sequence > x and not skip) then return FENCED end
+  if skip and call('ZLEXCOUNT', kw, '-', '[' .. sequence) ~= flags - 2 then return FENCED end
   local next = after(sequence)
   local goes_on = mine and not halted and not state[5]
   local owner = goes_on and keep and me or ''
@@ -72,7 +77,7 @@ local function complete(ka, kw, kp, sequence, token, digest, time, flags)
     frames, owner, count = drain(ka, kw, kp, state, sequence, next, goes_on, keep, skip)
   end
   if ttl > 0 or ends then expire(ka, ttl, ends, count == 0 and owner == '' and not halted) end
-  return reply(DONE, frames)
+  return reply(owner ~= '' and DONE + HELD or DONE, frames)
 end
 
 local element = 0

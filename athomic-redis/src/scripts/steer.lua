@@ -13,6 +13,12 @@ local function known()
   return call('EXISTS', ka) == 1
 end
 
+-- Have whoever holds the aggregate look at it, also if nothing of it runs there.
+local function tell_owner()
+  local owner = call('HGET', ka, 'o')
+  if owner and owner ~= '' then call('ZADD', kq, 0, owner .. '|' .. name) end
+end
+
 -- From now on something is known of it.
 local function know()
   call('HSETNX', ka, 't', now)
@@ -67,8 +73,10 @@ else
   if what == 'halt' then
     call('HSET', ka, 'h', value)
     call('ZADD', kh, 0, name)
+    tell_owner()
   elseif what == 'condemn' then
     call('HSET', ka, 'c', value)
+    tell_owner()
   elseif what == 'resume' then
     call('HDEL', ka, 'h', 'c')
     call('HSET', ka, 'k', 0)
@@ -76,6 +84,10 @@ else
     if value ~= '' then expect(value) end
   elseif what == 'restore' then
     local x = call('HGET', ka, 'x')
+    if not x then
+      call('HDEL', ka, 'h')
+      call('ZREM', kh, name)
+    end
     if not x or x < value then expect(value) end
   end
 end

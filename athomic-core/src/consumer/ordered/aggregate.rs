@@ -32,15 +32,24 @@ pub(super) struct Local<P> {
     pub(super) rest: u64,
     /// How many calls of the store are under way for it besides those of its phase.
     pub(super) calls: u32,
+    /// Its lease is given back as soon as nothing is under way: its messages went with their partition.
+    pub(super) goes: bool,
 }
 
 /// What is being done about an aggregate.
+///
+/// Invariant: one call of the store at most is under way that can give or take its lease, so that no
+/// answer is about a lease that another call has ended meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Nothing.
     Idle,
     /// The store is asked about its first messages.
     Asking,
+    /// The store is asked for what waits in its room.
+    Claiming,
+    /// Its lease is on its way back.
+    Releasing,
     /// Its next message is not here; it may still come before the others are parked.
     Patient(Instant),
     /// There is no room, or the store does not take it now: asked again at this time.
@@ -150,6 +159,7 @@ impl<P> Local<P> {
             shared: false,
             rest: 0,
             calls: 0,
+            goes: false,
         }
     }
 
@@ -226,6 +236,26 @@ impl<P> Local<P> {
             };
             let _no_conflict = self.join(entry);
         }
+    }
+
+    /// Say that nothing runs, unless the store is still to be told of what ran.
+    pub(super) fn pause(&mut self) {
+        self.phase = if self.completing.is_empty() {
+            Phase::Idle
+        } else {
+            Phase::Completing
+        };
+    }
+
+    /// Say whether nothing is under way: it may be asked about, claimed, or let go.
+    pub(super) fn is_free(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::Patient(_) | Phase::Again(_)) && self.completing.is_empty()
+    }
+
+    /// Say whether the first message here is the next one.
+    pub(super) fn has_next(&self) -> bool {
+        let front = self.queue.front().map(|entry| entry.sequence);
+        front.is_some() && front == self.next
     }
 
     /// Say whether nothing of it is here but what is remembered, and perhaps a lease.

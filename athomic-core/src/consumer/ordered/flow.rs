@@ -160,7 +160,10 @@ impl Flows {
     pub(super) fn any_behind(&self, since: i64) -> bool {
         let flows = self.lock();
         let mut flows = flows.iter().filter_map(Weak::upgrade);
-        flows.any(|flow| flow.read_to.load(Relaxed) < since && !flow.is_crowded())
+        flows.any(|flow| {
+            let is_behind = flow.read_to.load(Relaxed) < since || flow.state.vitals.is_unreadable();
+            is_behind && !flow.is_crowded()
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<Flow>>> {

@@ -34,6 +34,7 @@ pub(super) use work::OrderedMessageProcessor;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -127,8 +128,10 @@ pub(super) struct Orchestration {
     pub(super) states: Vec<Arc<PartitionState>>,
     pub(super) stopped: mpsc::UnboundedReceiver<Stopped>,
     shards: Vec<AbortOnDropHandle<()>>,
-    _session: AbortOnDropHandle<()>,
-    store: Arc<dyn DynOrderingStore>,
+    keeper: AbortOnDropHandle<()>,
+    session: watch::Receiver<Option<Session>>,
+    buckets: Vec<u16>,
+    caller: Caller,
     /// Asks each shard what it remembers.
     remember: Box<dyn Fn() -> Vec<Memory> + Send + Sync>,
 }
@@ -150,7 +153,10 @@ impl Orchestration {
         }
         let count = known.len();
         let restored = futures_util::stream::iter(known).for_each_concurrent(RESTORED_AT_ONCE, async |(aggregate, next)| {
-            if let Err(error) = self.store.steer(&aggregate, Steering::Restore { next }).await {
+            let restore = (aggregate, Steering::Restore { next });
+            let restored = self.caller.one(&restore, |store, (aggregate, action)| store.steer(aggregate, action.clone()));
+            if let Err(error) = restored.await {
+                let (aggregate, _) = &restore;
                 tracing::warn!(%aggregate, next, error = %Chain(&error), "could not restore where an aggregate stood");
             }
         });
@@ -162,20 +168,29 @@ impl Orchestration {
         );
     }
 
-    /// Wait until nothing runs and the leases are given back, at the longest until the deadline.
+    /// Wait until nothing runs and the leases are given back, at the longest until the deadline; then end
+    /// the session.
     pub(super) async fn join(self, deadline: Instant) {
+        let patience = deadline.max(Instant::now()) + GRACE;
         for mut shard in self.shards {
-            if tokio::time::timeout_at(deadline, &mut shard).await.is_err() {
-                tracing::warn!(
-                    "ordered handlers still ran when their time was over; their messages come again"
-                );
+            if tokio::time::timeout_at(patience, &mut shard).await.is_err() {
                 shard.abort();
                 let _cancelled = shard.await;
             }
         }
+        self.keeper.abort();
+        let _cancelled = self.keeper.await;
+        let session = *self.session.borrow();
+        if let Some(session) = session {
+            // Also for leases of which nobody heard here. Once: what is not heard lapses.
+            let end = self.caller.store.beat(session.id, &self.buckets, Duration::ZERO);
+            let _lapses_otherwise = tokio::time::timeout_at(patience, end).await;
+        }
     }
 }
 
+/// How much longer than its time a stop may take when the store does not answer.
+const GRACE: Duration = Duration::from_millis(500);
 /// How many aggregates are restored at once.
 const RESTORED_AT_ONCE: usize = 256;
 
@@ -224,7 +239,6 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
             senders.push(sender);
             states.push(state);
         }
-        let store = Arc::clone(&settings.store);
         let asked = senders.clone();
         let remember = Box::new(move || {
             let ask = |shard: &mpsc::UnboundedSender<Event<H::Payload>>| {
@@ -236,9 +250,9 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
         });
         let keeper = SessionKeeper {
             settings: Arc::clone(&settings),
-            caller,
+            caller: caller.clone(),
             seen: buckets.iter().map(|_| None).collect(),
-            buckets,
+            buckets: buckets.clone(),
             ttl: settings.policies.session_ttl,
             sessions,
             shards: senders.clone(),
@@ -249,8 +263,10 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
             states,
             stopped,
             shards: tasks,
-            _session: AbortOnDropHandle::new(tokio::spawn(keeper.run())),
-            store,
+            keeper: AbortOnDropHandle::new(tokio::spawn(keeper.run())),
+            session,
+            buckets,
+            caller,
             remember,
         };
         let strategy = Self {

@@ -37,9 +37,9 @@ pub(super) struct Pending {
 pub(super) enum Reply {
     Admitted(Vec<(usize, u64)>, Vec<Result<Admission, StoreError>>),
     Completed(Vec<usize>, Vec<Completion>, Vec<Result<Completed, StoreError>>),
-    Released(Vec<Result<(), StoreError>>),
+    Released(Vec<usize>, Vec<Result<(), StoreError>>),
     Due(Vec<Result<Vec<Aggregate>, StoreError>>),
-    Claimed(Vec<Aggregate>, Vec<Result<Claim, StoreError>>, Claiming),
+    Claimed(Vec<usize>, Vec<Result<Claim, StoreError>>, Claiming),
     Probed(Vec<Aggregate>, Vec<Result<Option<u64>, StoreError>>),
     Steered(usize, Then, Result<(), StoreError>),
     Room(usize, Gap, Result<Vec<Frame>, StoreError>),
@@ -189,10 +189,16 @@ where
         let Some(session) = self.session else { return };
         let (indices, completions): (Vec<usize>, Vec<Completion>) = told.into_iter().unzip();
         self.pending.completing = true;
+        // Who stops takes nothing more out of the rooms.
+        let frames = if self.context.state.is_stopping() {
+            0
+        } else {
+            FRAMES
+        };
         let caller = self.caller.clone();
         self.calls.push(Box::pin(async move {
             let call = caller.until_known(completions, |store, some| {
-                store.complete(session.id, FRAMES, some)
+                store.complete(session.id, frames, some)
             });
             let (completions, answers) = call.await;
             Reply::Completed(indices, completions, answers)
@@ -216,35 +222,48 @@ where
 
     fn release(&mut self) {
         let Some(session) = self.session else { return };
-        let leases = std::mem::take(&mut self.releases);
+        let releases = std::mem::take(&mut self.releases);
+        let lease = |&(index, token): &(usize, _)| (self.locals[index].aggregate.clone(), token);
+        let leases: Vec<_> = releases.iter().map(lease).collect();
+        let indices = releases.into_iter().map(|(index, _)| index).collect();
         self.pending.releasing = true;
         let caller = self.caller.clone();
         self.calls.push(Box::pin(async move {
             let call = caller.until_known(leases, |store, some| store.release(session.id, some));
             let (_, answers) = call.await;
-            Reply::Released(answers)
+            Reply::Released(indices, answers)
         }));
     }
 
     fn claim(&mut self) {
         let Some(session) = self.session else { return };
+        let (aggregates, why) = if self.crowded.is_empty() {
+            (std::mem::take(&mut self.claims), Claiming::InTurn)
+        } else {
+            (std::mem::take(&mut self.crowded), Claiming::ForRoom)
+        };
+        if self.context.state.is_stopping() {
+            return;
+        }
+        let claimed = aggregates
+            .into_iter()
+            .filter_map(|aggregate| self.begin_claim(aggregate));
+        let claimed: Vec<usize> = claimed.collect();
+        if claimed.is_empty() {
+            return;
+        }
+        let aggregates = claimed.iter().map(|index| self.locals[*index].aggregate.clone());
+        let aggregates: Vec<Aggregate> = aggregates.collect();
         let policies = &self.settings.policies;
         let gap = match policies.on_gap {
             OnGap::Wait => None,
+            OnGap::After(..) if why == Claiming::ForRoom => Some(Duration::ZERO),
             OnGap::After(after, _) => Some(after),
-        };
-        let (aggregates, why, gap) = if self.crowded.is_empty() {
-            (std::mem::take(&mut self.claims), Claiming::InTurn, gap)
-        } else {
-            (
-                std::mem::take(&mut self.crowded),
-                Claiming::ForRoom,
-                Some(Duration::ZERO),
-            )
         };
         let settle = match policies.first_sequence {
             FirstSequence::FirstSeen { settle } => settle,
-            _ => Duration::MAX,
+            // Where nothing is known, somebody has resumed what was halted for that: with what waits.
+            _ => Duration::ZERO,
         };
         let terms = ClaimTerms {
             frames: FRAMES,
@@ -255,9 +274,20 @@ where
         let caller = self.caller.clone();
         self.calls.push(Box::pin(async move {
             let call = caller.until_known(aggregates, |store, some| store.claim(session.id, terms, some));
-            let (aggregates, answers) = call.await;
-            Reply::Claimed(aggregates, answers, why)
+            let (_, answers) = call.await;
+            Reply::Claimed(claimed, answers, why)
         }));
+    }
+
+    /// Begin to claim an aggregate, unless something is under way for it: that brings what waits, too.
+    fn begin_claim(&mut self, aggregate: Aggregate) -> Option<usize> {
+        let index = self.local(aggregate);
+        let local = &mut self.locals[index];
+        let is_free = local.is_free();
+        if is_free {
+            local.phase = Phase::Claiming;
+        }
+        is_free.then_some(index)
     }
 
     /// Look for aggregates that wait and that nobody looks after.
@@ -323,14 +353,22 @@ where
                 let told = indices.into_iter().zip(completions);
                 for ((index, completion), answer) in told.zip(answers) {
                     self.on_completed(index, &completion, answer);
+                    if self.session.is_none() {
+                        return;
+                    }
                 }
             }
-            Reply::Released(answers) => {
+            Reply::Released(indices, answers) => {
                 self.pending.releasing = false;
-                answers
-                    .into_iter()
-                    .filter_map(Result::err)
-                    .for_each(|error| self.on_error(error));
+                for (index, answer) in indices.into_iter().zip(answers) {
+                    match answer {
+                        Ok(()) => self.on_given_back(index),
+                        Err(error) => self.on_error(error),
+                    }
+                    if self.session.is_none() {
+                        return;
+                    }
+                }
             }
             Reply::Due(answers) => {
                 self.pending.sweeping = false;
@@ -341,12 +379,15 @@ where
                     }
                 }
             }
-            Reply::Claimed(aggregates, answers, why) => {
+            Reply::Claimed(claimed, answers, why) => {
                 self.pending.claiming = false;
-                for (aggregate, answer) in aggregates.into_iter().zip(answers) {
+                for (index, answer) in claimed.into_iter().zip(answers) {
                     match answer {
-                        Ok(claim) => self.on_claimed(aggregate, claim, why),
+                        Ok(claim) => self.on_claimed(index, claim, why),
                         Err(error) => self.on_error(error),
+                    }
+                    if self.session.is_none() {
+                        return;
                     }
                 }
             }
@@ -395,6 +436,8 @@ where
                 && local.phase == Phase::Asking
             {
                 local.phase = Phase::Idle;
+                // The message went with its partition before the answer came.
+                local.goes = !local.has_next();
                 self.consider(index);
             }
         }
@@ -408,9 +451,6 @@ where
             Admission::Run(grant) => {
                 local.lease = Some(grant);
                 local.next = Some(sequence);
-                if !local.has(sequence) {
-                    self.give_lease_back(index);
-                }
             }
             Admission::Parked { .. } => self.on_parked(index, sequence),
             Admission::Need => self.be_patient(index),
@@ -562,7 +602,7 @@ where
             digest: entry.digest,
             time: entry.message.timestamp().map_or(0, Timestamp::as_millis),
             keep: false,
-            skip: false,
+            skip: None,
         };
         let local = &mut self.locals[index];
         local.phase = Phase::Completing;
@@ -588,8 +628,8 @@ where
             Ended::Abandoned => {
                 entry.places.drop_stopping();
                 local.requeue(entry);
-                local.phase = Phase::Idle;
-                self.give_lease_back(index);
+                local.goes = true;
+                local.pause();
                 self.consider(index);
             }
         }
@@ -607,12 +647,12 @@ where
     }
 
     fn on_completed(&mut self, index: usize, completion: &Completion, answer: Result<Completed, StoreError>) {
-        let frames = match answer {
-            Ok(Completed::Done { frames }) => {
+        let (frames, held) = match answer {
+            Ok(Completed::Done { frames, held }) => {
                 self.caller.counters.completed.add(1);
-                frames
+                (frames, held)
             }
-            Ok(Completed::Already { frames }) => frames,
+            Ok(Completed::Already { frames, held }) => (frames, held),
             Ok(Completed::Fenced) => return self.on_fenced(index, completion),
             Err(error) => return self.on_error(error),
         };
@@ -620,6 +660,10 @@ where
         let Some(local) = self.locals.get_mut(index) else {
             return;
         };
+        if let (Some(_), Some(missing)) = (completion.skip, local.next) {
+            let skipped = (completion.sequence + 1).saturating_sub(missing);
+            self.caller.counters.skipped.add(skipped);
+        }
         if local
             .completing
             .front()
@@ -629,23 +673,30 @@ where
             done.places.settle();
         }
         local.advance(completion.sequence + 1);
-        if frames.is_empty() && !completion.keep {
+        if !held {
             local.lease = None;
         } else if let Some(grant) = &mut local.lease {
             grant.deliveries = 1;
         }
-        if local.phase == Phase::Completing && local.completing.is_empty() {
-            local.phase = Phase::Idle;
+        if local.phase == Phase::Completing {
+            local.pause();
         }
         self.take_in(index, frames);
         self.consider(index);
     }
 
     fn on_fenced(&mut self, index: usize, completion: &Completion) {
-        self.caller.counters.fenced.add(1);
         let Some(local) = self.locals.get_mut(index) else {
             return;
         };
+        if completion.skip.is_some() {
+            // Something has come that was to be skipped.
+            local.goes = true;
+            local.next = None;
+            local.pause();
+            return self.consider(index);
+        }
+        self.caller.counters.fenced.add(1);
         tracing::warn!(
             aggregate = %local.aggregate,
             sequence = completion.sequence,
@@ -662,8 +713,8 @@ where
             let entry = local.completing.pop_front().expect("it is there");
             local.requeue(entry);
         }
-        if local.phase == Phase::Completing && local.completing.is_empty() {
-            local.phase = Phase::Idle;
+        if local.phase == Phase::Completing {
+            local.pause();
         }
         self.consider(index);
     }
@@ -694,16 +745,19 @@ where
         }
     }
 
-    fn on_claimed(&mut self, aggregate: Aggregate, claim: Claim, why: Claiming) {
+    fn on_claimed(&mut self, index: usize, claim: Claim, why: Claiming) {
+        let local = &mut self.locals[index];
+        local.phase = Phase::Idle;
         let (grant, frames) = match claim {
             Claim::Granted(grant, frames) => (grant, frames),
             Claim::Mine(token, frames) => {
-                let grant = Grant {
+                let known = local.lease.filter(|grant| grant.token == token);
+                let lost = Grant {
                     token,
                     deliveries: 1,
                     condemned: false,
                 };
-                (grant, frames)
+                (known.unwrap_or(lost), frames)
             }
             Claim::Gap {
                 grant,
@@ -711,65 +765,37 @@ where
                 head,
                 since,
             } => {
-                return self.on_gap(
-                    aggregate,
-                    grant,
-                    Gap {
-                        missing,
-                        head,
-                        token: grant.token,
-                    },
-                    since,
-                    why,
-                );
+                local.lease = Some(grant);
+                let token = grant.token;
+                return self.on_gap(index, Gap { missing, head, token }, since, why);
             }
-            Claim::Busy | Claim::Waiting | Claim::Halted | Claim::Empty => {
-                return self.on_nothing_claimed(&aggregate);
+            Claim::Busy | Claim::Waiting => {
+                local.lease = None;
+                return self.consider(index);
+            }
+            Claim::Halted | Claim::Empty => {
+                // Nobody waits for it: a lease that is only kept goes back if others want it.
+                local.goes = local.shared && !local.has_next();
+                return self.consider(index);
             }
         };
-        let index = self.local(aggregate);
-        let local = &mut self.locals[index];
-        let is_new = local.lease.is_none_or(|lease| lease.token != grant.token);
-        if is_new {
-            local.lease = Some(grant);
-        }
+        local.lease = Some(grant);
         if let Some(first) = frames.first() {
             local.next = local.next.max(Some(first.sequence));
         }
-        let nothing_follows = frames.is_empty() && local.queue.is_empty();
-        let is_idle = matches!(local.phase, Phase::Idle | Phase::Patient(_) | Phase::Again(_));
         self.take_in(index, frames);
-        if nothing_follows && is_idle {
-            self.give_lease_back(index);
-        }
-        if is_idle {
-            self.locals[index].phase = Phase::Idle;
-            self.consider(index);
-        }
+        let local = &mut self.locals[index];
+        local.goes = !local.has_next();
+        self.consider(index);
     }
 
-    /// Nobody waits for an aggregate that was looked at: if its lease is only kept, give it back.
-    fn on_nothing_claimed(&mut self, aggregate: &Aggregate) {
-        let Some(index) = self.find(aggregate) else { return };
-        let local = &self.locals[index];
-        if local.phase == Phase::Idle && local.lease.is_some() && local.shared {
-            self.give_lease_back(index);
-            self.rest(index);
-        }
-    }
-
-    fn on_gap(&mut self, aggregate: Aggregate, grant: Grant, gap: Gap, since: i64, why: Claiming) {
-        let index = self.local(aggregate);
-        self.locals[index].lease = Some(grant);
+    fn on_gap(&mut self, index: usize, gap: Gap, since: i64, why: Claiming) {
         let OnGap::After(_, action) = self.settings.policies.on_gap else {
-            return self.leave_gap(index);
+            return self.give_lease_back(index);
         };
-        let is_busy = !matches!(
-            self.locals[index].phase,
-            Phase::Idle | Phase::Patient(_) | Phase::Again(_)
-        );
-        if is_busy || (why == Claiming::InTurn && self.settings.flows.any_behind(since)) {
-            return self.leave_gap(index);
+        // What is missing may stand where nobody has read yet.
+        if why == Claiming::InTurn && self.settings.flows.any_behind(since) {
+            return self.give_lease_back(index);
         }
         self.caller.counters.gap_timeouts.add(1);
         let local = &mut self.locals[index];
@@ -778,7 +804,7 @@ where
         let Gap { missing, head, .. } = gap;
         tracing::warn!(aggregate = %local.aggregate, missing, up_to = head - 1, ?action, "sequences did not come in time");
         match action {
-            GapAction::Skip => self.skip(index, gap, head - 1),
+            GapAction::Skip => self.skip(index, gap, head - 1, 0),
             GapAction::DeadLetter => {
                 local.calls += 1;
                 let (caller, aggregate) = (self.caller.clone(), local.aggregate.clone());
@@ -798,14 +824,8 @@ where
         }
     }
 
-    fn leave_gap(&mut self, index: usize) {
-        self.give_lease_back(index);
-        self.rest(index);
-    }
-
-    /// Complete an aggregate up to a sequence that was given up with those below it.
-    fn skip(&mut self, index: usize, gap: Gap, last: u64) {
-        self.caller.counters.skipped.add(last - gap.missing + 1);
+    /// Complete an aggregate up to a sequence that was given up with those below it, of which so many wait.
+    fn skip(&mut self, index: usize, gap: Gap, last: u64, waiting: usize) {
         let completion = Completion {
             aggregate: self.locals[index].aggregate.clone(),
             sequence: last,
@@ -813,7 +833,7 @@ where
             digest: Digest::of(None),
             time: 0,
             keep: false,
-            skip: true,
+            skip: Some(waiting as u64),
         };
         self.completions.push((index, completion));
     }
@@ -839,7 +859,7 @@ where
             }
         }
         let last = frames.last().map_or(gap.head - 1, |frame| frame.sequence);
-        self.skip(index, gap, last);
+        self.skip(index, gap, last, frames.len());
     }
 
     fn on_steered(&mut self, index: usize, then: Then, done: Result<(), StoreError>) {

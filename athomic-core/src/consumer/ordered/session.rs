@@ -69,6 +69,9 @@ impl<P> SessionKeeper<P> {
             let sent = Instant::now();
             let beats = self.beat(id).await;
             match self.judge(beats, known) {
+                // Too late, and calls of before may still be on their way: under the same session they
+                // would end leases that are taken anew.
+                Verdict::Alive if self.is_over() => (id, known) = self.begin_anew(),
                 Verdict::Alive => {
                     known = true;
                     self.settings.trouble.clear();
@@ -76,8 +79,7 @@ impl<P> SessionKeeper<P> {
                     self.sessions.send_replace(Some(Session { id, until }));
                 }
                 Verdict::Unheard => {
-                    let over = self.sessions.borrow().is_some_and(|session| session.is_over());
-                    if over {
+                    if self.is_over() {
                         (id, known) = self.begin_anew();
                     }
                 }
@@ -85,13 +87,18 @@ impl<P> SessionKeeper<P> {
                 Verdict::Stopped(why) => {
                     self.sessions.send_replace(None);
                     let _membership_gone = self.stopped.send(why);
-                    return;
+                    // The shards are still asked what they remember; they end with the membership.
+                    std::future::pending::<()>().await;
                 }
             }
             let next = sent + BEAT.min(self.ttl / 3);
             let over = (*self.sessions.borrow()).map(|session| session.until);
             tokio::time::sleep_until(over.map_or(next, |over| next.min(over))).await;
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.sessions.borrow().is_some_and(|session| session.is_over())
     }
 
     /// What is left of the time to live when nothing goes on any more: for clocks that differ in speed,

@@ -9,7 +9,7 @@
 //! *completed*; then its offset is settled. A message that is not next waits here for a moment, and then
 //! in the store's room, from where it comes back with a completion or a claim, here or elsewhere.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::hash::RandomState;
 use std::sync::Arc;
@@ -49,6 +49,8 @@ pub(super) const AGAIN: Duration = Duration::from_secs(1);
 const PROBE: Duration = Duration::from_secs(5);
 /// How many aggregates of which nothing is here a shard remembers, with their leases if they are kept.
 const REMEMBERED: usize = 50_000;
+/// The number of the rest after which an aggregate is forgotten as soon as its lease is given back.
+const FORGOTTEN: u64 = 0;
 
 /// A message on its way from its lane.
 #[derive(Debug)]
@@ -100,7 +102,7 @@ pub(super) struct Shard<'a, H: OrderedHandler, F, Start> {
     /// What is done and not told yet.
     pub(super) completions: Vec<(usize, Completion)>,
     /// Leases to give back.
-    pub(super) releases: Vec<(Aggregate, FencingToken)>,
+    pub(super) releases: Vec<(usize, FencingToken)>,
     /// Aggregates to claim.
     pub(super) claims: Vec<Aggregate>,
     /// Aggregates of which nothing more fits: their gaps are acted upon at once.
@@ -111,7 +113,7 @@ pub(super) struct Shard<'a, H: OrderedHandler, F, Start> {
     patient: VecDeque<(Instant, usize)>,
     again: VecDeque<(Instant, usize)>,
     /// Aggregates with held messages.
-    pub(super) holding: HashSet<usize>,
+    pub(super) holding: BTreeSet<usize>,
     /// Aggregates of which nothing is here, the oldest first, each with the number of its rest.
     resting: VecDeque<(usize, u64)>,
     rests: u64,
@@ -168,7 +170,7 @@ pub(super) async fn run<H, F, Start>(
         calls: FuturesUnordered::new(),
         patient: VecDeque::new(),
         again: VecDeque::new(),
-        holding: HashSet::new(),
+        holding: BTreeSet::new(),
         resting: VecDeque::new(),
         rests: 0,
         leaving: Vec::new(),
@@ -185,6 +187,11 @@ pub(super) async fn run<H, F, Start>(
             () = context.state.stopped(), if !stopping => {
                 stopping = true;
                 shard.drop_what_waits();
+            }
+            () = context.state.overdue(), if stopping => {
+                tracing::warn!("ordered handlers still ran when their time was over; their messages come again");
+                drop(shard.running.cancel_all());
+                break;
             }
             changed = links.sessions.changed() => match changed {
                 Ok(()) => {
@@ -234,7 +241,7 @@ where
     }
 
     fn arrive(&mut self, incoming: Incoming<H::Payload>) {
-        if incoming.places.iter().all(super::flow::Place::is_stopping) {
+        if self.context.state.is_stopping() || incoming.places.iter().all(super::flow::Place::is_stopping) {
             return; // fetched before its lane was told
         }
         let index = {
@@ -291,9 +298,14 @@ where
         if self.session.is_none() {
             return;
         }
+        if !local.is_free() || matches!(local.phase, Phase::Again(_)) {
+            return;
+        }
+        if std::mem::take(&mut local.goes) && local.lease.is_some() {
+            return self.give_lease_back(index);
+        }
         let front = local.queue.front().map(|entry| entry.sequence);
         match (local.phase, local.lease, front) {
-            (Phase::Asking | Phase::Ready | Phase::Running | Phase::Completing | Phase::Again(_), ..) => {}
             (_, Some(_), Some(front)) if local.next == Some(front) => {
                 local.phase = Phase::Ready;
                 self.ready.push_back(index);
@@ -301,7 +313,6 @@ where
             (_, None, Some(front)) if local.next.is_some_and(|next| next < front) => self.be_patient(index),
             (_, Some(_), Some(front)) if local.next.is_some_and(|next| next < front) => {
                 self.give_lease_back(index);
-                self.be_patient(index);
             }
             (Phase::Patient(_), None, Some(front)) if local.next.is_none() && local.asked <= Some(front) => {}
             (_, _, Some(_)) => {
@@ -359,11 +370,30 @@ where
         let Some((index, rest)) = self.resting.pop_front() else {
             return;
         };
-        let is_same = |local: &Local<_>| local.rest == rest && local.is_at_rest();
-        if self.locals.get(index).is_some_and(is_same) {
+        let is_same = |local: &&mut Local<_>| local.rest == rest && local.is_at_rest();
+        let Some(local) = self.locals.get_mut(index).filter(is_same) else {
+            return;
+        };
+        if local.lease.is_some() {
+            local.rest = FORGOTTEN;
             self.give_lease_back(index);
+        } else {
             let local = self.locals.remove(index);
             self.names.remove(local.aggregate.key());
+        }
+    }
+
+    /// Take note that a lease is not held here any more.
+    pub(super) fn on_given_back(&mut self, index: usize) {
+        let Some(local) = self.locals.get_mut(index) else {
+            return;
+        };
+        local.phase = Phase::Idle;
+        if local.is_at_rest() && local.rest == FORGOTTEN {
+            let local = self.locals.remove(index);
+            self.names.remove(local.aggregate.key());
+        } else {
+            self.consider(index);
         }
     }
 
@@ -374,10 +404,12 @@ where
         at_rest.into_iter().for_each(|index| self.give_lease_back(index));
     }
 
+    /// Give a lease back, if there is one; nothing else may be under way for its aggregate.
     pub(super) fn give_lease_back(&mut self, index: usize) {
         let local = &mut self.locals[index];
         if let Some(grant) = local.lease.take() {
-            self.releases.push((local.aggregate.clone(), grant.token));
+            local.phase = Phase::Releasing;
+            self.releases.push((index, grant.token));
         }
     }
 
@@ -431,8 +463,11 @@ where
         else {
             return; // it was let go meanwhile
         };
-        let (Some(grant), Some(mut entry)) = (local.lease, local.queue.pop_front()) else {
-            local.phase = Phase::Idle;
+        let next = local
+            .lease
+            .and_then(|grant| Some((grant, local.queue.pop_front()?)));
+        let Some((grant, mut entry)) = next else {
+            local.pause();
             return self.consider(index);
         };
         local.phase = Phase::Running;
@@ -463,17 +498,11 @@ where
         if self.stickiness.wanted() {
             self.give_kept_back();
         }
-        match self.find(&aggregate) {
-            Some(index) => {
-                let local = &mut self.locals[index];
-                local.shared = true;
-                if local.phase == Phase::Idle && local.lease.is_some() {
-                    self.claims.push(aggregate);
-                }
-            }
-            // The store takes us for its owner: an answer was lost.
-            None => self.claims.push(aggregate),
+        if let Some(index) = self.find(&aggregate) {
+            self.locals[index].shared = true;
         }
+        // Also where nothing is known of a lease here: the store takes us for its owner.
+        self.claims.push(aggregate);
     }
 
     /// Let go of messages that have not begun and whose partition goes, or all if the shard stops.
@@ -492,13 +521,9 @@ where
                 held.places.drop_stopping();
                 !held.places.is_empty()
             });
-            let begins = !matches!(local.phase, Phase::Running | Phase::Completing | Phase::Asking);
-            if begins && local.queue.is_empty() && local.lease.is_some() {
-                local.phase = Phase::Idle;
-                self.give_lease_back(index);
-            }
-            if begins {
-                self.locals[index].phase = Phase::Idle;
+            if local.is_free() || local.phase == Phase::Ready {
+                local.goes = local.queue.is_empty();
+                local.pause();
                 self.consider(index);
             }
         }
@@ -555,6 +580,7 @@ where
         for index in indices {
             let local = &mut self.locals[index];
             local.lease = None;
+            local.goes = false;
             local.calls = 0;
             local.phase = Phase::Idle;
             for entry in std::mem::take(&mut local.completing) {
@@ -621,15 +647,12 @@ where
 
     /// Give all leases back, so that others need not wait for the session to lapse.
     async fn give_back(&mut self) {
-        for (_, local) in &mut self.locals {
-            if let Some(grant) = local.lease.take() {
-                self.releases.push((local.aggregate.clone(), grant.token));
-            }
-        }
-        let releases = std::mem::take(&mut self.releases);
-        let Some(session) = self.session.filter(|_| !releases.is_empty()) else {
-            return;
+        let Some(session) = self.session else { return };
+        let ours = |(_, local): (usize, &mut Local<_>)| {
+            let grant = local.lease.take()?;
+            Some((local.aggregate.clone(), grant.token))
         };
+        let releases: Vec<_> = self.locals.iter_mut().filter_map(ours).collect();
         for some in releases.chunks(ELEMENTS) {
             self.caller.counters.round_trip(some.len());
             // Once: what is not heard lapses with the session.

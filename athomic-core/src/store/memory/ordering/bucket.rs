@@ -314,14 +314,19 @@ impl Bucket {
         let is_current = state.token == completion.token.get();
         let is_mine = state.owner == Some(session);
         if sequence < next {
-            let frames = if is_current && is_mine && sequence + 1 == next && state.halted.is_none() {
+            let held = is_current && is_mine;
+            let frames = if held && sequence + 1 == next && state.halted.is_none() {
                 state.take(limit)
             } else {
                 Vec::new()
             };
-            return Completed::Already { frames };
+            return Completed::Already { frames, held };
         }
-        if !is_current || sequence == u64::MAX || (sequence > next && !completion.skip) {
+        let fits = match completion.skip {
+            None => sequence == next,
+            Some(given_up) => state.room.range(..=sequence).count() as u64 == given_up,
+        };
+        if !is_current || sequence == u64::MAX || !fits {
             return Completed::Fenced;
         }
         let state = self.state(&key, now);
@@ -329,7 +334,7 @@ impl Bucket {
         state.deliveries = 0;
         state.error = None;
         state.gap = None;
-        if completion.skip {
+        if completion.skip.is_some() {
             state.digest = None;
             state.skipped = Some(SkippedRange {
                 first: next,
@@ -343,13 +348,15 @@ impl Bucket {
         let state = self.state(&key, now);
         let goes_on = state.halted.is_none() && state.condemned.is_none() && is_mine;
         let frames = if goes_on { state.take(limit) } else { Vec::new() };
+        let held = !frames.is_empty() || (goes_on && completion.keep);
         if !frames.is_empty() {
             state.deliveries = 1;
-        } else if !(goes_on && completion.keep) {
+        }
+        if !held {
             state.owner = None;
         }
         self.reschedule(&key, now);
-        Completed::Done { frames }
+        Completed::Done { frames, held }
     }
 
     pub(super) fn release(&mut self, session: SessionId, key: &str, token: FencingToken, now: Now<'_>) {
@@ -471,8 +478,14 @@ impl Bucket {
         self.expire(key, now);
         let key: Arc<str> = key.into();
         match action {
-            Steering::Halt { reason } => self.state(&key, now).halted = Some(reason),
-            Steering::Condemn { reason } => self.state(&key, now).condemned = Some(reason),
+            Steering::Halt { reason } => {
+                self.state(&key, now).halted = Some(reason);
+                self.tell_owner(&key);
+            }
+            Steering::Condemn { reason } => {
+                self.state(&key, now).condemned = Some(reason);
+                self.tell_owner(&key);
+            }
             Steering::Resume { next } => {
                 let state = self.state(&key, now);
                 state.halted = None;
@@ -491,7 +504,11 @@ impl Bucket {
                 }
             }
             Steering::Restore { next } => {
-                if self.state(&key, now).next.is_none_or(|known| known < next) {
+                let state = self.state(&key, now);
+                if state.next.is_none() {
+                    state.halted = None;
+                }
+                if state.next.is_none_or(|known| known < next) {
                     self.expect(&key, next, now);
                 }
             }
@@ -513,6 +530,13 @@ impl Bucket {
             }
         }
         self.reschedule(&key, now);
+    }
+
+    /// Have whoever holds the aggregate look at it, also if nothing of it runs there.
+    fn tell_owner(&mut self, key: &Arc<str>) {
+        if let Some(owner) = self.aggregates.get(key).and_then(|state| state.owner) {
+            self.wanted.insert((owner, Arc::clone(key)));
+        }
     }
 
     /// Expect a sequence next; whoever holds the aggregate does so no longer.
