@@ -160,6 +160,7 @@ impl AppBuilder {
         let manager = ConsumerManager::new(&handlers, &settings, &connections, &states, &self.ordering)?;
         let description = Description::new(&settings, manager.descriptions(), states.type_names());
         let health = manager.health();
+        let ordering = manager.ordering();
         manager.register_with(&mut self.lifecycle);
         self.lifecycle.stages()?;
         Ok(App {
@@ -169,6 +170,7 @@ impl AppBuilder {
             lifecycle: self.lifecycle,
             description,
             health,
+            ordering,
         })
     }
 }

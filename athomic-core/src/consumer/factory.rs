@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::MessageProcessor;
 use super::error::InvalidConsumerConfigurationError;
 use super::lane::{BatchSettings, LaneSettings};
-use super::ordered::{Flows, OrderedSettings};
+use super::ordered::{Flows, OrderedSettings, StoreTrouble};
 use super::service::ConsumerService;
 use crate::dead_letter::{Chain, DlqHandler};
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
@@ -236,7 +236,10 @@ impl<'a> ConsumerFactory<'a> {
         };
         let fetch_max_bytes = options.fetch_max_bytes.unwrap_or(consumer.fetch_max_bytes);
         let fetch = FetchLimits {
-            messages: consumer.max_poll_records.get().min(window.messages),
+            messages: options
+                .fetch_size
+                .unwrap_or(consumer.max_poll_records.get())
+                .min(window.messages),
             bytes: fetch_max_bytes.min(window.bytes),
         };
         ConsumerPlan {
@@ -261,7 +264,7 @@ impl<'a> ConsumerFactory<'a> {
                 ordering: resolved.ordering,
                 executions: resolved.concurrency.map(|limit| Arc::new(Semaphore::new(limit))),
                 batch: resolved.batch,
-                ordered,
+                ordered: ordered.clone(),
                 failures: DlqHandler::new(&self.settings.messaging.dlq),
                 has_read: AtomicBool::new(false),
             }),
@@ -272,6 +275,7 @@ impl<'a> ConsumerFactory<'a> {
                 definition.to_string(),
                 consumer.max_poll_interval,
                 consumer.commit_interval,
+                ordered,
             )),
         }
     }
@@ -375,6 +379,7 @@ impl<'a> ConsumerFactory<'a> {
             counters: Arc::default(),
             lost: AtomicBool::new(false),
             flows: Flows::default(),
+            trouble: StoreTrouble::default(),
         })))
     }
 
@@ -491,7 +496,11 @@ impl Check {
                 "`priority` other than `normal`",
                 "remove it",
             ),
-            (options.fetch_size.is_some(), "`fetch_size`", "remove it"),
+            (
+                options.fetch_size.is_some() && !definition.processor.is_ordered(),
+                "`fetch_size` of a handler that is not ordered",
+                "set `max_poll_records` in the settings",
+            ),
         ];
         for (_, name, remedy) in refused.into_iter().filter(|(used, ..)| *used) {
             self.fault(format!("{name} is not built yet"), remedy);
@@ -521,6 +530,7 @@ impl Check {
             ("batch_size", options.batch_size == Some(0)),
             ("fetch_timeout_ms", options.fetch_timeout_ms == Some(0)),
             ("fetch_max_bytes", options.fetch_max_bytes == Some(0)),
+            ("fetch_size", options.fetch_size == Some(0)),
         ];
         for (name, _) in zeros.into_iter().filter(|(_, is_zero)| *is_zero) {
             self.fault(format!("`{name}` is 0"), "set it to 1 or more, or leave it out");

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::error::{InvalidConsumerConfigurationError, MessagingConnectionError};
 use super::factory::{ConsumerDescription, ConsumerFactory, OrderingParts};
+use super::ordered::OrderingDesk;
 use super::service::ConsumerService;
 use crate::dead_letter::Chain;
 use crate::handler::{Handlers, StateMap};
@@ -81,6 +82,12 @@ impl ConsumerManager {
     #[must_use]
     pub fn health(&self) -> HealthProbe {
         HealthProbe::new(self.consumers.iter().map(ConsumerService::pulse).collect())
+    }
+
+    /// Return the ordered handlers, to look at and to steer.
+    #[must_use]
+    pub fn ordering(&self) -> OrderingDesk {
+        OrderingDesk::new(self.consumers.iter().map(ConsumerService::lane))
     }
 
     /// Hand the consumers to the lifecycle, behind the check of their topics.

@@ -20,6 +20,9 @@ pub use error::{ConsumeError, InvalidConsumerConfigurationError, MessagingConnec
 pub use factory::{ConsumerDescription, ConsumerFactory, OrderingParts};
 pub(crate) use lane::PartitionState;
 pub use manager::{ConsumerManager, MissingTopics, TopicsOutOfReach, TopicsRefused};
-pub use ordered::OrderingCounts;
+pub(crate) use ordered::OrderedSettings;
+pub use ordered::{
+    Action, AggregateView, OrderedScope, OrderingCounts, OrderingDesk, ScopeReport, WaitingMessage,
+};
 pub use processor::MessageProcessor;
 pub use service::ConsumerService;

@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::committer::Committer;
 use super::error::ConsumeError;
 use super::factory::ConsumerPlan;
-use super::lane::{LaneEnded, PartitionState, RunningLane};
+use super::lane::{LaneEnded, LaneSettings, PartitionState, RunningLane};
 use super::ordered::{Orchestration, Stopped};
 use super::processor::LaneProcessor;
 use crate::dead_letter::Chain;
@@ -27,7 +27,7 @@ use crate::message::TopicPartition;
 use crate::mutant::{self, Mutant};
 use crate::retry::Backoff;
 use crate::store::ordering::Opened;
-use crate::transport::{Assignment, ConsumerEvent, DynConsumer, Revocation, TransportError};
+use crate::transport::{Assignment, ConsumerEvent, DynConsumer, Revocation, Subscription, TransportError};
 
 /// How long a consumer waits before it joins again after an error that may pass.
 const JOIN_AGAIN: Backoff = Backoff {
@@ -46,6 +46,11 @@ pub struct ConsumerService {
 impl ConsumerService {
     pub(super) fn new(plan: ConsumerPlan) -> Self {
         Self { plan: Arc::new(plan) }
+    }
+
+    /// Return what is the same for all its messages.
+    pub(super) fn lane(&self) -> Arc<LaneSettings> {
+        Arc::clone(&self.plan.lane)
     }
 
     /// Return what probes see of the consumer.
@@ -116,6 +121,10 @@ async fn open_store(plan: &ConsumerPlan) -> Result<(), ConsumeError> {
     loop {
         let error = match ordered.store.open().await {
             Ok(Opened::Found) => return Ok(()),
+            Ok(Opened::Made) if has_history(plan).await => {
+                plan.state_lost();
+                return Ok(());
+            }
             Ok(Opened::Made) => return Ok(()),
             Err(error) => error,
         };
@@ -129,6 +138,30 @@ async fn open_store(plan: &ConsumerPlan) -> Result<(), ConsumeError> {
             });
         }
         tokio::time::sleep(JOIN_AGAIN.delay(failures)).await;
+    }
+}
+
+/// Say whether the group has committed anything of the handler's topics: then a store that knows nothing
+/// of them has lost it, or never had it.
+async fn has_history(plan: &ConsumerPlan) -> bool {
+    let Subscription { topics, group_id, .. } = &plan.subscription;
+    let committed = async {
+        let admin = plan.transport.admin().await?;
+        let counts = admin.partitions(topics).await?;
+        let partitions = counts.into_iter().flat_map(|(topic, count)| {
+            let topic: Arc<str> = topic.into();
+            (0..count).map(move |partition| TopicPartition::new(Arc::clone(&topic), partition))
+        });
+        let partitions: Vec<TopicPartition> = partitions.collect();
+        admin.committed(group_id, &partitions).await
+    };
+    match committed.await {
+        Ok(committed) => !committed.is_empty(),
+        Err(error) => {
+            // Not worth not to start: what cannot be asked is told when the group is joined.
+            tracing::warn!(handler = %plan.handler, error = %Chain(&error), "cannot ask what the group has committed");
+            false
+        }
     }
 }
 

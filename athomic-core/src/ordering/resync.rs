@@ -14,7 +14,7 @@ use crate::outcome::BoxError;
 /// asked again; the aggregate waits meanwhile.
 ///
 /// ```
-/// use athomic_core::App;
+/// use athomic_core::app::App;
 ///
 /// async fn last_processed(order: String) -> Result<Option<u64>, std::io::Error> {
 ///     Ok((order == "order-17").then_some(4)) // from your own database

@@ -374,7 +374,8 @@ pub enum Steering {
     },
     /// Undo the two above, and expect `next` if it is given, whatever is held or done: a lease is then void.
     Resume {
-        /// The next expected sequence. Parked ones below it are removed.
+        /// The next expected sequence. Those below it that were not done are skipped: parked ones are
+        /// removed, and what comes of them is late.
         next: Option<u64>,
     },
     /// Expect `next` unless as much is expected already, as somebody remembers it; else a lease is void.

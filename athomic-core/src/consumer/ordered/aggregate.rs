@@ -198,12 +198,6 @@ impl<P> Local<P> {
         self.queue.binary_search_by_key(&sequence, |entry| entry.sequence)
     }
 
-    /// Return a queued message.
-    pub(super) fn get_mut(&mut self, sequence: u64) -> Option<&mut Entry<P>> {
-        let place = self.find(sequence).ok()?;
-        self.queue.get_mut(place)
-    }
-
     /// Take a queued message out.
     pub(super) fn remove(&mut self, sequence: u64) -> Option<Entry<P>> {
         let place = self.find(sequence).ok()?;

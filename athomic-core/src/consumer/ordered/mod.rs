@@ -14,6 +14,7 @@
 mod aggregate;
 mod calls;
 mod counters;
+mod desk;
 mod flow;
 mod lane;
 mod replies;
@@ -25,13 +26,14 @@ mod work;
 
 pub(crate) use counters::OrderingCounters;
 pub use counters::OrderingCounts;
+pub use desk::{Action, AggregateView, OrderedScope, OrderingDesk, ScopeReport, WaitingMessage};
 pub(crate) use flow::Flows;
 pub(crate) use session::Stopped;
 pub(super) use work::OrderedMessageProcessor;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -41,6 +43,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::lane::{LaneContext, LaneSettings, LaneSource, PartitionState};
 use crate::dead_letter::Chain;
 use crate::handler::OrderedHandler;
+use crate::health::Finding;
 use crate::message::TopicPartition;
 use crate::ordering::{OrderingPolicies, Resync};
 use crate::store::ordering::{Aggregate, DynOrderingStore, Steering};
@@ -49,7 +52,7 @@ use calls::Caller;
 use session::{Session, SessionKeeper};
 use shard::Event;
 use sweep::Sweeper;
-use work::{Ended, Verdict, Work, given_up};
+use work::{Ended, Verdict, Work, give_up};
 
 /// What is the same for all memberships of an ordered handler.
 pub(crate) struct OrderedSettings {
@@ -62,9 +65,41 @@ pub(crate) struct OrderedSettings {
     /// Set when the store lost what it knew: aggregates that it does not know may have a past.
     pub(crate) lost: AtomicBool,
     pub(crate) flows: Flows,
+    pub(crate) trouble: StoreTrouble,
+}
+
+/// Since when the store has not been heard, and what came of the last call: for probes.
+#[derive(Debug, Default)]
+pub(crate) struct StoreTrouble(Mutex<Option<(Instant, String)>>);
+
+impl StoreTrouble {
+    pub(crate) fn note(&self, error: String) {
+        let mut trouble = self.lock();
+        let began = trouble.as_ref().map_or_else(Instant::now, |(began, _)| *began);
+        *trouble = Some((began, error));
+    }
+
+    pub(crate) fn clear(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl OrderedSettings {
+    /// Add what is to be said about the store.
+    pub(crate) fn find(&self, now: Instant, findings: &mut Vec<Finding>) {
+        if let Some((began, error)) = &*self.trouble.lock() {
+            findings.push(Finding::OrderingStoreDown {
+                store: self.store.name().to_owned(),
+                lasting: now - *began,
+                error: error.clone(),
+            });
+        }
+    }
+
     fn is_lost(&self) -> bool {
         self.lost.load(Relaxed)
     }
@@ -200,6 +235,7 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
             asked.iter().map(ask).collect()
         });
         let keeper = SessionKeeper {
+            settings: Arc::clone(&settings),
             caller,
             seen: buckets.iter().map(|_| None).collect(),
             buckets,

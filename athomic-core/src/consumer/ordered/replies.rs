@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::aggregate::{Entry, Held, Phase, Places};
 use super::session::Stopped;
 use super::shard::{ELEMENTS, FRAMES, Running, Shard};
-use super::{Ended, Work, given_up};
+use super::{Ended, Work, give_up};
 use crate::dead_letter::Chain;
 use crate::handler::OrderedHandler;
 use crate::message::Timestamp;
@@ -94,7 +94,8 @@ where
         if !self.pending.releasing && !self.releases.is_empty() {
             self.release();
         }
-        if !self.pending.claiming && !(self.claims.is_empty() && self.crowded.is_empty()) {
+        let wants_claims = !self.claims.is_empty() || !self.crowded.is_empty();
+        if !self.pending.claiming && wants_claims {
             self.claim();
         }
     }
@@ -496,7 +497,7 @@ where
             return;
         };
         if let Some(reason) = dead {
-            given_up(self.context, &entry.message, reason.into());
+            give_up(&self.context.settings, &entry.message, reason.into());
         }
         entry.places.settle();
     }
@@ -508,7 +509,7 @@ where
             "another message of aggregate `{}` has its sequence {}",
             self.locals[index].aggregate, entry.sequence
         );
-        given_up(self.context, &entry.message, text.into());
+        give_up(&self.context.settings, &entry.message, text.into());
         entry.places.settle();
     }
 
@@ -831,7 +832,7 @@ where
         };
         for frame in &frames {
             match frame::decode(&frame.bytes) {
-                Ok(parked) => given_up(self.context, &parked.message, reason()),
+                Ok(parked) => give_up(&self.context.settings, &parked.message, reason()),
                 Err(error) => {
                     tracing::error!(sequence = frame.sequence, %error, "a message that waited is damaged")
                 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::OrderedSettings;
 use super::calls::Caller;
 use super::shard::Event;
 use crate::dead_letter::Chain;
@@ -46,6 +47,7 @@ pub(crate) enum Stopped {
 
 /// Keeps a session alive, and begins another when it ends.
 pub(super) struct SessionKeeper<P> {
+    pub(super) settings: Arc<OrderedSettings>,
     pub(super) caller: Caller,
     pub(super) buckets: Vec<u16>,
     pub(super) ttl: Duration,
@@ -69,6 +71,7 @@ impl<P> SessionKeeper<P> {
             match self.judge(beats, known) {
                 Verdict::Alive => {
                     known = true;
+                    self.settings.trouble.clear();
                     let until = sent + self.ttl - self.margin();
                     self.sessions.send_replace(Some(Session { id, until }));
                 }
@@ -117,6 +120,7 @@ impl<P> SessionKeeper<P> {
     fn judge(&mut self, beats: Option<Each<Beat>>, known: bool) -> Verdict {
         let Some(beats) = beats else {
             self.caller.counters.store_failures.add(1);
+            self.settings.trouble.note("it did not answer in time".into());
             tracing::warn!("the ordering store did not answer a beat in time");
             return Verdict::Unheard;
         };
@@ -127,6 +131,7 @@ impl<P> SessionKeeper<P> {
                 Err(error) if error.is_retriable() => {
                     if matches!(verdict, Verdict::Alive) {
                         self.caller.counters.store_failures.add(1);
+                        self.settings.trouble.note(Chain(&error).to_string());
                         tracing::warn!(error = %Chain(&error), "a beat to the ordering store failed");
                         verdict = Verdict::Unheard;
                     }

@@ -69,8 +69,6 @@ pub(super) enum Event<P> {
     Leave(Arc<Flow>, oneshot::Sender<()>),
     /// Somebody else has a message for an aggregate that is held here.
     Wanted(Aggregate),
-    /// Somebody asked for an aggregate to be looked at now.
-    Look(Aggregate),
     /// The store has lost its state: tell what is remembered of it here.
     Remember(oneshot::Sender<Vec<(Aggregate, u64)>>),
 }
@@ -225,7 +223,6 @@ where
                 self.drop_what_waits();
             }
             Event::Wanted(aggregate) => self.on_wanted(aggregate),
-            Event::Look(aggregate) => self.claims.push(aggregate),
             Event::Remember(told) => {
                 let known = self
                     .locals
@@ -582,7 +579,7 @@ where
         if self.session.is_some_and(|session| session.is_over()) {
             self.fence();
         }
-        while let Some((_, index)) = self.patient.pop_front_if(|(until, _)| *until <= now) {
+        while let Some(index) = next_due(&mut self.patient, now) {
             let Some(local) = self.locals.get_mut(index) else {
                 continue;
             };
@@ -592,7 +589,7 @@ where
                 self.asks.push_back(index);
             }
         }
-        while let Some((_, index)) = self.again.pop_front_if(|(until, _)| *until <= now) {
+        while let Some(index) = next_due(&mut self.again, now) {
             let Some(local) = self.locals.get_mut(index) else {
                 continue;
             };
@@ -639,4 +636,10 @@ where
             let _lapses_otherwise = self.caller.store.release(session.id, some).await;
         }
     }
+}
+
+/// Take the first that is due out of a queue.
+fn next_due(queue: &mut VecDeque<(Instant, usize)>, now: Instant) -> Option<usize> {
+    queue.front().filter(|(until, _)| *until <= now)?;
+    queue.pop_front().map(|(_, index)| index)
 }

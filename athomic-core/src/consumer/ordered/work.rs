@@ -72,7 +72,7 @@ pub(super) enum Ended {
 }
 
 /// Give a message up without running it.
-pub(super) fn given_up(context: &LaneContext, message: &RawMessage, error: BoxError) {
+pub(super) fn give_up(lane: &LaneSettings, message: &RawMessage, error: BoxError) {
     let failure = FailureContext {
         message: message.clone(),
         stage: FailureStage::Ordering,
@@ -80,7 +80,7 @@ pub(super) fn given_up(context: &LaneContext, message: &RawMessage, error: BoxEr
         attempt: 1,
         wish: RetryWish::Never,
     };
-    context.settings.failures.give_up(context.scope(), &failure);
+    lane.failures.give_up(&lane.scope, &failure);
 }
 
 impl<H: OrderedHandler> OrderedMessageProcessor<H> {
@@ -129,8 +129,8 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
         match verdict {
             Verdict::Run => {}
             Verdict::Condemned => {
-                given_up(
-                    context,
+                give_up(
+                    &context.settings,
                     &message,
                     "the messages of its aggregate are given up".into(),
                 );

@@ -273,10 +273,7 @@ mod tests {
             sequence: (),
         };
         assert_eq!(ordered.check(&StateMap::default()), Ok(()));
-        assert_eq!(
-            Nothing.check(&StateMap::default()),
-            Err(MissingState::FencingToken)
-        );
+        assert_eq!(Nothing.check(&StateMap::default()), Err(MissingState::NotOrdered));
     }
 
     #[test]

@@ -459,6 +459,14 @@ impl Bucket {
                 state.condemned = None;
                 state.deliveries = 0;
                 if let Some(next) = next {
+                    // What was not done below is late from now on.
+                    state.skipped = match state.next {
+                        Some(first) if first < next => Some(SkippedRange {
+                            first,
+                            last: next - 1,
+                        }),
+                        _ => state.skipped,
+                    };
                     self.expect(&key, next, now);
                 }
             }
