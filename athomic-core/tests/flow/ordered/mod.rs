@@ -1,5 +1,6 @@
 //! Ordered consumption: the events of an aggregate in their order, wherever they arrive.
 
+mod desk;
 mod stage;
 
 use stage::Stage;

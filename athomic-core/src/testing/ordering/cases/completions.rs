@@ -5,8 +5,14 @@ use crate::store::ordering::{Completed, Completion, FencingToken, OrderingStore 
 use crate::testing::ordering::TestStores;
 use crate::testing::ordering::fleet::{TTL, frames, one as only};
 
-const DONE: Completed = Completed::Done { frames: Vec::new() };
-const ALREADY: Completed = Completed::Already { frames: Vec::new() };
+const DONE: Completed = Completed::Done {
+    frames: Vec::new(),
+    held: false,
+};
+const ALREADY: Completed = Completed::Already {
+    frames: Vec::new(),
+    held: false,
+};
 
 pub async fn a_completion_moves_on_and_frees<R: TestStores>(stores: &R) {
     let stage = Stage::new(stores).await;
@@ -29,11 +35,18 @@ pub async fn a_completion_returns_what_follows_and_keeps_the_lease<R: TestStores
     assert_eq!(
         done,
         Completed::Done {
-            frames: frames(2..=3)
+            frames: frames(2..=3),
+            held: true
         }
     );
     let done = one.complete(2, grant.token).await;
-    assert_eq!(done, Completed::Done { frames: frames([3]) });
+    assert_eq!(
+        done,
+        Completed::Done {
+            frames: frames([3]),
+            held: true
+        }
+    );
     assert_eq!(one.inspect().await.deliveries, 1);
     assert_eq!(one.complete(3, grant.token).await, DONE);
     let report = one.inspect().await;
@@ -52,7 +65,8 @@ pub async fn a_completion_returns_no_more_frames_than_asked<R: TestStores>(store
     assert_eq!(
         done,
         Completed::Done {
-            frames: frames(2..=3)
+            frames: frames(2..=3),
+            held: true
         }
     );
     // Who wants none gives the lease back, and somebody is told to look.
@@ -71,7 +85,10 @@ pub async fn a_repeated_completion_is_answered_with_the_same_frames<R: TestStore
     let grant = one.run(1).await;
     one.complete(1, grant.token).await;
     let frames = frames(2..=3);
-    assert_eq!(one.complete(1, grant.token).await, Completed::Already { frames });
+    assert_eq!(
+        one.complete(1, grant.token).await,
+        Completed::Already { frames, held: true }
+    );
     assert_eq!(one.inspect().await.parked, 2);
 }
 
@@ -152,7 +169,13 @@ pub async fn a_lease_is_kept_where_that_is_asked<R: TestStores>(stores: &R) {
     assert_eq!(one.run(2).await.token, grant.token);
     other.park(3).await;
     let done = one.complete(2, grant.token).await;
-    assert_eq!(done, Completed::Done { frames: frames([3]) });
+    assert_eq!(
+        done,
+        Completed::Done {
+            frames: frames([3]),
+            held: true
+        }
+    );
 }
 
 pub async fn a_skip_jumps_and_removes_what_it_passes<R: TestStores>(stores: &R) {
@@ -163,14 +186,15 @@ pub async fn a_skip_jumps_and_removes_what_it_passes<R: TestStores>(stores: &R) 
     }
     let grant = one.run(1).await;
     let skip = Completion {
-        skip: true,
+        skip: Some(2),
         ..one.completion(499, grant.token)
     };
     let done = one.complete_this(skip).await;
     assert_eq!(
         done,
         Completed::Done {
-            frames: frames(500..=501)
+            frames: frames(500..=501),
+            held: true
         }
     );
     let report = one.inspect().await;
