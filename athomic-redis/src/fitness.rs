@@ -11,8 +11,9 @@ use fred::types::config::Server;
 use crate::connection::Connection;
 use crate::error::classify;
 
-/// The commands that the user needs, as `ACL SETUSER` takes them.
-pub const COMMANDS: &str = "+evalsha +eval +info +client|id +cluster|slots +cluster|info +wait +waitaof +time \
+/// The commands that the user needs, as `ACL SETUSER` takes them; `+waitaof` too where parked messages
+/// wait for the disk.
+pub const COMMANDS: &str = "+evalsha +eval +info +cluster|slots +cluster|info +wait +time \
      +get +set +del +exists +persist +pexpire +hget +hmget +hset +hsetnx +hdel +hexists +hstrlen +hincrby \
      +lpush +ltrim +lrange +zadd +zrem +zscore +zcard +zcount +zrange +zrangebyscore +zrangebylex \
      +zremrangebylex";
