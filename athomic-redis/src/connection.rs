@@ -110,6 +110,8 @@ impl Connection {
             internal_command_timeout: ANSWER,
             max_command_attempts: attempts,
             max_redirections: redirections,
+            // Whether all slots are served is checked at the start, and told by answers later on.
+            disable_cluster_health_check: true,
             unresponsive: UnresponsiveConfig {
                 max_timeout: Some(2 * ANSWER),
                 interval: ANSWER / 3,

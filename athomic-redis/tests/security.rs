@@ -49,6 +49,11 @@ async fn exercise(store: &RedisOrdering, clock: &StoreClock) -> Result<(), Store
     let Admission::Run(grant) = admit(session, arrival(&order, 1)).await? else {
         panic!("it is next");
     };
+    let other = SessionId(3);
+    one(store.beat(other, &bucket, TTL).await)?;
+    for sequence in [1, 5] {
+        admit(other, arrival(&order, sequence)).await?;
+    }
     let note = Steering::Note { error: "e".into() };
     store.steer(&order, note).await?;
     let complete = async |completion: Completion| one(store.complete(session, 4, &[completion]).await);
