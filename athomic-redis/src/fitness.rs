@@ -181,3 +181,30 @@ fn number(version: &str, part: usize) -> u32 {
     let part = version.split('.').nth(part).unwrap_or_default();
     part.parse().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_documents_list_the_rights() {
+        let page = include_str!("../../docs/redis.md");
+        let (_, list) = page.split_once("ACL SETUSER").expect("the command is there");
+        let (list, _) = list.split_once("```").expect("it ends");
+        let words = |text: &'static str| text.split_whitespace().filter(|word| word.starts_with('+'));
+        assert_eq!(words(list).collect::<BTreeSet<_>>(), words(COMMANDS).collect());
+    }
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        assert_eq!(
+            (number("7.0.15", 0), number("7.2.4", 1), number("10", 1)),
+            (7, 2, 0)
+        );
+        let info = "# Server\r\nredis_version:7.0.15\r\nredis_versions:8\r\n";
+        assert_eq!(field(info, "redis_version"), Some("7.0.15"));
+        assert_eq!(field(info, "redis"), None);
+    }
+}
