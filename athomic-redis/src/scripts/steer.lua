@@ -7,6 +7,15 @@ local kf, km, kr, kq, kg, kh = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS
 local ka, kw, kp = KEYS[8], KEYS[9], KEYS[10]
 local name = sub(ka, #kf + 2)
 
+-- The sequence before one, which is not the first.
+local function before(sequence)
+  local low = tonumber(sub(sequence, 6)) - 1
+  if low >= 0 then
+    return sub(sequence, 1, 5) .. string.format('%015.0f', low)
+  end
+  return string.format('%05d', tonumber(sub(sequence, 1, 5)) - 1) .. '999999999999999'
+end
+
 local function known()
   local ends = tonumber(call('HGET', ka, 'z') or nil)
   if ends and ends <= now then call('DEL', ka) end
@@ -81,7 +90,12 @@ else
     call('HDEL', ka, 'h', 'c')
     call('HSET', ka, 'k', 0)
     call('ZREM', kh, name)
-    if value ~= '' then expect(value) end
+    if value ~= '' then
+      -- What was not done below is late from now on.
+      local x = call('HGET', ka, 'x')
+      if x and x < value then call('HSET', ka, 's', x .. before(value)) end
+      expect(value)
+    end
   elseif what == 'restore' then
     local x = call('HGET', ka, 'x')
     if not x then
