@@ -189,10 +189,7 @@ impl Connection {
         };
         let pipeline = self.client.pipeline();
         let () = pipeline
-            .custom(
-                CustomCommand::new_static(name, ClusterHash::Offset(2), false),
-                arguments,
-            )
+            .custom(CustomCommand::new_static(name, slot.clone(), false), arguments)
             .await?;
         let () = pipeline
             .custom(CustomCommand::new_static(wait, slot, false), wanted)

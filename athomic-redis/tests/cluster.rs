@@ -2,6 +2,7 @@
 
 mod support;
 
+use athomic_core::ordering::Durability;
 use athomic_core::store::memory::StoreClock;
 use athomic_core::store::ordering::{
     Admission, Aggregate, Completed, OrderingStore as _, SessionId, SessionState,
@@ -68,6 +69,41 @@ async fn a_cluster_without_all_slots_is_refused() {
     let refused = support::store(&uri, support::scope(|_| {})).open().await;
     let error = refused.expect_err("some slots are nobody's");
     assert!(matches!(error, StoreError::Unfit { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_park_waits_for_the_replicas_of_its_own_node() {
+    if support::redis().is_none() {
+        return;
+    }
+    let cluster = Cluster::start().await;
+    let scope = support::scope(|policies| {
+        policies.durability = Durability::Redis {
+            replicas: 1,
+            fsync: false,
+        };
+    });
+    let store = support::store(&cluster.uri(), scope.clone());
+    store.open().await.expect("it is fit");
+    let session = SessionId(1);
+    for bucket in [1, 2, 3, 4, 5] {
+        one(store.beat(session, &[bucket], TTL).await).expect("it answers");
+        let slot = cluster.nodes[0].cli(&["CLUSTER", "KEYSLOT", &format!("{{{}:{bucket}}}", scope.id())]);
+        let owner = cluster.owner(slot.trim());
+        for node in &cluster.nodes {
+            node.cli(&["CONFIG", "RESETSTAT"]);
+        }
+        let order = Aggregate::stored("order-17", bucket);
+        let error = one(store.admit(session, LIMITS, &[arrival(&order, 2)]).await);
+        let error = error.expect_err("there is no replica");
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+        for (number, node) in cluster.nodes.iter().enumerate() {
+            let has_waited = !node.info("cmdstat_wait").is_empty();
+            assert_eq!(has_waited, number == owner, "of bucket {bucket}");
+        }
+        let report = store.inspect(&order, 9).await.expect("asked").expect("known");
+        assert_eq!(report.parked, 1);
+    }
 }
 
 /// Repeat a call until its outcome is known, as whoever uses a store does. Counts what failed.
