@@ -58,7 +58,7 @@ async fn exercise(store: &RedisOrdering, clock: &StoreClock) -> Result<(), Store
     store.steer(&order, note).await?;
     let complete = async |completion: Completion| one(store.complete(session, 4, &[completion]).await);
     let done = complete(completion(&order, 1, grant.token)).await?;
-    assert!(matches!(done, Completed::Done { frames } if frames.len() == 2));
+    assert!(matches!(done, Completed::Done { frames, .. } if frames.len() == 2));
     for sequence in 2..=3 {
         complete(completion(&order, sequence, grant.token)).await?;
     }

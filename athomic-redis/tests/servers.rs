@@ -92,7 +92,10 @@ async fn a_server_that_kept_all_is_another_life_of_the_same_data() {
     assert_ne!(after.generation, before.generation);
     assert_eq!(
         complete(&store, 1, token).await,
-        Completed::Done { frames: Vec::new() }
+        Completed::Done {
+            frames: Vec::new(),
+            held: false,
+        }
     );
 }
 

@@ -143,11 +143,7 @@ impl Operation for Completions {
             .number(completion.token.get())
             .digest(completion.digest)
             .sortable(completion.time)
-            .number(
-                completion
-                    .skip
-                    .map_or(u64::from(completion.keep), |waiting| 2 + waiting),
-            );
+            .number(u64::from(completion.keep) + completion.skip.map_or(0, |waiting| 2 + 2 * waiting));
     }
 
     fn common(&self, _: &mut Sent) -> Result<(), Unreadable> {

@@ -1,8 +1,8 @@
 -- Messages that are done or given up, and what follows them.
 --
 -- ARGV: time, session, frames, sweep, time to live; then for each bucket the number of elements and of
--- each: sequence, token, digest, record's time, and 1 to keep the lease or 2 and more to skip, with the
--- number of those given up that wait.
+-- each: sequence, token, digest, record's time, and flags: 1 to keep the lease, and to skip twice the
+-- number of those given up that wait, and 2.
 -- KEYS: for each bucket s f m r q g h, and of each element a w p.
 -- Returns for each element a code, or in its place a list of frames with the code as its first; a code is
 -- higher by two where the lease stays.
@@ -59,9 +59,9 @@ local function complete(ka, kw, kp, sequence, token, digest, time, flags)
     return ALREADY + HELD
   end
   flags = tonumber(flags)
-  local keep, skip = flags == 1, flags > 1
+  local keep, skip = flags % 2 == 1, flags > 1
   if not current or sequence == LAST or (sequence > x and not skip) then return FENCED end
-  if skip and call('ZLEXCOUNT', kw, '-', '[' .. sequence) ~= flags - 2 then return FENCED end
+  if skip and call('ZLEXCOUNT', kw, '-', '[' .. sequence) ~= (flags - 2 - flags % 2) / 2 then return FENCED end
   local next = after(sequence)
   local goes_on = mine and not halted and not state[5]
   local owner = goes_on and keep and me or ''
