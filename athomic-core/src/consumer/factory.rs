@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::MessageProcessor;
 use super::error::InvalidConsumerConfigurationError;
@@ -211,6 +211,7 @@ impl<'a> ConsumerFactory<'a> {
                 batch: resolved.batch,
                 failures: DlqHandler::new(&self.settings.messaging.dlq),
                 has_read: AtomicBool::new(false),
+                news: Notify::new(),
             }),
             commit_interval: consumer.commit_interval,
             revoke_timeout: consumer.revoke_timeout,
