@@ -133,6 +133,8 @@ impl Client {
                     Arc::as_ptr(other).cast_mut().cast::<c_void>(),
                 );
             }
+            // For what came before.
+            other.wake();
         }
         Ok(Queue {
             queue,
