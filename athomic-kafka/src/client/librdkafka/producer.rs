@@ -9,8 +9,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{Thread, park_timeout};
+use std::time::{Duration, Instant};
 
 use athomic_core::message::{Headers, TopicPartition};
 use athomic_core::transport::{Delivery, DeliveryState, OutgoingMessage, TransportError};
@@ -27,8 +28,10 @@ use super::native::may_be_written;
 use super::{Fault, FaultKind};
 use crate::error::Endpoint;
 
-/// How long the polling thread sleeps if there are no reports.
-const IDLE: Duration = Duration::from_millis(100);
+/// How long the polling thread waits for reports before it looks whether it is to stop.
+const POLL: Duration = Duration::from_millis(100);
+/// How long it sleeps if nothing is under way; what is published wakes it.
+const IDLE: Duration = Duration::from_secs(10);
 /// How long a full queue is waited for before it is tried again anyway.
 const FULL: Duration = Duration::from_millis(50);
 /// How long the end waits for records on their way.
@@ -47,6 +50,8 @@ struct Shared {
     stopping: AtomicBool,
     /// Whether the certificates were replaced that the producer has read.
     outdated: AtomicBool,
+    /// Sleeps while nothing is under way.
+    poller: OnceLock<Thread>,
 }
 
 impl Publishing {
@@ -68,12 +73,14 @@ impl Publishing {
             producer,
             stopping: AtomicBool::new(false),
             outdated: AtomicBool::new(false),
+            poller: OnceLock::new(),
         });
         let polled = Arc::clone(&shared);
-        std::thread::Builder::new()
+        let poller = std::thread::Builder::new()
             .name("athomic-publish".to_owned())
             .spawn(move || polled.poll_until_stopped(files))
             .map_err(|error| Fault::new(Code::Fail, error.to_string()))?;
+        shared.poller.get_or_init(|| poller.thread().clone());
         Ok(Self { shared })
     }
 
@@ -114,6 +121,7 @@ impl Publishing {
 impl Drop for Publishing {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.wake_poller();
     }
 }
 
@@ -151,8 +159,11 @@ impl Shared {
         record.payload = message.payload.as_deref();
         record.headers = headers_of(&message.headers);
         let reports = self.producer.context();
-        reports.under_way.fetch_add(1, Ordering::SeqCst);
+        let is_first = reports.under_way.fetch_add(1, Ordering::SeqCst) == 0;
         let Err((error, _returned)) = self.producer.send(record) else {
+            if is_first {
+                self.wake_poller();
+            }
             return true;
         };
         reports.settled();
@@ -169,7 +180,8 @@ impl Shared {
 
     fn poll_until_stopped(&self, mut files: Files) {
         while !self.stopping.load(Ordering::SeqCst) {
-            self.producer.poll(IDLE);
+            self.rest(&files);
+            self.producer.poll(POLL);
             if self.producer.context().refused.swap(false, Ordering::Relaxed) {
                 files.hurry();
             }
@@ -179,6 +191,27 @@ impl Shared {
         }
         if let Err(error) = self.producer.flush(LAST_FLUSH) {
             tracing::warn!(%error, "a publisher ended before everything was acknowledged");
+        }
+    }
+
+    /// Sleep while nothing is under way, on the polling thread. Whoever changes that wakes it afterwards, and
+    /// a wake-up that comes too early is not lost.
+    fn rest(&self, files: &Files) {
+        let nothing_to_do = || {
+            let under_way = self.producer.context().under_way.load(Ordering::SeqCst);
+            under_way == 0 && !self.stopping.load(Ordering::SeqCst)
+        };
+        if nothing_to_do() {
+            let until_due = files
+                .due()
+                .map(|due| due.saturating_duration_since(Instant::now()));
+            park_timeout(until_due.unwrap_or(IDLE).min(IDLE));
+        }
+    }
+
+    fn wake_poller(&self) {
+        if let Some(poller) = self.poller.get() {
+            poller.unpark();
         }
     }
 }
