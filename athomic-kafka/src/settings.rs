@@ -594,8 +594,12 @@ mod tests {
                 connection: "default".to_owned(),
                 servers: "localhost:1".to_owned(),
             };
-            let consumer =
-                crate::KafkaConsumer::join(&options, &subscription(FetchOverrides::default()), endpoint);
+            let consumer = crate::KafkaConsumer::join(
+                &options,
+                &subscription(FetchOverrides::default()),
+                endpoint,
+                std::sync::Arc::default(),
+            );
             assert!(consumer.is_ok(), "{consumer:?}");
         }
     }

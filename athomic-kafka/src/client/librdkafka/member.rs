@@ -28,6 +28,7 @@ use super::native::{Begin, Client, Event, Queue};
 use super::owned::Owned;
 use super::starting::Starter;
 use super::topics::Topics;
+use super::watch::Watch;
 use super::{Code, Fault, FaultKind};
 use crate::error::Endpoint;
 use crate::settings::ConsumerOptions;
@@ -65,6 +66,7 @@ impl Member {
         options: &ConsumerOptions,
         subscription: &Subscription,
         endpoint: Arc<Endpoint>,
+        watch: Arc<Watch>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Happening>), Fault> {
         let files = Files::of(&endpoint.connection, &options.group);
         let group = Client::consumer(&options.group)?;
@@ -95,7 +97,7 @@ impl Member {
                 Arc::clone(&committer),
                 reset,
             ),
-            topics: Topics::new(Arc::clone(&group), Arc::clone(&queue), topics),
+            topics: Topics::new(Arc::clone(&group), Arc::clone(&queue), topics, watch),
             group,
             queue,
             fetch_queue,
@@ -221,6 +223,7 @@ impl Poller {
             while let Some(event) = self.fetch_queue.poll(Duration::ZERO) {
                 self.serve(event);
             }
+            self.begin_anew_what_was_made_anew();
             self.finish_draining();
             self.finish_renewals();
             self.find_new_places();
@@ -265,10 +268,7 @@ impl Poller {
             Event::Revoke(partitions) => self.revoke(partitions),
             Event::RebalanceFailed(fault) => self.abandon(fault),
             Event::Committed(token, answer) => self.committer.answer(token, answer),
-            Event::Topics(seen) => {
-                let made_anew = self.topics.compare(seen);
-                made_anew.iter().for_each(|topic| self.begin_anew(topic));
-            }
+            Event::Topics(seen) => self.topics.tell(&seen),
             Event::Error(fault) => self.trouble(fault),
             Event::Fatal(fault) => self.fail(fault),
         }
@@ -302,6 +302,12 @@ impl Poller {
         let begun = self.owned.begin_at_commits(known.partitions, &self.topics);
         if let Err(fault) = begun {
             self.fail(fault);
+        }
+    }
+
+    fn begin_anew_what_was_made_anew(&mut self) {
+        for topic in self.topics.compare() {
+            self.begin_anew(&topic);
         }
     }
 
