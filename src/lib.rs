@@ -16,8 +16,8 @@ pub mod prelude;
 
 pub use athomic_core::app::{App, AppBuilder, RunningApp};
 pub use athomic_core::{
-    app, commit, consumer, dead_letter, handler, health, lifecycle, message, outcome, payload, publisher,
-    retry, settings, transport,
+    app, commit, consumer, dead_letter, handler, health, lifecycle, message, ordering, outcome, payload,
+    publisher, retry, settings, store, transport,
 };
 #[cfg(feature = "kafka")]
 pub use athomic_kafka::KafkaTransport;

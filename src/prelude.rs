@@ -6,5 +6,6 @@ pub use athomic_core::handler::{
 pub use athomic_core::message::{Headers, RawMessage};
 pub use athomic_core::outcome::{HandlerError, Outcome};
 pub use athomic_core::publisher::Publisher;
+pub use athomic_core::store::ordering::FencingToken;
 pub use athomic_macros::{ordered_consumer, subscribe_to};
 pub use serde::{Deserialize, Serialize};

@@ -15,6 +15,9 @@ pub mod transport;
 
 pub mod payload;
 
+pub mod ordering;
+pub mod store;
+
 pub mod handler;
 
 pub mod outcome;

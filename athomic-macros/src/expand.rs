@@ -133,6 +133,8 @@ fn handler(subscription: &Subscription<'_>) -> TokenStream {
         Mode::Single | Mode::Ordered { .. } => quote!(Self::Payload),
     };
     let call = call(subscription, &names);
+    let for_ordered = matches!(subscription.mode, Mode::Ordered { .. })
+        .then(|| quote_spanned!(Span::mixed_site()=> let states = &states.for_ordered();));
     let checks = subscription
         .function
         .extractors
@@ -147,6 +149,7 @@ fn handler(subscription: &Subscription<'_>) -> TokenStream {
                 #call
             }
             fn check(&self, states: &__athomic::StateMap) -> __athomic::Result<(), __athomic::MissingState> {
+                #for_ordered
                 #(#checks)*
                 __athomic::Ok(())
             }
@@ -202,10 +205,10 @@ fn ordered(subscription: &Subscription<'_>) -> TokenStream {
     );
     quote_spanned! {Span::mixed_site()=>
         impl __athomic::OrderedHandler for __Handler {
-            fn aggregate_key(payload: &Self::Payload) -> __athomic::Cow<'_, str> {
+            fn aggregate_key<'a>(&self, payload: &'a Self::Payload) -> __athomic::Cow<'a, str> {
                 #key
             }
-            fn sequence_id(payload: &Self::Payload) -> __athomic::u64 {
+            fn sequence_id(&self, payload: &Self::Payload) -> __athomic::u64 {
                 #sequence
             }
         }

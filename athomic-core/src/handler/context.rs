@@ -9,14 +9,32 @@ use std::sync::Arc;
 use super::extract::MissingState;
 use crate::message::{Headers, Offset, Partition, RawMessage, Timestamp, TopicPartition};
 use crate::publisher::Publisher;
+use crate::store::ordering::FencingToken;
 
-/// The application's values that handlers take as `State<S>`, one for each type.
+/// What a handler can count on: the application's values that handlers take as `State<S>`, one for
+/// each type, and whether its messages have fencing tokens.
 #[derive(Default, Clone)]
 pub struct StateMap {
     values: HashMap<TypeId, (&'static str, Arc<dyn Any + Send + Sync>)>,
+    is_ordered: bool,
 }
 
 impl StateMap {
+    /// Return what an ordered handler can count on: the same, and fencing tokens.
+    #[must_use]
+    pub fn for_ordered(&self) -> Self {
+        Self {
+            is_ordered: true,
+            ..self.clone()
+        }
+    }
+
+    /// Say whether messages have fencing tokens.
+    #[must_use]
+    pub const fn is_ordered(&self) -> bool {
+        self.is_ordered
+    }
+
     /// Put a value in; one of the same type is replaced.
     pub fn insert<S: Send + Sync + 'static>(&mut self, state: S) {
         self.values
@@ -43,7 +61,7 @@ impl StateMap {
     }
 
     fn missing(&self, wanted: &'static str) -> MissingState {
-        MissingState {
+        MissingState::State {
             wanted,
             present: self.type_names(),
         }
@@ -78,6 +96,7 @@ pub struct MessageContext<'a> {
     scope: &'a HandlerScope,
     message: &'a RawMessage,
     attempt: u32,
+    fencing_token: Option<FencingToken>,
 }
 
 impl<'a> MessageContext<'a> {
@@ -88,7 +107,23 @@ impl<'a> MessageContext<'a> {
             scope,
             message,
             attempt,
+            fencing_token: None,
         }
+    }
+
+    /// Say under which lease on its aggregate the message is handled.
+    #[must_use]
+    pub const fn fenced(self, token: FencingToken) -> Self {
+        Self {
+            fencing_token: Some(token),
+            ..self
+        }
+    }
+
+    /// Return the token of the lease under which the message is handled; only ordered handlers have one.
+    #[must_use]
+    pub const fn fencing_token(&self) -> Option<FencingToken> {
+        self.fencing_token
     }
 
     /// Return the message as it came.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::context::{BatchContext, MessageContext, Meta, StateMap};
 use crate::message::{Headers, RawMessage};
 use crate::publisher::Publisher;
+use crate::store::ordering::FencingToken;
 
 /// An argument of a handler could not be made from the message.
 #[derive(Debug, thiserror::Error)]
@@ -45,18 +46,27 @@ impl ExtractError {
     }
 }
 
-/// A handler takes a state that the application was not given.
+/// A handler takes what it will never be given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no state of type `{wanted}`; add `.state(..)` to the builder (present: {})", if present.is_empty() {
-    "none".to_owned()
-} else {
-    present.join(", ")
-})]
-pub struct MissingState {
-    /// The type that a handler takes.
-    pub wanted: &'static str,
-    /// The types that are there.
-    pub present: Vec<&'static str>,
+#[non_exhaustive]
+pub enum MissingState {
+    /// A state that the application was not given.
+    #[error("no state of type `{wanted}`; add `.state(..)` to the builder (present: {})", if present.is_empty() {
+        "none".to_owned()
+    } else {
+        present.join(", ")
+    })]
+    State {
+        /// The type that a handler takes.
+        wanted: &'static str,
+        /// The types that are there.
+        present: Vec<&'static str>,
+    },
+    /// A fencing token, in a handler that is not ordered.
+    #[error(
+        "only ordered consumers have a `FencingToken`; use `#[ordered_consumer]` or `register::ordered`, or do not take it"
+    )]
+    FencingToken,
 }
 
 /// An argument of a handler that is made from the message or its context.
@@ -79,7 +89,7 @@ pub struct MissingState {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no extractor",
     label = "not something a handler can take from a message",
-    note = "after the payload a handler takes `Meta`, `Headers`, `Key<K>`, `State<S>`, `RawMessage`, `Publisher`, or a type that implements `FromMessage`"
+    note = "after the payload a handler takes `Meta`, `Headers`, `Key<K>`, `State<S>`, `RawMessage`, `Publisher`, `FencingToken` (ordered consumers), or a type that implements `FromMessage`"
 )]
 pub trait FromMessage: Sized + Send {
     /// Make the argument.
@@ -88,10 +98,11 @@ pub trait FromMessage: Sized + Send {
     /// The message does not hold it, or something needed for it is not to be had now.
     fn from_message(context: &MessageContext<'_>) -> Result<Self, ExtractError>;
 
-    /// Check at start-up that what it needs of the application is there.
+    /// Check at start-up that what it needs of the application is there. One that is made of others
+    /// calls theirs.
     ///
     /// # Errors
-    /// A state is missing.
+    /// A state is missing, or a fencing token.
     fn check(_states: &StateMap) -> Result<(), MissingState> {
         Ok(())
     }
@@ -134,6 +145,22 @@ impl FromMessage for RawMessage {
 impl FromMessage for Headers {
     fn from_message(context: &MessageContext<'_>) -> Result<Self, ExtractError> {
         Ok(context.message().headers())
+    }
+}
+
+/// Only for ordered consumers, whose messages are handled under a lease on their aggregate.
+impl FromMessage for FencingToken {
+    fn from_message(context: &MessageContext<'_>) -> Result<Self, ExtractError> {
+        let token = context.fencing_token();
+        token.ok_or_else(|| ExtractError::retry("FencingToken", MissingState::FencingToken))
+    }
+
+    fn check(states: &StateMap) -> Result<(), MissingState> {
+        if states.is_ordered() {
+            Ok(())
+        } else {
+            Err(MissingState::FencingToken)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an ordered handler says of its messages: which aggregate, and which place in its order.
 //!
 //! `#[ordered_consumer]` implements [`OrderedHandler`] by reading the two fields that its attribute
-//! names.
+//! names; [`ordered`](super::register::ordered) by two functions.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -53,10 +53,10 @@ pub trait SequenceId {
 /// A handler whose messages are handled in the order of their aggregates.
 pub trait OrderedHandler: Handler {
     /// Return the aggregate that a message belongs to.
-    fn aggregate_key(payload: &Self::Payload) -> Cow<'_, str>;
+    fn aggregate_key<'a>(&self, payload: &'a Self::Payload) -> Cow<'a, str>;
 
     /// Return a message's place in the order of its aggregate.
-    fn sequence_id(payload: &Self::Payload) -> u64;
+    fn sequence_id(&self, payload: &Self::Payload) -> u64;
 }
 
 impl AggregateKey for str {

@@ -11,6 +11,10 @@
 //! assert_eq!(definition.options.topics, ["payments.v1"]);
 //! ```
 
+mod ordered;
+
+pub use ordered::{KeyFunction, Ordered, SequenceFunction, ordered};
+
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -25,6 +29,7 @@ use super::{
     StateMap,
 };
 use crate::consumer::MessageProcessor;
+use crate::ordering::OrderingOptions;
 use crate::outcome::{BatchOutcome, IntoBatchOutcome, IntoOutcome, Outcome};
 use crate::payload::Payload;
 
@@ -66,6 +71,7 @@ pub struct HandlerOptions {
     pub idempotency: Option<IdempotencyOptions>,
     pub has_idempotency_key_resolver: bool,
     pub enable_lineage: Option<bool>,
+    pub policies: OrderingOptions,
 }
 
 impl From<&SubscriptionOptions> for HandlerOptions {
@@ -86,6 +92,7 @@ impl From<&SubscriptionOptions> for HandlerOptions {
             idempotency: options.idempotency,
             has_idempotency_key_resolver: options.has_idempotency_key_resolver,
             enable_lineage: Some(options.enable_lineage),
+            policies: options.policies,
         }
     }
 }

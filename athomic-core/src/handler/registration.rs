@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::consumer::MessageProcessor;
+use crate::ordering::OrderingOptions;
 
 /// Where the user wrote something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,6 +113,8 @@ pub struct SubscriptionOptions {
     pub has_idempotency_key_resolver: bool,
     /// Whether lineage events are written for this handler.
     pub enable_lineage: bool,
+    /// What happens when order is in danger (ordered consumers).
+    pub policies: OrderingOptions,
 }
 
 impl SubscriptionOptions {
@@ -134,6 +137,7 @@ impl SubscriptionOptions {
             idempotency: None,
             has_idempotency_key_resolver: false,
             enable_lineage: true,
+            policies: OrderingOptions::new(),
         }
     }
 }

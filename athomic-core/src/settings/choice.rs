@@ -4,16 +4,16 @@ use crate::handler::Priority;
 
 /// The words of one such setting.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Words {
+pub(crate) struct Words {
     /// Every word that the schema knows.
-    pub(super) known: &'static [&'static str],
+    pub(crate) known: &'static [&'static str],
     /// Those of them whose runtime does not exist yet, so that they are refused.
-    pub(super) not_built: &'static [&'static str],
+    pub(crate) not_built: &'static [&'static str],
 }
 
 impl Words {
     /// Return the words that are accepted today.
-    pub(super) fn accepted(self) -> Vec<&'static str> {
+    pub(crate) fn accepted(self) -> Vec<&'static str> {
         self.known
             .iter()
             .copied()
@@ -23,7 +23,7 @@ impl Words {
 }
 
 /// A type that is written as one of a few words.
-pub(super) trait Choice: Copy + 'static {
+pub(crate) trait Choice: Copy + 'static {
     /// The words.
     const WORDS: Words;
 
@@ -66,7 +66,7 @@ macro_rules! choice {
         }
     };
 }
-pub(super) use choice;
+pub(crate) use choice;
 
 /// Only `normal` until priorities have an effect.
 impl Choice for Priority {

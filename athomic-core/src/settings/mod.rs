@@ -48,7 +48,7 @@
 //! values came from. [`REFERENCE`] shows every key with its default.
 
 mod check;
-mod choice;
+pub(crate) mod choice;
 mod environment;
 mod error;
 mod explain;
@@ -69,10 +69,11 @@ pub use error::{Fault, Origin, Problem, SettingsError};
 pub use explain::{Difference, Explanation};
 pub use load::{Loaded, Loader, SettingValue};
 pub use resolved::{
-    AppSettings, AutoCreate, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DlqSettings,
-    DlqStrategy, GroupProtocol, HandlerTuning, IsolationLevel, LifecycleSettings, MessagingSettings,
-    OffsetReset, ProducerSettings, RetryMode, RetrySettings, SaslMechanism, SecurityProtocol,
-    SecuritySettings, Settings, TopicsSettings, WireCompression,
+    AppSettings, AutoCreate, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION,
+    DEFAULT_KVSTORE, DlqSettings, DlqStrategy, GroupProtocol, HandlerTuning, IsolationLevel, KvStoreSettings,
+    LifecycleSettings, MessagingSettings, OffsetReset, OrderingSettings, OrderingTuning, ProducerSettings,
+    RetryMode, RetrySettings, SaslMechanism, SecurityProtocol, SecuritySettings, Settings, StoreBackend,
+    TopicsSettings, WireCompression,
 };
 pub use schema::{KeyDoc, keys};
 pub use secret::Secret;

@@ -4,6 +4,11 @@
 //! group of one's own. The structs grow with athomic and are `#[non_exhaustive]`: outside this crate, start
 //! from `Default` and change fields.
 
+mod ordering;
+
+pub(in crate::settings) use ordering::default_kvstores;
+pub use ordering::{DEFAULT_KVSTORE, KvStoreSettings, OrderingSettings, OrderingTuning, StoreBackend};
+
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -22,13 +27,15 @@ pub const DEFAULT_CONNECTION: &str = "default";
 /// All settings of a program.
 ///
 /// `Default` gives the built-in defaults, with which a program runs on the embedded broker.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
     /// Who the program is: section `app`.
     pub app: AppSettings,
     /// Brokers, consumers, failures: section `integration.messaging`.
     pub messaging: MessagingSettings,
+    /// The stores by name: section `database.kvstore`. Always has [`DEFAULT_KVSTORE`].
+    pub kvstores: BTreeMap<String, KvStoreSettings>,
     /// Start and stop: section `lifecycle`.
     pub lifecycle: LifecycleSettings,
     /// The active profile; none if only `[default]` and bare tables count.
@@ -37,18 +44,32 @@ pub struct Settings {
     pub(super) traces: Arc<Traces>,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            app: AppSettings::default(),
+            messaging: MessagingSettings::default(),
+            kvstores: default_kvstores(),
+            lifecycle: LifecycleSettings::default(),
+            profile: None,
+            traces: Arc::default(),
+        }
+    }
+}
+
 /// Settings are equal if they mean the same, wherever they were written.
 impl PartialEq for Settings {
     fn eq(&self, other: &Self) -> bool {
         let Self {
             app,
             messaging,
+            kvstores,
             lifecycle,
             profile,
             traces: _,
         } = self;
-        (app, messaging, lifecycle, profile)
-            == (&other.app, &other.messaging, &other.lifecycle, &other.profile)
+        (app, messaging, kvstores) == (&other.app, &other.messaging, &other.kvstores)
+            && (lifecycle, profile) == (&other.lifecycle, &other.profile)
     }
 }
 
@@ -104,6 +125,8 @@ pub struct MessagingSettings {
     pub topics: TopicsSettings,
     /// What happens to messages that fail.
     pub dlq: DlqSettings,
+    /// Ordered consumption.
+    pub ordering: OrderingSettings,
     /// Changes to single handlers without a rebuild, in the order written.
     pub handler_tuning: Vec<HandlerTuning>,
 }
@@ -117,6 +140,7 @@ impl Default for MessagingSettings {
             connections: BTreeMap::from([(connection.name.clone(), connection)]),
             topics: TopicsSettings::default(),
             dlq: DlqSettings::default(),
+            ordering: OrderingSettings::default(),
             handler_tuning: Vec::new(),
         }
     }
@@ -397,6 +421,8 @@ pub struct HandlerTuning {
     pub priority: Option<Priority>,
     /// Whether the handler starts paused.
     pub paused: Option<bool>,
+    /// Its order, for ordered consumers.
+    pub ordering: OrderingTuning,
     /// Where the entry was written, for messages.
     pub origin: Origin,
 }

@@ -15,8 +15,8 @@ use super::raw::{
 };
 use super::resolved::{
     AppSettings, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DlqSettings,
-    GroupProtocol, HandlerTuning, LifecycleSettings, MessagingSettings, ProducerSettings, RetrySettings,
-    Settings, TopicsSettings,
+    GroupProtocol, HandlerTuning, LifecycleSettings, MessagingSettings, OrderingSettings, OrderingTuning,
+    ProducerSettings, RetrySettings, Settings, TopicsSettings,
 };
 use super::schema::{CONNECTIONS, TUNING};
 use super::tree::join;
@@ -78,6 +78,7 @@ impl Resolver<'_> {
             connections: self.connections(raw),
             topics: self.topics(&raw.topics),
             dlq: self.dlq(&raw.dlq, &raw.retry),
+            ordering: OrderingSettings::default(),
             handler_tuning: self.handler_tuning(&raw.handler_tuning),
         }
     }
@@ -283,6 +284,7 @@ impl Resolver<'_> {
                 concurrency: self.optional_count(&raw.concurrency),
                 priority: self.optional_choice(&raw.priority),
                 paused: raw.paused.as_ref().map(|written| written.value),
+                ordering: OrderingTuning::default(),
                 origin: origin.clone(),
             };
             match &raw.handler_id {

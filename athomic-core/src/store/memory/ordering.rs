@@ -1,0 +1,283 @@
+//! `MemoryOrdering`: an ordering store in memory, and the specification of the others.
+//!
+//! What each call does to a bucket stands in `bucket.rs`, in the order of the rules; a store elsewhere
+//! answers the same to the same calls, which a differential test shows for Redis.
+
+mod bucket;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bucket::Bucket;
+
+use super::StoreClock;
+use crate::ordering::StoredPolicies;
+use crate::store::ordering::{
+    Admission, Aggregate, AggregateReport, Arrival, Beat, BucketReport, Claim, ClaimTerms, Completed,
+    Completion, Each, FencingToken, Frame, Opened, OrderingStore, RoomLimits, SWEEP, SessionId, Steering,
+};
+use crate::store::{Scope, StoreError};
+
+/// How many events are kept.
+const EVENTS: usize = 10_000;
+
+/// An ordering store in memory. Clones are the same store.
+#[derive(Debug, Clone)]
+pub struct MemoryOrdering {
+    scope: Arc<Scope>,
+    clock: StoreClock,
+    state: Arc<Mutex<State>>,
+}
+
+/// All that is lost when the store is.
+#[derive(Debug, Default)]
+struct State {
+    buckets: BTreeMap<u16, Bucket>,
+    policies: Option<StoredPolicies>,
+    /// The newest first.
+    events: VecDeque<String>,
+    generation: u64,
+}
+
+/// What is the same for all elements of a call.
+#[derive(Debug, Clone, Copy)]
+struct Now<'a> {
+    scope: &'a Scope,
+    micros: i64,
+}
+
+impl Now<'_> {
+    fn millis(self) -> i64 {
+        self.micros.div_euclid(1000)
+    }
+
+    /// When somebody should look again at an aggregate that waits for a process.
+    fn soon(self) -> i64 {
+        self.millis() + millis(SWEEP)
+    }
+
+    /// When somebody should look again at an aggregate that waits for a message.
+    fn later(self) -> i64 {
+        self.millis() + 30 * millis(SWEEP)
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 64)
+}
+
+impl MemoryOrdering {
+    /// Make an empty store for a scope.
+    #[must_use]
+    pub fn new(scope: Scope) -> Self {
+        Self::with_clock(scope, StoreClock::default())
+    }
+
+    /// Make an empty store for a scope that goes by a clock.
+    #[must_use]
+    pub fn with_clock(scope: Scope, clock: StoreClock) -> Self {
+        Self {
+            scope: Arc::new(scope),
+            clock,
+            state: Arc::default(),
+        }
+    }
+
+    /// Serve the same data by other policies, as another version of a program would.
+    #[must_use]
+    pub fn reopened(&self, scope: Scope) -> Self {
+        Self {
+            scope: Arc::new(scope),
+            ..self.clone()
+        }
+    }
+
+    /// Return the store's clock.
+    #[must_use]
+    pub fn clock(&self) -> &StoreClock {
+        &self.clock
+    }
+
+    /// Forget everything, as a server without persistence does when it restarts.
+    pub fn lose_everything(&self) {
+        let mut state = self.lock();
+        let generation = state.generation + 1;
+        *state = State {
+            generation,
+            ..State::default()
+        };
+    }
+
+    /// Take a copy of all that is known, to [`restore`](Self::restore) later.
+    #[must_use]
+    pub fn snapshot(&self) -> OrderingSnapshot {
+        OrderingSnapshot(self.lock().buckets.clone())
+    }
+
+    /// Go back to what was known before, as a replica does that is promoted without the last writes.
+    pub fn restore(&self, snapshot: OrderingSnapshot) {
+        let mut state = self.lock();
+        state.generation += 1;
+        state.buckets = snapshot.0;
+    }
+
+    /// Carry a call out, element by element, at one moment.
+    fn each<E, T>(
+        &self,
+        elements: &[E],
+        bucket_of: impl Fn(&E) -> u16,
+        mut step: impl FnMut(&mut Bucket, &E, Now<'_>) -> Result<T, StoreError>,
+    ) -> Each<T> {
+        let now = self.now();
+        let mut state = self.lock();
+        let step = |element| step(state.buckets.entry(bucket_of(element)).or_default(), element, now);
+        elements.iter().map(step).collect()
+    }
+
+    fn on<T>(&self, aggregate: &Aggregate, step: impl FnOnce(&mut Bucket, Now<'_>) -> T) -> T {
+        let now = self.now();
+        step(self.lock().buckets.entry(aggregate.bucket()).or_default(), now)
+    }
+
+    fn now(&self) -> Now<'_> {
+        Now {
+            scope: &self.scope,
+            micros: self.clock.micros(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a store knew at a moment.
+#[derive(Debug, Clone)]
+pub struct OrderingSnapshot(BTreeMap<u16, Bucket>);
+
+impl OrderingStore for MemoryOrdering {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
+    async fn open(&self) -> Result<Opened, StoreError> {
+        let mut state = self.lock();
+        let ours = self.scope.policies().stored();
+        let Some(theirs) = &state.policies else {
+            state.policies = Some(ours);
+            return Ok(Opened::Made);
+        };
+        for ((policy, ours), (_, theirs)) in ours.into_iter().zip(theirs) {
+            if ours != *theirs {
+                return Err(StoreError::PolicyMismatch {
+                    policy,
+                    ours,
+                    theirs: theirs.clone(),
+                });
+            }
+        }
+        Ok(Opened::Found)
+    }
+
+    async fn beat(&self, session: SessionId, buckets: &[u16], ttl: Duration) -> Each<Beat> {
+        let generation = self.lock().generation;
+        self.each(
+            buckets,
+            |bucket| *bucket,
+            |bucket, &number, now| Ok(bucket.beat(session, number, ttl, generation, now)),
+        )
+    }
+
+    async fn admit(&self, session: SessionId, limits: RoomLimits, arrivals: &[Arrival]) -> Each<Admission> {
+        self.each(
+            arrivals,
+            |arrival| arrival.aggregate.bucket(),
+            |bucket, arrival, now| bucket.admit(session, limits, arrival, now),
+        )
+    }
+
+    async fn complete(
+        &self,
+        session: SessionId,
+        frames: usize,
+        completions: &[Completion],
+    ) -> Each<Completed> {
+        self.each(
+            completions,
+            |completion| completion.aggregate.bucket(),
+            |bucket, completion, now| Ok(bucket.complete(session, frames, completion, now)),
+        )
+    }
+
+    async fn release(&self, session: SessionId, leases: &[(Aggregate, FencingToken)]) -> Each<()> {
+        self.each(
+            leases,
+            |(aggregate, _)| aggregate.bucket(),
+            |bucket, (aggregate, token), now| {
+                bucket.release(session, aggregate.key(), *token, now);
+                Ok(())
+            },
+        )
+    }
+
+    async fn due(&self, buckets: &[u16], limit: usize) -> Each<Vec<Aggregate>> {
+        self.each(
+            buckets,
+            |bucket| *bucket,
+            |bucket, &number, now| Ok(bucket.due(number, limit, now)),
+        )
+    }
+
+    async fn claim(&self, session: SessionId, terms: ClaimTerms, aggregates: &[Aggregate]) -> Each<Claim> {
+        self.each(aggregates, Aggregate::bucket, |bucket, aggregate, now| {
+            bucket.claim(session, terms, aggregate.key(), now)
+        })
+    }
+
+    async fn probe(&self, aggregates: &[Aggregate]) -> Each<Option<u64>> {
+        self.each(aggregates, Aggregate::bucket, |bucket, aggregate, now| {
+            Ok(bucket.probe(aggregate.key(), now))
+        })
+    }
+
+    async fn read(&self, aggregate: &Aggregate, from: u64, limit: usize) -> Result<Vec<Frame>, StoreError> {
+        Ok(self.on(aggregate, |bucket, _| bucket.read(aggregate.key(), from, limit)))
+    }
+
+    async fn steer(&self, aggregate: &Aggregate, action: Steering) -> Result<(), StoreError> {
+        self.on(aggregate, |bucket, now| {
+            bucket.steer(aggregate.key(), action, now)
+        });
+        Ok(())
+    }
+
+    async fn survey(&self, buckets: &[u16]) -> Each<BucketReport> {
+        self.each(
+            buckets,
+            |bucket| *bucket,
+            |bucket, &number, now| Ok(bucket.survey(number, now)),
+        )
+    }
+
+    async fn inspect(
+        &self,
+        aggregate: &Aggregate,
+        limit: usize,
+    ) -> Result<Option<AggregateReport>, StoreError> {
+        Ok(self.on(aggregate, |bucket, now| {
+            bucket.inspect(aggregate.key(), limit, now)
+        }))
+    }
+
+    async fn record(&self, event: &str) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        state.events.push_front(event.to_owned());
+        state.events.truncate(EVENTS);
+        Ok(())
+    }
+
+    async fn events(&self, limit: usize) -> Result<Vec<String>, StoreError> {
+        Ok(self.lock().events.iter().take(limit).cloned().collect())
+    }
+}
