@@ -140,10 +140,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(
-        not(feature = "tls"),
-        ignore = "without TLS librdkafka knows no option that names a file"
-    )]
     fn new_contents_are_noticed_once_and_a_touch_is_none() {
         let file = file("touched");
         fs::write(&file, "old").expect("written");
