@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::thread::park_timeout;
 use std::time::{Duration, Instant};
 
 use athomic_core::message::{Partition, PartitionOffset, TopicPartition};
@@ -22,16 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it is waited for between two looks at what went wrong meanwhile.
 const STEP: Duration = Duration::from_millis(200);
 
-/// How long a new topic may take to be known to all brokers.
-const SPREADING: Duration = Duration::from_secs(2);
-/// How long to wait before brokers are asked about it again.
-const PAUSE: Duration = Duration::from_millis(100);
-
 type Options = BTreeMap<String, String>;
 
-/// Return the number of partitions of each of the topics that exists. Blocks.
-///
-/// A broker may lag behind the one that made a topic, so what is unknown is asked for again for a while.
+/// Return the number of partitions of each of the topics that exists, as one broker knows it: others may
+/// have heard more. Blocks.
 pub(crate) fn partitions(
     options: &Options,
     topics: &[String],
@@ -39,20 +32,12 @@ pub(crate) fn partitions(
 ) -> Result<BTreeMap<String, Partition>, TransportError> {
     let client = Asking::new(options, None).map_err(|fault| endpoint.error(Task::LookAtTopics, fault))?;
     let mut found = BTreeMap::new();
-    let deadline = Instant::now() + SPREADING;
-    loop {
-        for topic in topics {
-            if !found.contains_key(topic) {
-                let count = client.partitions(topic);
-                let count = count.map_err(|fault| endpoint.error(Task::LookAt(topic), fault))?;
-                found.extend(count.map(|count| (topic.clone(), count)));
-            }
-        }
-        if found.len() == topics.len() || Instant::now() >= deadline {
-            return Ok(found);
-        }
-        park_timeout(PAUSE); // nobody unparks this thread; if somebody did, it would ask early
+    for topic in topics {
+        let count = client.partitions(topic);
+        let count = count.map_err(|fault| endpoint.error(Task::LookAt(topic), fault))?;
+        found.extend(count.map(|count| (topic.clone(), count)));
     }
+    Ok(found)
 }
 
 /// Make topics; one that exists already is left as it is.
