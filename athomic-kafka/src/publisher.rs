@@ -1,6 +1,5 @@
 //! `KafkaPublisher`: publishes, idempotently.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio::time::timeout;
 use crate::client::librdkafka::producer::Publishing;
 use crate::client::librdkafka::{Code, Fault};
 use crate::error::{Endpoint, Task};
+use crate::settings::Connection;
 
 /// How long what is under way may take before a producer with new certificates takes over: so long, the
 /// order of messages holds over the change.
@@ -22,7 +22,7 @@ const HANDING_OVER: Duration = Duration::from_secs(5);
 /// A full queue is waited for. Dropping it flushes in the background. When its certificates are replaced
 /// on disk, what is published next goes over new connections that use the new ones.
 pub struct KafkaPublisher {
-    options: BTreeMap<String, String>,
+    connection: Connection,
     endpoint: Endpoint,
     publishing: RwLock<Arc<Publishing>>,
     /// Held by who changes `publishing`.
@@ -30,14 +30,12 @@ pub struct KafkaPublisher {
 }
 
 impl KafkaPublisher {
-    pub(crate) fn start(
-        options: BTreeMap<String, String>,
-        endpoint: Endpoint,
-    ) -> Result<Self, TransportError> {
-        let publishing = Publishing::start(&options, endpoint.clone())
-            .map_err(|fault| endpoint.error(Task::MakePublisher, fault))?;
+    pub(crate) fn start(connection: Connection) -> Result<Self, TransportError> {
+        let endpoint = connection.producer_endpoint();
+        let publishing =
+            start(&connection, &endpoint).map_err(|fault| endpoint.error(Task::MakePublisher, fault))?;
         Ok(Self {
-            options,
+            connection,
             endpoint,
             publishing: RwLock::new(Arc::new(publishing)),
             handing_over: Mutex::new(()),
@@ -56,7 +54,7 @@ impl KafkaPublisher {
         }
         // In time or not: at the latest the delivery time-out ends what is still under way.
         let _flushed = timeout(HANDING_OVER, old.flush()).await;
-        match Publishing::start(&self.options, self.endpoint.clone()) {
+        match start(&self.connection, &self.endpoint) {
             Ok(new) => {
                 let new = Arc::new(new);
                 *self.publishing.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&new);
@@ -74,6 +72,12 @@ impl KafkaPublisher {
         let publishing = self.publishing.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&publishing)
     }
+}
+
+/// Start a producer with secrets as they are now.
+fn start(connection: &Connection, endpoint: &Endpoint) -> Result<Publishing, Fault> {
+    let options = connection.producer_options();
+    Publishing::start(&options, connection.secrets(), endpoint.clone())
 }
 
 impl Publisher for KafkaPublisher {

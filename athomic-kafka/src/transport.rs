@@ -50,10 +50,7 @@ impl Transport for KafkaTransport {
     }
 
     async fn publisher(&self) -> Result<KafkaPublisher, TransportError> {
-        KafkaPublisher::start(
-            self.connection.producer_options(),
-            self.connection.producer_endpoint(),
-        )
+        KafkaPublisher::start(self.connection.clone())
     }
 
     async fn admin(&self) -> Result<KafkaAdmin, TransportError> {

@@ -23,7 +23,7 @@ use athomic_core::transport::{ClientCondition, ConsumerEvent, Revocation, Subscr
 use tokio::sync::{mpsc, watch};
 
 use super::commits::{CommitError, Committer};
-use super::files::Files;
+use super::files::{Change, Files};
 use super::native::{Begin, Client, Event, Queue};
 use super::owned::Owned;
 use super::starting::Starter;
@@ -68,7 +68,7 @@ impl Member {
         endpoint: Arc<Endpoint>,
         watch: Arc<Watch>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Happening>), Fault> {
-        let files = Files::of(&endpoint.connection, &options.group);
+        let files = Files::of(&endpoint.connection, &options.group, &options.secrets);
         let group = Client::consumer(&options.group)?;
         let fetch = Client::consumer(&options.fetch)?;
         let queue = Arc::new(group.main_queue(None)?);
@@ -237,12 +237,19 @@ impl Poller {
         left.send_replace(Some(departure));
     }
 
-    /// Make room for a member that has read the new certificates.
+    /// Have new connections made with a new password; make room for a member that has read new certificates.
     fn look_at_files(&mut self) {
-        if self.files.were_replaced() {
-            let connection = self.endpoint.connection.clone();
-            self.send(Err(TransportError::CertificatesReplaced { connection }));
-            self.leaving.store(true, Ordering::SeqCst);
+        match self.files.look() {
+            Change::Nothing => {}
+            Change::Password(new) => new.tell(|user, password| {
+                self.group.set_credentials(user, password)?;
+                self.owned.set_credentials(user, password)
+            }),
+            Change::Certificates => {
+                let connection = self.endpoint.connection.clone();
+                self.send(Err(TransportError::CertificatesReplaced { connection }));
+                self.leaving.store(true, Ordering::SeqCst);
+            }
         }
     }
 

@@ -27,6 +27,7 @@ use athomic_core::message::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka_sys as sys;
 use rdkafka_sys::types::RDKafkaErrorCode as Code;
@@ -276,6 +277,12 @@ impl Client {
     /// Say whether there is a connection to a broker.
     pub(super) fn connected(&self) -> bool {
         self.sockets.connected()
+    }
+
+    /// Log in to new connections with another password.
+    pub(super) fn set_credentials(&self, user: &str, password: &str) -> Result<(), Fault> {
+        // SAFETY: the handle is valid.
+        unsafe { tell_credentials(self.handle.as_ptr(), user, password) }
     }
 
     /// Have all connections made anew.
@@ -626,6 +633,25 @@ pub(super) fn may_be_written(message: &rdkafka::message::BorrowedMessage<'_>) ->
     // SAFETY: the pointer is valid for as long as the message is borrowed.
     let status = unsafe { sys::rd_kafka_message_status(message.ptr()) };
     status != sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED
+}
+
+/// Log in to new connections with another password.
+pub(super) fn set_credentials<C: ProducerContext>(
+    producer: &BaseProducer<C>,
+    user: &str,
+    password: &str,
+) -> Result<(), Fault> {
+    // SAFETY: the handle is valid for as long as the producer is borrowed.
+    unsafe { tell_credentials(producer.client().native_ptr(), user, password) }
+}
+
+/// # Safety
+/// `handle` is a valid client.
+unsafe fn tell_credentials(handle: *mut sys::rd_kafka_t, user: &str, password: &str) -> Result<(), Fault> {
+    let text = |text: &str| CString::new(text).map_err(|_zero| Fault::of(Code::InvalidArgument));
+    let (user, password) = (text(user)?, text(password)?);
+    // SAFETY: the handle is valid as the caller promises; librdkafka copies both texts.
+    check_owned(unsafe { sys::rd_kafka_sasl_set_credentials(handle, user.as_ptr(), password.as_ptr()) })
 }
 
 /// Return what librdkafka was built with, such as `ssl` or `sasl_scram`.

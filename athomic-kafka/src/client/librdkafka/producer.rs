@@ -23,10 +23,11 @@ use rdkafka::{ClientContext, Statistics};
 use rdkafka_sys::types::RDKafkaErrorCode as Code;
 use tokio::sync::{Notify, oneshot};
 
-use super::files::Files;
-use super::native::may_be_written;
+use super::files::{Change, Files};
+use super::native::{may_be_written, set_credentials};
 use super::{Fault, FaultKind};
 use crate::error::Endpoint;
+use crate::security::Secrets;
 
 /// How long the polling thread waits for reports before it looks whether it is to stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -55,8 +56,12 @@ struct Shared {
 }
 
 impl Publishing {
-    pub(crate) fn start(options: &BTreeMap<String, String>, endpoint: Endpoint) -> Result<Self, Fault> {
-        let files = Files::of(&endpoint.connection, options);
+    pub(crate) fn start(
+        options: &BTreeMap<String, String>,
+        secrets: &Secrets,
+        endpoint: Endpoint,
+    ) -> Result<Self, Fault> {
+        let files = Files::of(&endpoint.connection, options, secrets);
         let mut config: ClientConfig = options
             .iter()
             .map(|(name, value)| (name.clone(), value.clone()))
@@ -185,8 +190,12 @@ impl Shared {
             if self.producer.context().refused.swap(false, Ordering::Relaxed) {
                 files.hurry();
             }
-            if files.were_replaced() {
-                self.outdated.store(true, Ordering::Relaxed);
+            match files.look() {
+                Change::Nothing => {}
+                Change::Password(new) => {
+                    new.tell(|user, password| set_credentials(&self.producer, user, password))
+                }
+                Change::Certificates => self.outdated.store(true, Ordering::Relaxed),
             }
         }
         if let Err(error) = self.producer.flush(LAST_FLUSH) {
