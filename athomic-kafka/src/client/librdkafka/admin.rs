@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::native::why_refused;
 use super::{Code, Fault, FaultKind};
 use crate::error::{Endpoint, Task};
 
@@ -81,6 +82,7 @@ pub(crate) fn committed(
 /// A client that joins no group and creates no topic by asking about it.
 struct Asking {
     client: BaseConsumer<Refusals>,
+    options: Options,
 }
 
 impl Asking {
@@ -93,7 +95,8 @@ impl Asking {
             config.set("group.id", group_id);
         }
         let client = config.create_with_context(Refusals::default())?;
-        Ok(Self { client })
+        let options = options.clone();
+        Ok(Self { client, options })
     }
 
     /// Return how many partitions a topic has, if it exists.
@@ -129,9 +132,21 @@ impl Asking {
     }
 
     /// Ask until there is an answer, the time is over, or it is clear that no broker lets us in.
-    ///
-    /// librdkafka itself only says that nothing came: it goes on trying.
     fn ask<T>(&self, question: impl Fn(&BaseConsumer<Refusals>) -> KafkaResult<T>) -> Result<T, Fault> {
+        self.ask_patiently(question).map_err(|fault| {
+            if fault.is_distrust() {
+                fault.because(why_refused(&self.options, PATIENCE))
+            } else {
+                fault
+            }
+        })
+    }
+
+    /// librdkafka itself only says that nothing came: it goes on trying.
+    fn ask_patiently<T>(
+        &self,
+        question: impl Fn(&BaseConsumer<Refusals>) -> KafkaResult<T>,
+    ) -> Result<T, Fault> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let fault = match question(&self.client) {

@@ -1,8 +1,8 @@
 //! The C interface of librdkafka that the safe wrapper lacks: batches from partition queues, events of
 //! the main queue with their words, commits with a token, and an end that does not block.
 //!
-//! With what it asks beside the group protocol (`native/asking.rs`) the only module with `unsafe`. Its
-//! invariants:
+//! With what it asks beside the group protocol (`native/asking.rs`), and about refused certificates
+//! (`native/trust.rs`), the only module with `unsafe`. Its invariants:
 //! - A [`Client`] is freed when its last reference goes; queues and batches hold one, so no pointer
 //!   into the client outlives it.
 //! - librdkafka's handles are thread safe unless said otherwise below; what is not is behind a lock.
@@ -10,8 +10,10 @@
 //!   callback that runs.
 
 mod asking;
+mod trust;
 
 pub(super) use asking::{Begin, Committed, TopicId, TopicSeen};
+pub(super) use trust::{Distrust, why_refused};
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
