@@ -17,6 +17,10 @@ pub use athomic_core::handler::{
     HandlerRegistration, IdempotencyOptions, MessageContext, MissingState, OrderedHandler, Ordering,
     Priority, SequenceId, SourceLocation, StateMap, SubscriptionOptions,
 };
+pub use athomic_core::ordering::{
+    CompleteMode, DurabilityRule, FirstSequenceRule, GapAction, GapRule, OnLate, OnPoison, OnRegression,
+    OrderingOptions,
+};
 pub use athomic_core::outcome::{BatchOutcome, IntoBatchOutcome, IntoOutcome, Outcome};
 pub use athomic_core::payload::Payload;
 pub use inventory::submit;

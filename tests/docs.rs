@@ -118,8 +118,12 @@ fn every_parameter_of_the_attributes_is_in_the_docs_and_the_map() {
         .filter_map(|line| line.trim().strip_prefix("name: \""));
     let names: BTreeSet<&str> = names.filter_map(|rest| rest.split('"').next()).collect();
     assert!(names.contains("topic"), "the table is read");
+    let policies = read("athomic-macros/src/args/policies.rs");
+    let policies = policies.split("    policy(\n        \"").skip(1);
+    let policies: BTreeSet<&str> = policies.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(policies.contains("on_gap"), "the table of policies is read");
     let page = read("docs/attributes.md");
-    for name in &names {
+    for name in names.iter().chain(&policies) {
         assert!(
             page.contains(&format!("| `{name}` |")),
             "docs/attributes.md lacks `{name}`"
@@ -223,12 +227,14 @@ fn settings_page() -> String {
     const BEGINNING: &str = "\
 # Settings
 
-Written from the table of keys in `athomic-core/src/settings/schema/keys.rs`; a test compares the two. The rules of
+Written from the table of keys in `athomic-core/src/settings/schema/`; a test compares the two. The rules of
 reading stand in the module `athomic::settings`, and [reference.toml](../athomic-core/src/settings/reference.toml) is a
 file with every key.
 
 `connections.NAME.consumer`, `.producer` and `.security` below `integration.messaging` take the keys of the three sections
 of these names.
+An entry of `handler_tuning` may have a table `ordering` with the keys of `integration.messaging.ordering`,
+and any other name may stand in the place of `ordering` in `database.kvstore.ordering`.
 ";
     let mut page = BEGINNING.to_owned();
     let mut current = String::new();

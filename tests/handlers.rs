@@ -3,7 +3,13 @@
 use std::time::Duration;
 
 use athomic::handler::register::{HandlerDefinition, HandlerOptions};
-use athomic::handler::{HandlerKind, Handlers, IdempotencyOptions, Ordering, Priority, SubscriptionOptions};
+use athomic::handler::{
+    HandlerKind, Handlers, IdempotencyOptions, MissingState, Ordering, Priority, StateMap,
+    SubscriptionOptions,
+};
+use athomic::ordering::{
+    DurabilityRule, FirstSequenceRule, GapAction, GapRule, OnRegression, OrderingOptions,
+};
 use athomic::prelude::*;
 // A crate that nobody names is not linked, and its handlers with it.
 use athomic_test_handlers as _;
@@ -56,9 +62,23 @@ async fn on_refunds(_refunds: Vec<Message<Option<Paid>>>) {}
     aggregate_key_field = "customer.id",
     sequence_id_field = "version",
     fetch_size = 500,
-    idempotency_settings(lock_timeout = "1m30s")
+    idempotency_settings(lock_timeout = "1m30s"),
+    first_sequence = 7,
+    on_gap = "dlq",
+    gap_timeout = "1m30s",
+    on_regression = "halt",
+    buckets = 16,
+    durability = "redis",
+    redis_ack_replicas = 2,
+    state_ttl = "0s",
+    sticky = false
 )]
-async fn on_order(_order: Order) {}
+async fn on_order(_order: Order, _token: FencingToken) {}
+
+type Token = FencingToken;
+
+#[subscribe_to(topic = "payments.v1", handler_id = "aliased")]
+async fn behind_an_alias(_paid: Paid, _token: Token) {}
 
 #[derive(Deserialize)]
 struct Order {
@@ -161,6 +181,32 @@ fn ordered_consumers_are_written_down() {
 }
 
 #[test]
+fn policies_are_written_down_and_others_left_to_the_settings() {
+    let expected = OrderingOptions {
+        first_sequence: Some(FirstSequenceRule::Exact(7)),
+        on_gap: Some(GapRule::Act(GapAction::DeadLetter)),
+        gap_timeout: Some(Duration::from_secs(90)),
+        on_regression: Some(OnRegression::Halt),
+        buckets: Some(16),
+        durability: Some(DurabilityRule::Redis),
+        redis_ack_replicas: Some(2),
+        state_ttl: Some(Duration::ZERO),
+        sticky: Some(false),
+        ..OrderingOptions::new()
+    };
+    assert_eq!(definition("handlers::on_order").options.policies, expected);
+    assert!(definition("everything").options.policies.is_empty());
+}
+
+#[test]
+fn a_fencing_token_is_no_fault_of_an_ordered_handler() {
+    let states = StateMap::default();
+    assert_eq!(definition("handlers::on_order").processor.check(&states), Ok(()));
+    let refused = definition("aliased").processor.check(&states);
+    assert_eq!(refused, Err(MissingState::NotOrdered));
+}
+
+#[test]
 fn a_function_can_have_several_subscriptions() {
     let topics = |id| definition(id).options.topics.concat();
     assert_eq!(topics("first"), "payments.v1");
@@ -182,5 +228,5 @@ fn handlers_are_sorted_by_id() {
         .map(|definition| definition.handler_id.as_str())
         .collect();
     assert!(ids.is_sorted());
-    assert_eq!(ids.len(), 8);
+    assert_eq!(ids.len(), 9);
 }

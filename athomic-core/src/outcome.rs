@@ -265,6 +265,8 @@ pub enum FailureStage {
     Panic,
     /// The handler ran for longer than `handler_timeout_ms`.
     Timeout,
+    /// It has no place in the order of its aggregate, or its aggregate's messages are given up.
+    Ordering,
 }
 
 impl FailureStage {
@@ -276,6 +278,7 @@ impl FailureStage {
             Self::Handler => "handler",
             Self::Panic => "panic",
             Self::Timeout => "timeout",
+            Self::Ordering => "ordering",
         }
     }
 }

@@ -3,6 +3,10 @@
 //! The table says how a key is written, which attribute takes it and what it means. Reading,
 //! repetition, unknown keys and the tables in the docs all come from it.
 
+mod policies;
+
+pub(crate) use policies::{POLICIES, Policy, variant};
+
 use std::fmt;
 use std::time::Duration;
 
@@ -36,7 +40,7 @@ impl Attribute {
 
     /// Return the keys that it takes, in the order of the table.
     pub(crate) fn keys(self) -> impl Iterator<Item = &'static Key> {
-        KEYS.iter().filter(move |key| key.need(self) != Need::Refused)
+        all_keys().filter(move |key| key.need(self) != Need::Refused)
     }
 }
 
@@ -47,6 +51,11 @@ impl fmt::Display for Attribute {
             Self::OrderedConsumer => "ordered_consumer",
         })
     }
+}
+
+/// Return the rows of all tables, those of the policies last.
+fn all_keys() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().chain(POLICIES)
 }
 
 /// What an attribute says of a key.
@@ -65,12 +74,18 @@ pub(crate) enum Kind {
     Type,
     /// A whole number from the given one on.
     Number(u64),
+    /// A whole number from the first to the second.
+    NumberTo(u64, u64),
+    /// A whole number from 0 on, or one of these words.
+    NumberOr(&'static [&'static str]),
     Flag,
     Word(&'static [&'static str]),
     /// The path of the given thing.
     Path(&'static str),
     Field,
     Duration,
+    /// A duration of at least so many milliseconds.
+    DurationFrom(u64),
     Group(&'static [Key]),
 }
 
@@ -79,10 +94,14 @@ impl Kind {
     fn fits(self, input: ParseStream) -> bool {
         let path = || input.peek(Ident::peek_any) || input.peek(Token![::]);
         match self {
-            Self::Text | Self::Field | Self::Duration => input.peek(LitStr),
+            Self::Text | Self::Field | Self::Duration | Self::DurationFrom(_) => input.peek(LitStr),
             Self::Topics => input.peek(LitStr) || input.peek(token::Bracket) || path(),
             Self::Type => !input.peek(syn::Lit),
-            Self::Number(_) => input.peek(LitInt),
+            Self::Number(_) | Self::NumberTo(..) => input.peek(LitInt),
+            Self::NumberOr(_) => {
+                let word = input.peek(LitStr) || (path() && !input.peek(LitBool));
+                input.peek(LitInt) || word
+            }
             Self::Flag => input.peek(LitBool),
             Self::Word(_) => input.peek(LitStr) || input.peek(Ident::peek_any),
             Self::Path(_) => path() && !input.peek(LitBool),
@@ -98,11 +117,15 @@ impl fmt::Display for Kind {
             Self::Topics => f.write_str("a string, the path of a constant, or a list of these"),
             Self::Type => f.write_str("a type"),
             Self::Number(least) => write!(f, "a whole number from {least}"),
+            Self::NumberTo(least, most) => write!(f, "a whole number from {least} to {most}"),
+            Self::NumberOr(words) => write!(f, "a whole number from 0, {}", choice(words)),
             Self::Flag => f.write_str("`true` or `false`"),
             Self::Word(words) => write!(f, "{}", choice(words)),
             Self::Path(thing) => write!(f, "the path of {thing}"),
             Self::Field => f.write_str("the name of a field, or several joined by dots, as a string"),
             Self::Duration => f.write_str("a duration such as `\"250ms\"`, `\"10s\"` or `\"1h30m\"`"),
+            Self::DurationFrom(0) => f.write_str("a duration such as `\"0s\"`, `\"250ms\"` or `\"1h30m\"`"),
+            Self::DurationFrom(least) => write!(f, "a duration of at least `\"{}s\"`", least / 1000),
             Self::Group(_) => f.write_str("settings in parentheses"),
         }
     }
@@ -399,6 +422,8 @@ pub(crate) struct Args {
     pub(crate) idempotency: Option<Idempotency>,
     pub(crate) idempotency_key_resolver: Option<Path>,
     pub(crate) enable_lineage: Option<bool>,
+    /// What happens when order is in danger, by the names of the keys.
+    pub(crate) policies: Vec<(&'static str, Policy)>,
     pub(crate) handler_id: Option<LitStr>,
     pub(crate) crate_path: Option<Path>,
     /// The names of all keys that were written, also of those whose value is wrong.
@@ -559,7 +584,7 @@ struct Unknown {
 }
 
 fn find_key(attribute: Attribute, name: &Ident) -> Result<&'static Key, Unknown> {
-    match KEYS.iter().find(|key| name == key.name) {
+    match all_keys().find(|key| name == key.name) {
         Some(key) if key.need(attribute) != Need::Refused => Ok(key),
         Some(_) => Err(Unknown {
             error: mistake(
@@ -616,26 +641,34 @@ fn path(input: ParseStream) -> syn::Result<Path> {
 
 fn number(key: &Key, input: ParseStream) -> syn::Result<u64> {
     let token: LitInt = input.parse()?;
-    let Kind::Number(least) = key.kind else {
-        unreachable!("keys with a number are of that kind")
+    let (least, most) = match key.kind {
+        Kind::Number(least) => (least, u64::MAX),
+        Kind::NumberTo(least, most) => (least, most),
+        Kind::NumberOr(_) => (0, u64::MAX),
+        _ => unreachable!("keys with a number are of these kinds"),
     };
     match token.base10_parse() {
-        Ok(value) if value >= least => Ok(value),
-        Ok(_) => Err(mistake(
-            &token,
-            format!("`{}` is a whole number from {least}", key.name),
-            format!("write `{}`, or leave it out ({})", key.example, key.default),
-        )),
-        Err(_) => Err(mistake(
+        Ok(value) if (least..=most).contains(&value) => Ok(value),
+        Err(_) if !token.base10_digits().starts_with('-') => Err(mistake(
             &token,
             format!("`{}` is too large", key.name),
             help_example(key),
+        )),
+        _ => Err(mistake(
+            &token,
+            format!("`{}` is {}", key.name, key.kind),
+            format!("write `{}`, or leave it out ({})", key.example, key.default),
         )),
     }
 }
 
 /// Read one of the words of a key, and return the name of the variant that it stands for.
 fn word(key: &Key, input: ParseStream) -> syn::Result<String> {
+    one_of(key, input).map(|word| word[..1].to_uppercase() + &word[1..])
+}
+
+/// Read one of the words of a key.
+fn one_of(key: &Key, input: ParseStream) -> syn::Result<&'static str> {
     let (written, token) = if input.peek(LitStr) {
         let text: LitStr = input.parse()?;
         (text.value(), text.into_token_stream())
@@ -643,17 +676,24 @@ fn word(key: &Key, input: ParseStream) -> syn::Result<String> {
         let word = input.call(Ident::parse_any)?;
         (word.to_string(), word.into_token_stream())
     };
-    let Kind::Word(words) = key.kind else {
-        unreachable!("keys with a word are of that kind")
+    let (words, number) = match key.kind {
+        Kind::Word(words) => (words, ""),
+        Kind::NumberOr(words) => (words, "a number, "),
+        _ => unreachable!("keys with a word are of these kinds"),
     };
-    match words.iter().find(|&&word| word == written) {
-        Some(word) => Ok(word[..1].to_uppercase() + &word[1..]),
-        None => Err(mistake(
-            token,
-            format!("`{}` cannot be `{written}`", key.name),
-            format!("write {}", choice(words)),
-        )),
-    }
+    words
+        .iter()
+        .copied()
+        .find(|&word| word == written)
+        .ok_or_else(|| {
+            let near = checks::nearest(&written, words.iter().copied());
+            let near = near.map_or_else(String::new, |near| format!("did you mean `\"{near}\"`? "));
+            mistake(
+                token,
+                format!("`{}` cannot be `{written}`", key.name),
+                format!("{near}write {number}{}", choice(words)),
+            )
+        })
 }
 
 fn field(input: ParseStream) -> syn::Result<LitStr> {
@@ -668,15 +708,30 @@ fn field(input: ParseStream) -> syn::Result<LitStr> {
     }
 }
 
+const DURATION_HELP: &str =
+    "write whole numbers with units `ms`, `s`, `m`, `h`, `d`: `\"250ms\"`, `\"1h30m\"`";
+
 fn duration(input: ParseStream) -> syn::Result<Duration> {
     let text: LitStr = input.parse()?;
-    checks::duration(&text.value()).map_err(|wrong| {
-        mistake(
-            text,
-            wrong,
-            "write whole numbers with units `ms`, `s`, `m`, `h`, `d`: `\"250ms\"`, `\"1h30m\"`",
-        )
-    })
+    let duration = checks::duration(&text.value()).map_err(|wrong| mistake(&text, wrong, DURATION_HELP))?;
+    if duration.is_zero() {
+        return Err(mistake(text, "this duration is zero", DURATION_HELP));
+    }
+    Ok(duration)
+}
+
+/// Read a duration of at least so many milliseconds.
+fn duration_from(least: u64, key: &Key, input: ParseStream) -> syn::Result<Duration> {
+    let text: LitStr = input.parse()?;
+    let duration = checks::duration(&text.value()).map_err(|wrong| mistake(&text, wrong, DURATION_HELP))?;
+    if duration >= Duration::from_millis(least) {
+        return Ok(duration);
+    }
+    Err(mistake(
+        text,
+        "this duration is too short",
+        format!("`{}` is {}", key.name, key.kind),
+    ))
 }
 
 fn idempotency(args: &mut Args, key: &Key, input: ParseStream) -> syn::Result<()> {
@@ -790,10 +845,10 @@ mod tests {
 
     #[test]
     fn names_and_docs_are_in_order() {
-        for key in KEYS.iter().chain(IDEMPOTENCY_KEYS) {
+        for key in all_keys().chain(IDEMPOTENCY_KEYS) {
             assert!(key.doc.ends_with('.'), "{}", key.name);
             assert!(key.example.starts_with(key.name), "{}", key.name);
-            assert!(KEYS.iter().filter(|other| other.name == key.name).count() <= 1);
+            assert!(all_keys().filter(|other| other.name == key.name).count() <= 1);
         }
     }
 

@@ -25,7 +25,7 @@ fn tables(attribute: Attribute) -> String {
 
 fn page() -> String {
     let mut page = "# Parameters of the attributes\n\n\
-        Written from the table of keys in `athomic-macros/src/args.rs`; a test compares the two.\n\
+        Written from the tables of keys in `athomic-macros/src/args.rs` and `args/policies.rs`; a test compares them.\n\
         A parameter stands as `name = value`; what is left to the settings can be set there for each\n\
         handler too, and wins over the attribute.\n"
         .to_owned();

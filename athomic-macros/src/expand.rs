@@ -55,7 +55,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{LitStr, Type};
 
-use crate::args::{Args, Idempotency, Topic};
+use crate::args::{Args, Idempotency, Policy, Topic, variant};
 use crate::checks;
 use crate::model::{Mode, Subscription};
 
@@ -286,7 +286,8 @@ fn registration(subscription: &Subscription<'_>) -> TokenStream {
         }
     };
     let processor = match subscription.mode {
-        Mode::Single | Mode::Ordered { .. } => quote!(single),
+        Mode::Single => quote!(single),
+        Mode::Ordered { .. } => quote!(ordered),
         Mode::Batch { .. } => quote!(batch),
     };
     let options = options(args);
@@ -342,6 +343,7 @@ fn options(args: &Args) -> Vec<TokenStream> {
             .map(|_| quote!(has_idempotency_key_resolver: true)),
         args.enable_lineage
             .map(|enabled| quote!(enable_lineage: #enabled)),
+        (!args.policies.is_empty()).then(|| policies(&args.policies)),
     ];
     options.into_iter().flatten().collect()
 }
@@ -358,6 +360,24 @@ fn idempotency(options: &Idempotency) -> TokenStream {
     quote! {
         __athomic::IdempotencyOptions { enabled: #enabled, ttl: #ttl, lock_timeout: #lock_timeout }
     }
+}
+
+/// What happens when order is in danger.
+fn policies(policies: &[(&'static str, Policy)]) -> TokenStream {
+    let fields = policies.iter().map(|(name, value)| {
+        let value = match *value {
+            Policy::Number(number) if *name == "first_sequence" => {
+                let number = Literal::u64_unsuffixed(number);
+                quote!(__athomic::FirstSequenceRule::Exact(#number))
+            }
+            Policy::Number(number) => Literal::u64_unsuffixed(number).to_token_stream(),
+            Policy::Flag(flag) => flag.to_token_stream(),
+            Policy::Duration(duration) => duration_tokens(duration),
+            Policy::Word(word) => variant(name, word),
+        };
+        some(name, value)
+    });
+    quote!(policies: __athomic::OrderingOptions { #(#fields,)* ..__athomic::OrderingOptions::new() })
 }
 
 fn optional(value: Option<impl ToTokens>) -> TokenStream {

@@ -109,7 +109,13 @@ pub fn subscribe_to(args: proc_macro::TokenStream, item: proc_macro::TokenStream
 /// }
 /// ```
 ///
-/// All else is as for [`macro@subscribe_to`]; there are no ordered batches.
+/// All else is as for [`macro@subscribe_to`]; there are no ordered batches. A handler may also take a
+/// `FencingToken`, which rises each time an aggregate changes hands: with `WHERE fence <= :token`, what
+/// it writes is guarded against a process that was stalled and does not know it yet.
+///
+/// What happens when order is in danger is said by the parameters from `first_sequence` on. They have the
+/// names of the settings below `integration.messaging.ordering`, without units, and win over them; an
+/// entry of `handler_tuning` wins over both.
 ///
 /// # Parameters
 #[doc = include_str!("../docs/ordered_consumer.md")]

@@ -7,7 +7,7 @@ use syn::{LitStr, Type};
 
 use crate::args::{Args, Attribute};
 use crate::errors::{Errors, mistake, mistake_at};
-use crate::signature::{Callable, Variant, argument_of};
+use crate::signature::{Callable, Variant, argument_of, last_segment};
 
 /// A handler, complete and consistent.
 pub(crate) struct Subscription<'a> {
@@ -73,6 +73,7 @@ fn check_lonely_linger(args: &Args, errors: &mut Errors) {
 
 fn subscribed<'a>(args: &Args, function: &Callable<'a>, errors: &mut Errors) -> Option<Mode<'a>> {
     let payload = function.payload;
+    refuse_fencing_tokens(function, errors);
     match (args.place_of("batch_size"), argument_of(payload, "Vec")) {
         (None, None) => Some(Mode::Single),
         (Some(_), Some(item)) => Some(Mode::Batch { item }),
@@ -97,6 +98,19 @@ fn subscribed<'a>(args: &Args, function: &Callable<'a>, errors: &mut Errors) -> 
     }
 }
 
+/// Only who holds a lease has a token.
+fn refuse_fencing_tokens(function: &Callable<'_>, errors: &mut Errors) {
+    for extractor in &function.extractors {
+        if last_segment(extractor).is_some_and(|name| name == "FencingToken") {
+            errors.push(mistake(
+                extractor,
+                "only ordered consumers have a fencing token",
+                "use `#[ordered_consumer]`, or do not take it",
+            ));
+        }
+    }
+}
+
 fn ordered<'a>(args: &'a Args, function: &Callable<'a>, errors: &mut Errors) -> Option<Mode<'a>> {
     if argument_of(function.payload, "Vec").is_some() {
         let help = "take `T`; its fields name the aggregate and the place in its order";
@@ -107,6 +121,7 @@ fn ordered<'a>(args: &'a Args, function: &Callable<'a>, errors: &mut Errors) -> 
         ));
         return None;
     }
+    args.check_policies(errors);
     Some(Mode::Ordered {
         key: args.aggregate_key_field.as_ref()?,
         sequence: args.sequence_id_field.as_ref()?,

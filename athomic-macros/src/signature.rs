@@ -289,6 +289,12 @@ fn without_group(mut ty: &Type) -> &Type {
     ty
 }
 
+/// Return the last name of a type's path.
+pub(crate) fn last_segment(ty: &Type) -> Option<&Ident> {
+    let Type::Path(path) = ty else { return None };
+    path.path.segments.last().map(|segment| &segment.ident)
+}
+
 /// Return the `T` of a type written as `Name<T>`, with any path before it.
 pub(crate) fn argument_of<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
     let Type::Path(path) = ty else { return None };

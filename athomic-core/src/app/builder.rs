@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{App, BuildError, Description};
-use crate::consumer::ConsumerManager;
+use crate::consumer::{ConsumerManager, OrderingParts};
 use crate::handler::register::HandlerDefinition;
 use crate::handler::{Handlers, StateMap};
 use crate::lifecycle::{Lifecycle, Service};
+use crate::ordering::Resync;
 use crate::settings::{Loader, SettingValue, Settings};
+use crate::store::memory::MemoryStores;
 use crate::transport::Connections;
 use crate::transport::memory::MemoryBroker;
 
@@ -23,6 +25,7 @@ pub struct AppBuilder {
     only: Option<Vec<String>>,
     except: Vec<String>,
     broker: MemoryBroker,
+    ordering: OrderingParts,
     lifecycle: Lifecycle,
 }
 
@@ -42,6 +45,7 @@ impl AppBuilder {
             only: None,
             except: Vec::new(),
             broker: MemoryBroker::new(),
+            ordering: OrderingParts::default(),
             lifecycle: Lifecycle::default(),
         }
     }
@@ -121,6 +125,18 @@ impl AppBuilder {
         self
     }
 
+    /// Share embedded stores with other applications of this process, for tests.
+    pub fn stores(mut self, stores: MemoryStores) -> Self {
+        self.ordering.stores = stores;
+        self
+    }
+
+    /// Say what the application knows of the aggregates of an ordered handler, see [`Resync`].
+    pub fn resync(mut self, handler_id: impl Into<String>, resync: impl Resync) -> Self {
+        self.ordering.resyncs.insert(handler_id.into(), Arc::new(resync));
+        self
+    }
+
     /// Load and check everything.
     ///
     /// # Errors
@@ -141,9 +157,10 @@ impl AppBuilder {
         }
         let connections = Arc::new(Connections::new(&settings, &self.broker)?);
         let states = Arc::new(self.states);
-        let manager = ConsumerManager::new(&handlers, &settings, &connections, &states)?;
+        let manager = ConsumerManager::new(&handlers, &settings, &connections, &states, &self.ordering)?;
         let description = Description::new(&settings, manager.descriptions(), states.type_names());
         let health = manager.health();
+        let ordering = manager.ordering();
         manager.register_with(&mut self.lifecycle);
         self.lifecycle.stages()?;
         Ok(App {
@@ -153,6 +170,7 @@ impl AppBuilder {
             lifecycle: self.lifecycle,
             description,
             health,
+            ordering,
         })
     }
 }

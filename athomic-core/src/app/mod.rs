@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::health::{HealthProbe, Phase};
 use crate::lifecycle::{Lifecycle, RunningLifecycle, ServiceFailure};
+use crate::ordering::OrderingDesk;
 use crate::publisher::Publisher;
 use crate::settings::{DEFAULT_CONNECTION, Settings};
 use crate::transport::memory::MemoryBroker;
@@ -50,6 +51,7 @@ pub struct App {
     lifecycle: Lifecycle,
     description: Description,
     health: HealthProbe,
+    ordering: OrderingDesk,
 }
 
 impl App {
@@ -137,6 +139,7 @@ impl App {
             broker: self.broker,
             description: self.description,
             health: self.health,
+            ordering: self.ordering,
             shutdown_timeout: limits.shutdown_timeout,
         })
     }
@@ -145,6 +148,12 @@ impl App {
     #[must_use]
     pub fn health(&self) -> HealthProbe {
         self.health.clone()
+    }
+
+    /// Return the ordered handlers: what waits, and what can be done about it.
+    #[must_use]
+    pub fn ordering(&self) -> OrderingDesk {
+        self.ordering.clone()
     }
 
     /// Return a publisher over the default connection.
@@ -187,6 +196,7 @@ pub struct RunningApp {
     broker: MemoryBroker,
     description: Description,
     health: HealthProbe,
+    ordering: OrderingDesk,
     shutdown_timeout: Duration,
 }
 
@@ -233,6 +243,12 @@ impl RunningApp {
     #[must_use]
     pub fn health(&self) -> HealthProbe {
         self.health.clone()
+    }
+
+    /// Return the ordered handlers: what waits, and what can be done about it.
+    #[must_use]
+    pub fn ordering(&self) -> OrderingDesk {
+        self.ordering.clone()
     }
 
     /// Return a publisher over the default connection.

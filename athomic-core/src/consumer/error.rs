@@ -35,6 +35,21 @@ pub enum ConsumeError {
         #[source]
         source: Box<TransportError>,
     },
+    /// The ordering store refuses, or returned what cannot be read.
+    #[error("handler `{handler}`: cannot keep the order of its messages")]
+    Ordering {
+        /// The handler, with its place in the source.
+        handler: String,
+        /// Why.
+        #[source]
+        source: crate::store::StoreError,
+    },
+    /// The ordering store has lost what it knew. What is not committed is read again.
+    #[error("handler `{handler}`: the ordering store has lost its state")]
+    OrderingStateLost {
+        /// The handler, with its place in the source.
+        handler: String,
+    },
     /// A lane ended by a fault of athomic itself.
     #[error("handler `{handler}`: the lane of {partition} panicked; please report this")]
     LanePanicked {
@@ -53,6 +68,8 @@ impl ConsumeError {
             Self::Connection { source, .. } => source.is_retriable(),
             Self::Group { source, .. } => source.is_retriable(),
             Self::Partition { source, .. } => source.is_retriable(),
+            Self::Ordering { source, .. } => source.is_retriable(),
+            Self::OrderingStateLost { .. } => true,
             Self::LanePanicked { .. } => false,
         }
     }
@@ -64,7 +81,8 @@ impl ConsumeError {
             Self::Connection { source, .. } => source.0.is_refusal(),
             Self::Group { source, .. } => source.is_refusal(),
             Self::Partition { source, .. } => source.is_refusal(),
-            Self::LanePanicked { .. } => false,
+            Self::Ordering { source, .. } => matches!(source, crate::store::StoreError::Refused { .. }),
+            Self::OrderingStateLost { .. } | Self::LanePanicked { .. } => false,
         }
     }
 

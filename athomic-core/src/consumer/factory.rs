@@ -3,10 +3,11 @@
 //! Precedence, for what both can say: `handler_tuning` for the handler, then its attribute, then the
 //! connection's settings, whose defaults are filled in already.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
@@ -14,14 +15,20 @@ use tokio::sync::{Notify, Semaphore};
 use super::MessageProcessor;
 use super::error::InvalidConsumerConfigurationError;
 use super::lane::{BatchSettings, LaneSettings};
+use super::ordered::{Flows, OrderedSettings, StoreTrouble};
 use super::service::ConsumerService;
-use crate::dead_letter::DlqHandler;
+use crate::dead_letter::{Chain, DlqHandler};
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
-use crate::handler::{HandlerKind, HandlerScope, Ordering, Priority, StateMap};
+use crate::handler::{HandlerScope, Ordering, Priority, StateMap};
 use crate::health::Pulse;
 use crate::message::topic_name_fault;
 use crate::nearest::nearest;
-use crate::settings::{ConnectionSettings, HandlerTuning, Settings};
+use crate::ordering::resolve::{HandlerOrdering, resolve};
+use crate::ordering::{FirstSequence, Resync};
+use crate::settings::{ConnectionSettings, HandlerTuning, Settings, StoreBackend};
+use crate::store::memory::MemoryStores;
+use crate::store::ordering::DynOrderingStore;
+use crate::store::{KeyValueSettings, Scope, ordering_backend};
 use crate::transport::{
     Connections, DynConsumer, DynTransport, FetchLimits, FetchOverrides, Subscription, TransportError,
 };
@@ -35,6 +42,25 @@ pub struct ConsumerFactory<'a> {
     settings: &'a Settings,
     connections: &'a Connections,
     states: &'a Arc<StateMap>,
+    ordering: &'a OrderingParts,
+}
+
+/// What ordered consumers need beside the settings.
+#[derive(Clone, Default)]
+pub struct OrderingParts {
+    /// The embedded stores, by their scopes.
+    pub stores: MemoryStores,
+    /// What the application knows of its aggregates, by handler.
+    pub resyncs: BTreeMap<String, Arc<dyn Resync>>,
+}
+
+impl fmt::Debug for OrderingParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrderingParts")
+            .field("stores", &self.stores)
+            .field("resyncs", &self.resyncs.keys())
+            .finish()
+    }
 }
 
 /// All that a handler's consumer needs.
@@ -55,6 +81,18 @@ pub(super) struct ConsumerPlan {
 }
 
 impl ConsumerPlan {
+    /// Take note that the ordering store has lost its state.
+    pub(super) fn state_lost(&self) {
+        if let Some(ordered) = &self.lane.ordered {
+            ordered.lost.store(true, Relaxed);
+            ordered.counters.state_losses.add(1);
+        }
+        tracing::error!(
+            handler = %self.handler,
+            "the ordering store has lost its state: what is not committed is read again"
+        );
+    }
+
     /// Join the group.
     pub(super) async fn join(&self) -> Result<Arc<dyn DynConsumer>, TransportError> {
         Ok(self.transport.consumer(self.subscription.clone()).await?.into())
@@ -104,19 +142,29 @@ struct Resolved<'a> {
     concurrency: Option<usize>,
     ordering: Ordering,
     batch: Option<BatchSettings>,
+    ordering_of_aggregates: Option<HandlerOrdering<'a>>,
     paused: bool,
 }
+
+/// How many aggregates run at once where nobody says a number.
+const ORDERED_CONCURRENCY: usize = 16;
 
 type Faults = Vec<InvalidConsumerConfigurationError>;
 
 impl<'a> ConsumerFactory<'a> {
     /// Assemble consumers by these settings, over these connections.
     #[must_use]
-    pub fn new(settings: &'a Settings, connections: &'a Connections, states: &'a Arc<StateMap>) -> Self {
+    pub fn new(
+        settings: &'a Settings,
+        connections: &'a Connections,
+        states: &'a Arc<StateMap>,
+        ordering: &'a OrderingParts,
+    ) -> Self {
         Self {
             settings,
             connections,
             states,
+            ordering,
         }
     }
 
@@ -129,7 +177,10 @@ impl<'a> ConsumerFactory<'a> {
         if resolved.paused {
             return Ok(None);
         }
-        Ok(Some(ConsumerService::new(self.plan(definition, &resolved))))
+        let ordered = self.ordered(definition, &resolved)?;
+        Ok(Some(ConsumerService::new(
+            self.plan(definition, &resolved, ordered),
+        )))
     }
 
     /// Say how a handler consumes.
@@ -141,11 +192,7 @@ impl<'a> ConsumerFactory<'a> {
         Ok(ConsumerDescription {
             handler_id: definition.handler_id.clone(),
             location: definition.location.to_string(),
-            strategy: if definition.processor.is_batch() {
-                "batch"
-            } else {
-                "single"
-            },
+            strategy: definition.processor.strategy(),
             target_type: definition.target_type.clone(),
             topics: definition.options.topics.clone(),
             group_id: resolved.group_id,
@@ -168,7 +215,12 @@ impl<'a> ConsumerFactory<'a> {
             .cloned()
     }
 
-    fn plan(&self, definition: &HandlerDefinition, resolved: &Resolved<'_>) -> ConsumerPlan {
+    fn plan(
+        &self,
+        definition: &HandlerDefinition,
+        resolved: &Resolved<'_>,
+        ordered: Option<Arc<OrderedSettings>>,
+    ) -> ConsumerPlan {
         let consumer = &resolved.connection.consumer;
         let options = &definition.options;
         let connection = self
@@ -187,7 +239,10 @@ impl<'a> ConsumerFactory<'a> {
         };
         let fetch_max_bytes = options.fetch_max_bytes.unwrap_or(consumer.fetch_max_bytes);
         let fetch = FetchLimits {
-            messages: consumer.max_poll_records.get().min(window.messages),
+            messages: options
+                .fetch_size
+                .unwrap_or(consumer.max_poll_records.get())
+                .min(window.messages),
             bytes: fetch_max_bytes.min(window.bytes),
         };
         ConsumerPlan {
@@ -212,6 +267,7 @@ impl<'a> ConsumerFactory<'a> {
                 ordering: resolved.ordering,
                 executions: resolved.concurrency.map(|limit| Arc::new(Semaphore::new(limit))),
                 batch: resolved.batch,
+                ordered: ordered.clone(),
                 failures: DlqHandler::new(&self.settings.messaging.dlq),
                 has_read: AtomicBool::new(false),
                 news: Notify::new(),
@@ -223,6 +279,7 @@ impl<'a> ConsumerFactory<'a> {
                 definition.to_string(),
                 consumer.max_poll_interval,
                 consumer.commit_interval,
+                ordered,
             )),
         }
     }
@@ -248,6 +305,10 @@ impl<'a> ConsumerFactory<'a> {
                 "the application is built in `App::builder()`",
             );
         }
+        let ordering_of_aggregates = resolve(definition, self.settings).unwrap_or_else(|faults| {
+            check.faults.extend(faults.into_iter().map(Into::into));
+            None
+        });
         let connection = self.connection(definition, &mut check);
         let group_id = self.group_of(definition);
         if group_id.is_none() && connection.is_some() {
@@ -277,7 +338,8 @@ impl<'a> ConsumerFactory<'a> {
         Ok(Resolved {
             connection,
             group_id,
-            concurrency,
+            concurrency: concurrency.or(ordering_of_aggregates.as_ref().map(|_| ORDERED_CONCURRENCY)),
+            ordering_of_aggregates,
             ordering: match concurrency {
                 Some(_) => options.ordering.unwrap_or(by_default),
                 None => Ordering::Partition,
@@ -285,6 +347,98 @@ impl<'a> ConsumerFactory<'a> {
             batch,
             paused: tuning.and_then(|tuning| tuning.paused).unwrap_or(false),
         })
+    }
+
+    /// Make what an ordered handler needs; `None` for others.
+    fn ordered(
+        &self,
+        definition: &HandlerDefinition,
+        resolved: &Resolved<'_>,
+    ) -> Result<Option<Arc<OrderedSettings>>, Faults> {
+        let Some(ordering) = &resolved.ordering_of_aggregates else {
+            return Ok(None);
+        };
+        for caveat in &ordering.caveats {
+            tracing::warn!(handler = %definition, "{caveat}");
+        }
+        let resync = self.ordering.resyncs.get(&definition.handler_id).cloned();
+        let mut check = Check {
+            handler: definition.to_string(),
+            faults: Vec::new(),
+        };
+        if resync.is_none() && ordering.policies.first_sequence == FirstSequence::Hook {
+            check.fault(
+                "`first_sequence = \"hook\"` asks the application, which has no hook",
+                format!("call `App::builder().resync(\"{}\", ..)`", definition.handler_id),
+            );
+        }
+        let store = self.store(definition, resolved, ordering, &mut check);
+        let (Some(store), true) = (store, check.faults.is_empty()) else {
+            return Err(check.faults);
+        };
+        let concurrency = resolved.concurrency.unwrap_or(ORDERED_CONCURRENCY);
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Ok(Some(Arc::new(OrderedSettings {
+            store,
+            shards: cores.min(concurrency).min(usize::from(ordering.policies.buckets)),
+            policies: ordering.policies.clone(),
+            resync,
+            counters: Arc::default(),
+            lost: AtomicBool::new(false),
+            flows: Flows::default(),
+            trouble: StoreTrouble::default(),
+        })))
+    }
+
+    fn store(
+        &self,
+        definition: &HandlerDefinition,
+        resolved: &Resolved<'_>,
+        ordering: &HandlerOrdering<'_>,
+        check: &mut Check,
+    ) -> Option<Arc<dyn DynOrderingStore>> {
+        let topics: Vec<&str> = definition.options.topics.iter().map(String::as_str).collect();
+        let settings = ordering.store;
+        let scope = Scope::new(
+            &settings.namespace,
+            &resolved.group_id,
+            &topics,
+            &definition.handler_id,
+            ordering.policies.clone(),
+        );
+        if settings.backend == StoreBackend::Memory {
+            return Some(Arc::new(self.ordering.stores.ordering(scope)));
+        }
+        let name = settings.backend.as_str();
+        let Some(backend) = ordering_backend(name) else {
+            check.fault(
+                format!(
+                    "the store `{}` is on `{name}`, which this program does not have",
+                    settings.name
+                ),
+                format!("build with `athomic`'s feature `{name}`"),
+            );
+            return None;
+        };
+        let key_value = KeyValueSettings {
+            name: settings.name.clone(),
+            namespace: settings.namespace.clone(),
+            backend: name.to_owned(),
+            uri: settings
+                .uri
+                .clone()
+                .expect("the settings have it for stores on servers"),
+        };
+        match (backend.connect)(&key_value, scope) {
+            Ok(store) => Some(store),
+            Err(error) => {
+                check.fault(
+                    format!("its store cannot be used: {}", Chain(&error)),
+                    format!("look at `database.kvstore.{}`", settings.name),
+                );
+                None
+            }
+        }
     }
 
     fn tuning(&self, definition: &HandlerDefinition) -> Option<&'a HandlerTuning> {
@@ -338,11 +492,6 @@ impl Check {
             .idempotency
             .is_some_and(|options| options.enabled != Some(false));
         let refused = [
-            (
-                matches!(definition.kind, HandlerKind::Ordered { .. }),
-                "`#[ordered_consumer]`",
-                "use `#[subscribe_to]`",
-            ),
             (idempotent, "`idempotency_settings`", "remove it"),
             (
                 options.has_idempotency_key_resolver,
@@ -354,7 +503,11 @@ impl Check {
                 "`priority` other than `normal`",
                 "remove it",
             ),
-            (options.fetch_size.is_some(), "`fetch_size`", "remove it"),
+            (
+                options.fetch_size.is_some() && !definition.processor.is_ordered(),
+                "`fetch_size` of a handler that is not ordered",
+                "set `max_poll_records` in the settings",
+            ),
         ];
         for (_, name, remedy) in refused.into_iter().filter(|(used, ..)| *used) {
             self.fault(format!("{name} is not built yet"), remedy);
@@ -384,6 +537,7 @@ impl Check {
             ("batch_size", options.batch_size == Some(0)),
             ("fetch_timeout_ms", options.fetch_timeout_ms == Some(0)),
             ("fetch_max_bytes", options.fetch_max_bytes == Some(0)),
+            ("fetch_size", options.fetch_size == Some(0)),
         ];
         for (name, _) in zeros.into_iter().filter(|(_, is_zero)| *is_zero) {
             self.fault(format!("`{name}` is 0"), "set it to 1 or more, or leave it out");

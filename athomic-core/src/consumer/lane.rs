@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::MessageProcessor;
+use super::ordered::OrderedSettings;
+use super::processor::LaneProcessor;
 use super::vitals::Vitals;
 use crate::commit::{OffsetTracker, Slot};
 use crate::dead_letter::{Chain, DlqHandler};
@@ -43,6 +44,8 @@ pub(crate) struct LaneSettings {
     pub(crate) executions: Option<Arc<Semaphore>>,
     /// How batches are put together; `None` for handlers of single messages.
     pub(crate) batch: Option<BatchSettings>,
+    /// How messages of an aggregate are ordered; `None` for handlers that are not.
+    pub(crate) ordered: Option<Arc<OrderedSettings>>,
     /// What follows a failure.
     pub(crate) failures: DlqHandler,
     /// Whether the handler's topics could be read at least once.
@@ -444,7 +447,7 @@ impl RunningLane {
         assignment: Assignment,
         earlier: Option<Arc<PartitionState>>,
         settings: &Arc<LaneSettings>,
-        processor: &MessageProcessor,
+        processor: &LaneProcessor,
         ended: &mpsc::UnboundedSender<LaneEnded>,
     ) -> Self {
         let Assignment {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::{InvalidConsumerConfigurationError, MessagingConnectionError};
-use super::factory::{ConsumerDescription, ConsumerFactory};
+use super::factory::{ConsumerDescription, ConsumerFactory, OrderingParts};
+use super::ordered::OrderingDesk;
 use super::service::ConsumerService;
 use crate::dead_letter::Chain;
 use crate::handler::{Handlers, StateMap};
@@ -39,8 +40,9 @@ impl ConsumerManager {
         settings: &Settings,
         connections: &Connections,
         states: &Arc<StateMap>,
+        ordering: &OrderingParts,
     ) -> Result<Self, Vec<InvalidConsumerConfigurationError>> {
-        let factory = ConsumerFactory::new(settings, connections, states);
+        let factory = ConsumerFactory::new(settings, connections, states, ordering);
         let mut faults = conflicts(handlers, &factory);
         faults.extend(unknown_tunings(handlers, settings));
         let (mut descriptions, mut consumers) = (Vec::new(), Vec::<ConsumerService>::new());
@@ -80,6 +82,12 @@ impl ConsumerManager {
     #[must_use]
     pub fn health(&self) -> HealthProbe {
         HealthProbe::new(self.consumers.iter().map(ConsumerService::pulse).collect())
+    }
+
+    /// Return the ordered handlers, to look at and to steer.
+    #[must_use]
+    pub fn ordering(&self) -> OrderingDesk {
+        OrderingDesk::new(self.consumers.iter().map(ConsumerService::lane))
     }
 
     /// Hand the consumers to the lifecycle, behind the check of their topics.

@@ -11,14 +11,19 @@ mod error;
 mod factory;
 mod lane;
 mod manager;
+mod ordered;
 mod processor;
 mod service;
 mod strategies;
 mod vitals;
 
 pub use error::{ConsumeError, InvalidConsumerConfigurationError, MessagingConnectionError};
-pub use factory::{ConsumerDescription, ConsumerFactory};
+pub use factory::{ConsumerDescription, ConsumerFactory, OrderingParts};
 pub(crate) use lane::PartitionState;
 pub use manager::{ConsumerManager, MissingTopics, TopicsOutOfReach, TopicsRefused};
+pub(crate) use ordered::OrderedSettings;
+pub use ordered::{
+    Action, AggregateView, OrderedScope, OrderingCounts, OrderingDesk, ScopeReport, WaitingMessage,
+};
 pub use processor::MessageProcessor;
 pub use service::ConsumerService;

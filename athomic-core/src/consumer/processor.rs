@@ -17,11 +17,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::lane::{LaneContext, LaneSource, Permit, Settlement};
+use super::lane::{LaneContext, LaneSettings, LaneSource, Permit, Settlement};
+use super::ordered::{Orchestration, OrderedMessageProcessor, OrderedOrchestrationStrategy};
 use super::strategies::{batch, keyed, single};
 use crate::commit::Slot;
 use crate::handler::{
-    BatchContext, BatchHandler, ExtractError, Handler, MessageContext, MissingState, StateMap,
+    BatchContext, BatchHandler, ExtractError, Handler, MessageContext, MissingState, OrderedHandler, StateMap,
 };
 use crate::message::{Offset, RawMessage, RecordBatch};
 use crate::mutant::{self, Mutant};
@@ -31,7 +32,7 @@ use crate::outcome::{
 use crate::payload::{DecodeError, Payload};
 use crate::transport::TransportError;
 
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A handler behind the part of the runtime that knows its types. Cheap to clone.
 #[derive(Clone)]
@@ -41,6 +42,7 @@ pub struct MessageProcessor(Kind);
 enum Kind {
     Single(Arc<dyn ErasedSingle>),
     Batch(Arc<dyn ErasedBatch>),
+    Ordered(Arc<dyn ErasedOrdered>),
 }
 
 impl MessageProcessor {
@@ -52,6 +54,27 @@ impl MessageProcessor {
     /// Take a batch handler.
     pub fn batch<H: BatchHandler>(handler: H) -> Self {
         Self(Kind::Batch(Arc::new(BatchMessageProcessor { handler })))
+    }
+
+    /// Take a handler whose messages run in the order of their aggregates.
+    pub fn ordered<H: OrderedHandler>(handler: H) -> Self {
+        Self(Kind::Ordered(Arc::new(OrderedMessageProcessor { handler })))
+    }
+
+    /// Return the name of the strategy: `single`, `batch` or `ordered`.
+    #[must_use]
+    pub fn strategy(&self) -> &'static str {
+        match self.0 {
+            Kind::Single(_) => "single",
+            Kind::Batch(_) => "batch",
+            Kind::Ordered(_) => "ordered",
+        }
+    }
+
+    /// Say whether messages run in the order of their aggregates.
+    #[must_use]
+    pub fn is_ordered(&self) -> bool {
+        matches!(self.0, Kind::Ordered(_))
     }
 
     /// Say whether the handler takes batches.
@@ -68,31 +91,95 @@ impl MessageProcessor {
         match &self.0 {
             Kind::Single(single) => single.check(states),
             Kind::Batch(batch) => batch.check(states),
+            Kind::Ordered(ordered) => ordered.check(states),
         }
     }
 
+    /// Begin a membership: what runs its lanes, and for ordered handlers what runs beside them.
+    pub(super) fn begin(&self, settings: &Arc<LaneSettings>) -> (LaneProcessor, Option<Orchestration>) {
+        match &self.0 {
+            Kind::Single(single) => (LaneProcessor::Single(Arc::clone(single)), None),
+            Kind::Batch(batch) => (LaneProcessor::Batch(Arc::clone(batch)), None),
+            Kind::Ordered(ordered) => {
+                let (lanes, orchestration) = Arc::clone(ordered).begin(settings);
+                (LaneProcessor::Ordered(lanes), Some(orchestration))
+            }
+        }
+    }
+}
+
+/// What runs the lanes of one membership.
+#[derive(Clone)]
+pub(super) enum LaneProcessor {
+    Single(Arc<dyn ErasedSingle>),
+    Batch(Arc<dyn ErasedBatch>),
+    Ordered(Arc<dyn OrderedLanes>),
+}
+
+impl LaneProcessor {
     /// Run a lane with the strategy that fits the handler and its settings.
     pub(super) async fn run(
         self,
         context: LaneContext,
         mut source: LaneSource,
     ) -> Result<(), TransportError> {
-        match self.0 {
-            Kind::Single(single) if context.settings.runs_side_by_side() => {
+        match self {
+            Self::Single(single) if context.settings.runs_side_by_side() => {
                 single.run_keyed(&context, &mut source).await
             }
-            Kind::Single(single) => single::run(single.as_ref(), &context, &mut source).await,
-            Kind::Batch(batch) => batch::run(batch.as_ref(), &context, &mut source).await,
+            Self::Single(single) => single::run(single.as_ref(), &context, &mut source).await,
+            Self::Batch(batch) => batch::run(batch.as_ref(), &context, &mut source).await,
+            Self::Ordered(lanes) => lanes.run(&context, &mut source).await,
         }
+    }
+}
+
+/// An [`OrderedMessageProcessor`] without its handler's type.
+pub(super) trait ErasedOrdered: Send + Sync {
+    /// See [`Handler::check`].
+    fn check(&self, states: &StateMap) -> Result<(), MissingState>;
+
+    /// Begin a membership.
+    fn begin(self: Arc<Self>, settings: &Arc<LaneSettings>) -> (Arc<dyn OrderedLanes>, Orchestration);
+}
+
+impl<H: OrderedHandler> ErasedOrdered for OrderedMessageProcessor<H> {
+    fn check(&self, states: &StateMap) -> Result<(), MissingState> {
+        self.handler.check(states)
+    }
+
+    fn begin(self: Arc<Self>, settings: &Arc<LaneSettings>) -> (Arc<dyn OrderedLanes>, Orchestration) {
+        let (strategy, orchestration) = OrderedOrchestrationStrategy::start(self, settings);
+        (Arc::new(strategy), orchestration)
+    }
+}
+
+/// An [`OrderedOrchestrationStrategy`] without its handler's type.
+pub(super) trait OrderedLanes: Send + Sync {
+    /// Run a lane until it stops.
+    fn run<'a>(
+        &'a self,
+        context: &'a LaneContext,
+        source: &'a mut LaneSource,
+    ) -> Boxed<'a, Result<(), TransportError>>;
+}
+
+impl<H: OrderedHandler> OrderedLanes for OrderedOrchestrationStrategy<H> {
+    fn run<'a>(
+        &'a self,
+        context: &'a LaneContext,
+        source: &'a mut LaneSource,
+    ) -> Boxed<'a, Result<(), TransportError>> {
+        Box::pin(self.run_lane(context, source))
     }
 }
 
 impl fmt::Debug for MessageProcessor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_batch() {
-            "BatchMessageProcessor"
-        } else {
-            "SingleMessageProcessor"
+        f.write_str(match self.0 {
+            Kind::Single(_) => "SingleMessageProcessor",
+            Kind::Batch(_) => "BatchMessageProcessor",
+            Kind::Ordered(_) => "OrderedMessageProcessor",
         })
     }
 }
@@ -329,14 +416,14 @@ const NO_OUTCOME: &str = "the batch handler returned fewer outcomes than it got 
 struct Shared(Arc<dyn std::error::Error + Send + Sync>);
 
 /// A failure that does not know its message yet.
-struct Failure {
+pub(super) struct Failure {
     stage: FailureStage,
     wish: RetryWish,
     error: BoxError,
 }
 
 impl Failure {
-    fn panic(payload: Box<dyn Any + Send>) -> Self {
+    pub(super) fn panic(payload: Box<dyn Any + Send>) -> Self {
         let error = format!("panicked: {}", panic_text(&*payload));
         Self {
             stage: FailureStage::Panic,
@@ -357,7 +444,7 @@ impl Failure {
         }
     }
 
-    fn of(self, message: &RawMessage, attempt: u32) -> FailureContext {
+    pub(super) fn of(self, message: &RawMessage, attempt: u32) -> FailureContext {
         FailureContext {
             message: message.clone(),
             stage: self.stage,
@@ -396,7 +483,7 @@ impl From<ExtractError> for Failure {
 /// Run a handler with panics caught and the time limit kept, so that it is seen if it lasts.
 ///
 /// The handler's future is large, since the payload has a place in it, and stays where it is.
-async fn guarded<T>(
+pub(super) async fn guarded<T>(
     run: Pin<&mut impl Future<Output = Result<T, Failure>>>,
     context: &LaneContext,
     offset: Offset,
@@ -414,7 +501,7 @@ async fn guarded<T>(
 }
 
 /// Split a handler's answer into done and failed.
-fn failed(outcome: Outcome) -> Result<(), Failure> {
+pub(super) fn failed(outcome: Outcome) -> Result<(), Failure> {
     let (wish, error) = match outcome {
         Outcome::Ack => return Ok(()),
         Outcome::Retry { after: None, error } => (RetryWish::ByPolicy, error),

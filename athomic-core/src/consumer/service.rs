@@ -18,14 +18,17 @@ use super::commit_timer::CommitTimer;
 use super::committer::Committer;
 use super::error::ConsumeError;
 use super::factory::ConsumerPlan;
-use super::lane::{LaneEnded, PartitionState, RunningLane};
+use super::lane::{LaneEnded, LaneSettings, PartitionState, RunningLane};
+use super::ordered::{Orchestration, Stopped};
+use super::processor::LaneProcessor;
 use crate::dead_letter::Chain;
 use crate::health::Pulse;
 use crate::lifecycle::{Service, ServiceError, ServiceHandle};
 use crate::message::TopicPartition;
 use crate::mutant::{self, Mutant};
 use crate::retry::Backoff;
-use crate::transport::{Assignment, ConsumerEvent, DynConsumer, Revocation, TransportError};
+use crate::store::ordering::Opened;
+use crate::transport::{Assignment, ConsumerEvent, DynConsumer, Revocation, Subscription, TransportError};
 
 /// How long a consumer waits before it joins again after an error that may pass.
 const JOIN_AGAIN: Backoff = Backoff {
@@ -46,6 +49,11 @@ impl ConsumerService {
         Self { plan: Arc::new(plan) }
     }
 
+    /// Return what is the same for all its messages.
+    pub(super) fn lane(&self) -> Arc<LaneSettings> {
+        Arc::clone(&self.plan.lane)
+    }
+
     /// Return what probes see of the consumer.
     pub(super) fn pulse(&self) -> Arc<Pulse> {
         Arc::clone(&self.plan.pulse)
@@ -60,6 +68,7 @@ impl Service for ConsumerService {
     /// Asks again while the broker cannot be reached; the start-up time bounds it.
     async fn start(&self, handle: ServiceHandle) -> Result<(), ServiceError> {
         let plan = Arc::clone(&self.plan);
+        open_store(&plan).await?;
         let consumer = join(&plan, 0).await?;
         handle
             .clone()
@@ -104,6 +113,59 @@ fn may_pass(plan: &ConsumerPlan, error: &ConsumeError) -> bool {
     error.is_retriable() || (error.is_refusal() && plan.lane.has_read.load(Ordering::Relaxed))
 }
 
+/// Open an ordered handler's store; ask again while it cannot be reached.
+async fn open_store(plan: &ConsumerPlan) -> Result<(), ConsumeError> {
+    let Some(ordered) = &plan.lane.ordered else {
+        return Ok(());
+    };
+    let mut failures = 0;
+    loop {
+        let error = match ordered.store.open().await {
+            Ok(Opened::Found) => return Ok(()),
+            Ok(Opened::Made) if has_history(plan).await => {
+                plan.state_lost();
+                return Ok(());
+            }
+            Ok(Opened::Made) => return Ok(()),
+            Err(error) => error,
+        };
+        failures += 1;
+        tracing::warn!(handler = %plan.handler, error = %Chain(&error), failures, "cannot open the ordering store");
+        let handler = plan.handler.clone();
+        if !error.is_retriable() {
+            return Err(ConsumeError::Ordering {
+                handler,
+                source: error,
+            });
+        }
+        tokio::time::sleep(JOIN_AGAIN.delay(failures)).await;
+    }
+}
+
+/// Say whether the group has committed anything of the handler's topics: then a store that knows nothing
+/// of them has lost it, or never had it.
+async fn has_history(plan: &ConsumerPlan) -> bool {
+    let Subscription { topics, group_id, .. } = &plan.subscription;
+    let committed = async {
+        let admin = plan.transport.admin().await?;
+        let counts = admin.partitions(topics).await?;
+        let partitions = counts.into_iter().flat_map(|(topic, count)| {
+            let topic: Arc<str> = topic.into();
+            (0..count).map(move |partition| TopicPartition::new(Arc::clone(&topic), partition))
+        });
+        let partitions: Vec<TopicPartition> = partitions.collect();
+        admin.committed(group_id, &partitions).await
+    };
+    match committed.await {
+        Ok(committed) => !committed.is_empty(),
+        Err(error) => {
+            // Not worth not to start: what cannot be asked is told when the group is joined.
+            tracing::warn!(handler = %plan.handler, error = %Chain(&error), "cannot ask what the group has committed");
+            false
+        }
+    }
+}
+
 /// Join the group after so many failures; try again after errors that may pass.
 async fn join(plan: &ConsumerPlan, mut failures: u32) -> Result<Arc<dyn DynConsumer>, ConsumeError> {
     loop {
@@ -133,6 +195,9 @@ struct Membership<'a> {
     leaving: Vec<Arc<PartitionState>>,
     /// Revocations and the final drain, under way.
     drains: JoinSet<()>,
+    lane_processor: LaneProcessor,
+    /// What runs ordered messages.
+    orchestration: Option<Orchestration>,
     /// Lanes tell here why they ended.
     ended: mpsc::UnboundedReceiver<LaneEnded>,
     report_end: mpsc::UnboundedSender<LaneEnded>,
@@ -143,6 +208,7 @@ impl<'a> Membership<'a> {
         let (report_end, ended) = mpsc::unbounded_channel();
         let committer = Committer::new(Arc::clone(&consumer));
         plan.pulse.join(Arc::clone(&consumer));
+        let (lane_processor, orchestration) = plan.processor.begin(&plan.lane);
         Self {
             plan,
             consumer,
@@ -150,6 +216,8 @@ impl<'a> Membership<'a> {
             lanes: BTreeMap::new(),
             leaving: Vec::new(),
             drains: JoinSet::new(),
+            lane_processor,
+            orchestration,
             ended,
             report_end,
         }
@@ -180,6 +248,7 @@ impl<'a> Membership<'a> {
                 () = handle.stopping() => return Ok(()),
                 event = consumer.next_event() => self.on_event(event.map_err(|error| self.group_error(error))?),
                 Some(ended) = self.ended.recv() => self.on_lane_end(ended)?,
+                stopped = until_stopped(self.orchestration.as_mut()) => return Err(self.on_stopped(stopped).await),
                 Some(_) = self.drains.join_next(), if !self.drains.is_empty() => {}
                 result = until_some(&mut commit) => self.on_commit(result),
                 () = self.plan.lane.news.notified(), if timer.is_idle() => timer.hurry(),
@@ -223,7 +292,7 @@ impl<'a> Membership<'a> {
             assignment,
             earlier,
             &self.plan.lane,
-            &self.plan.processor,
+            &self.lane_processor,
             &self.report_end,
         );
         self.lanes.insert(partition, lane);
@@ -331,6 +400,23 @@ impl<'a> Membership<'a> {
         }
     }
 
+    /// Say why ordered messages cannot go on; what is remembered of a lost store's state is told to it.
+    async fn on_stopped(&self, stopped: Stopped) -> ConsumeError {
+        let handler = self.plan.handler.clone();
+        match stopped {
+            Stopped::Refused(source) => ConsumeError::Ordering { handler, source },
+            Stopped::StateLost => {
+                self.plan.state_lost();
+                if let Some(orchestration) = &self.orchestration {
+                    orchestration
+                        .restore(Instant::now() + self.plan.revoke_timeout)
+                        .await;
+                }
+                ConsumeError::OrderingStateLost { handler }
+            }
+        }
+    }
+
     fn group_error(&self, error: TransportError) -> ConsumeError {
         ConsumeError::group(self.plan.handler.clone(), error)
     }
@@ -338,6 +424,10 @@ impl<'a> Membership<'a> {
     /// Drain all lanes, commit, and leave the group. The group is served meanwhile: what it wants
     /// back is on its way out already, and what it gives is refused by leaving.
     async fn leave(mut self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        if let Some(orchestration) = &self.orchestration {
+            orchestration.stop(deadline);
+        }
         let lanes = std::mem::take(&mut self.lanes).into_values().collect();
         let drain = self.drain(lanes, timeout);
         self.drains.spawn(drain);
@@ -356,6 +446,9 @@ impl<'a> Membership<'a> {
                     Err(_) => serving = false,
                 },
             }
+        }
+        if let Some(orchestration) = self.orchestration.take() {
+            orchestration.join(deadline).await;
         }
         drop(given_back);
         if let Err(error) = consumer.close().await {
@@ -420,6 +513,16 @@ const COMMIT_AGAIN: Backoff = Backoff {
     factor: 2.0,
     jitter: true,
 };
+
+/// Wait until ordered messages cannot go on.
+async fn until_stopped(orchestration: Option<&mut Orchestration>) -> Stopped {
+    if let Some(orchestration) = orchestration
+        && let Some(stopped) = orchestration.stopped.recv().await
+    {
+        return stopped;
+    }
+    std::future::pending().await
+}
 
 /// Wait for a future that may not be there; clear it when it is done.
 async fn until_some<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {

@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use crate::handler::HandlerScope;
 use crate::outcome::FailureContext;
@@ -33,15 +34,31 @@ impl DlqHandler {
     /// Decide on a failure, and log it. After [`RetryDecision::GiveUp`] the message may be settled.
     #[must_use]
     pub fn handle(&self, scope: &HandlerScope, failure: &FailureContext) -> RetryDecision {
-        let decision = match self.policy.decide(failure) {
-            RetryDecision::GiveUp if !self.enabled => RetryDecision::RetryAfter(self.policy.delay(failure)),
-            decision => decision,
-        };
+        let decision = self.decide(failure);
         match decision {
-            RetryDecision::GiveUp => log_dead_letter(scope, failure),
-            RetryDecision::RetryAfter(delay) => log_retry(scope, failure, delay),
+            RetryDecision::GiveUp => self.give_up(scope, failure),
+            RetryDecision::RetryAfter(delay) => self.retry(scope, failure, delay),
         }
         decision
+    }
+
+    /// Decide on a failure.
+    #[must_use]
+    pub fn decide(&self, failure: &FailureContext) -> RetryDecision {
+        match self.policy.decide(failure) {
+            RetryDecision::GiveUp if !self.enabled => RetryDecision::RetryAfter(self.policy.delay(failure)),
+            decision => decision,
+        }
+    }
+
+    /// Take a message that is given up. It may be settled then.
+    pub fn give_up(&self, scope: &HandlerScope, failure: &FailureContext) {
+        log_dead_letter(scope, failure);
+    }
+
+    /// Take note that a message is tried again.
+    pub fn retry(&self, scope: &HandlerScope, failure: &FailureContext, delay: Duration) {
+        log_retry(scope, failure, delay);
     }
 
     /// Say whether an attempt is the last one that the policy allows.
@@ -65,7 +82,7 @@ fn log_dead_letter(scope: &HandlerScope, failure: &FailureContext) {
     );
 }
 
-fn log_retry(scope: &HandlerScope, failure: &FailureContext, delay: std::time::Duration) {
+fn log_retry(scope: &HandlerScope, failure: &FailureContext, delay: Duration) {
     tracing::warn!(
         handler = %scope.handler_id,
         group = %scope.group_id,

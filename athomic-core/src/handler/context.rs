@@ -61,7 +61,7 @@ impl StateMap {
     }
 
     fn missing(&self, wanted: &'static str) -> MissingState {
-        MissingState::State {
+        MissingState::NotGiven {
             wanted,
             present: self.type_names(),
         }

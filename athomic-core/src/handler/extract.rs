@@ -56,7 +56,7 @@ pub enum MissingState {
     } else {
         present.join(", ")
     })]
-    State {
+    NotGiven {
         /// The type that a handler takes.
         wanted: &'static str,
         /// The types that are there.
@@ -66,7 +66,7 @@ pub enum MissingState {
     #[error(
         "only ordered consumers have a `FencingToken`; use `#[ordered_consumer]` or `register::ordered`, or do not take it"
     )]
-    FencingToken,
+    NotOrdered,
 }
 
 /// An argument of a handler that is made from the message or its context.
@@ -152,14 +152,14 @@ impl FromMessage for Headers {
 impl FromMessage for FencingToken {
     fn from_message(context: &MessageContext<'_>) -> Result<Self, ExtractError> {
         let token = context.fencing_token();
-        token.ok_or_else(|| ExtractError::retry("FencingToken", MissingState::FencingToken))
+        token.ok_or_else(|| ExtractError::retry("FencingToken", MissingState::NotOrdered))
     }
 
     fn check(states: &StateMap) -> Result<(), MissingState> {
         if states.is_ordered() {
             Ok(())
         } else {
-            Err(MissingState::FencingToken)
+            Err(MissingState::NotOrdered)
         }
     }
 }

@@ -91,6 +91,16 @@ pub enum Finding {
         #[serde(rename = "seconds", serialize_with = "seconds")]
         lasting: Duration,
     },
+    /// The store that keeps the order of its messages is not heard.
+    OrderingStoreDown {
+        /// The store, by its name in the settings.
+        store: String,
+        /// How long.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
+        lasting: Duration,
+        /// What came of the last call.
+        error: String,
+    },
     /// The group is not served any more.
     Unserved {
         /// How long.
@@ -108,7 +118,8 @@ impl Finding {
             Self::Joining { .. }
             | Self::BrokerDown { .. }
             | Self::CommitsFail { .. }
-            | Self::CannotRead { .. } => Severity::NotReady,
+            | Self::CannotRead { .. }
+            | Self::OrderingStoreDown { .. } => Severity::NotReady,
             Self::HandlerStuck { .. } | Self::HandlerBlocks { .. } | Self::Unserved { .. } => Severity::Dead,
         }
     }
@@ -159,6 +170,15 @@ impl fmt::Display for Finding {
             Self::HandlerBlocks { partition, lasting } => write!(
                 f,
                 "the handler blocks its thread for {} s with {partition}: it awaits nothing",
+                lasting.as_secs()
+            ),
+            Self::OrderingStoreDown {
+                store,
+                lasting,
+                error,
+            } => write!(
+                f,
+                "its ordering store `{store}` is not heard for {} s: {error}",
                 lasting.as_secs()
             ),
             Self::Unserved { lasting } => write!(f, "its group is not served for {} s", lasting.as_secs()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{ConsumerHealth, Finding};
-use crate::consumer::PartitionState;
+use crate::consumer::{OrderedSettings, PartitionState};
 use crate::dead_letter::Chain;
 use crate::transport::{DynConsumer, TransportError};
 
@@ -23,6 +23,8 @@ pub(crate) struct Pulse {
     patience: Duration,
     /// How long its group may go unserved.
     unserved: Duration,
+    /// What an ordered handler's store is known to be in.
+    ordered: Option<Arc<OrderedSettings>>,
     state: Mutex<State>,
 }
 
@@ -69,7 +71,12 @@ impl std::fmt::Debug for Membership {
 }
 
 impl Pulse {
-    pub(crate) fn new(handler: String, patience: Duration, commit_interval: Duration) -> Self {
+    pub(crate) fn new(
+        handler: String,
+        patience: Duration,
+        commit_interval: Duration,
+        ordered: Option<Arc<OrderedSettings>>,
+    ) -> Self {
         let state = State {
             joining: Some(Since::now()),
             trouble: None,
@@ -82,6 +89,7 @@ impl Pulse {
             handler,
             patience,
             unserved: UNSERVED.max(2 * commit_interval),
+            ordered,
             state: Mutex::new(state),
         }
     }
@@ -167,6 +175,9 @@ impl Pulse {
             });
         }
         let partitions = state.membership.as_ref().map_or(&[][..], |it| &it.partitions);
+        if let Some(ordered) = &self.ordered {
+            ordered.find(now, &mut findings);
+        }
         for partition in partitions {
             partition.find(now, self.patience, &mut findings);
         }

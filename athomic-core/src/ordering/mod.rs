@@ -8,9 +8,16 @@ mod merge;
 mod options;
 mod policy;
 pub mod resolve;
+mod resync;
 
+pub(crate) use merge::{Conflict, Source, merge};
 pub use options::{DurabilityRule, FirstSequenceRule, GapRule, OrderingOptions};
 pub use policy::{
     CompleteMode, Durability, FirstSequence, GapAction, OnGap, OnLate, OnPoison, OnRegression,
     OrderingPolicies, StoredPolicies,
+};
+pub use resync::Resync;
+
+pub use crate::consumer::{
+    Action, AggregateView, OrderedScope, OrderingCounts, OrderingDesk, ScopeReport, WaitingMessage,
 };

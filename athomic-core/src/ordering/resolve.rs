@@ -3,8 +3,7 @@
 //! Precedence: `handler_tuning`, then the attribute (or the registration by hand), then
 //! `integration.messaging.ordering`, then the defaults; key by key.
 
-use super::OrderingPolicies;
-use super::merge::{Conflict, Source, merge};
+use super::{Conflict, OrderingPolicies, Source, merge};
 use crate::consumer::InvalidConsumerConfigurationError;
 use crate::handler::HandlerKind;
 use crate::handler::register::HandlerDefinition;
@@ -181,12 +180,18 @@ impl<'a, 's> Resolver<'a, 's> {
         let key = self.written(source, "kvstore");
         let store = self.settings.kvstores.get(name);
         match store {
-            Some(store) if store.enabled => return Some(store),
-            Some(_) => self.fault(
+            Some(store) if !store.enabled => self.fault(
                 key,
                 format!("its store `{name}` is switched off"),
                 format!("set `database.kvstore.{name}.enabled = true`, or name another"),
             ),
+            // Only where the settings were changed in code: from files it is required.
+            Some(store) if store.backend == StoreBackend::Redis && store.uri.is_none() => self.fault(
+                key,
+                format!("nobody says where its store `{name}` is"),
+                format!("set `database.kvstore.{name}.provider.uri`"),
+            ),
+            Some(store) => return Some(store),
             None => self.fault(
                 key,
                 format!("there is no store `{name}`"),
@@ -225,3 +230,6 @@ impl<'a, 's> Resolver<'a, 's> {
         caveats
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,12 +25,14 @@ impl Backoff {
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.first.as_secs_f64() * self.factor.powi(exponent);
         let bounded = seconds.min(self.longest.as_secs_f64());
-        Duration::from_secs_f64(if self.jitter {
-            bounded * (1.0 - random() / 2.0)
-        } else {
-            bounded
-        })
+        let delay = Duration::from_secs_f64(bounded);
+        if self.jitter { jittered(delay) } else { delay }
     }
+}
+
+/// Shorten a duration by a random part of up to a half.
+pub(crate) fn jittered(duration: Duration) -> Duration {
+    duration.mul_f64(1.0 - random() / 2.0)
 }
 
 /// A number from 0 to 1.

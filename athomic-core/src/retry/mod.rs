@@ -6,6 +6,7 @@
 mod backoff;
 
 pub use backoff::Backoff;
+pub(crate) use backoff::jittered;
 #[cfg(feature = "testing")]
 pub(crate) use backoff::seed_jitter;
 

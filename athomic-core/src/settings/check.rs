@@ -131,7 +131,7 @@ fn convert_value(kind: Kind, node: Node) -> Result<Node, &'static str> {
     match (kind, node) {
         (Kind::Secret, Node::Text(text)) => Ok(Node::Secret(Secret::new(text))),
         (Kind::Secret, node @ Node::Secret(_))
-        | (Kind::Text | Kind::Choice(_) | Kind::Scalar, node @ Node::Text(_))
+        | (Kind::Text | Kind::Choice(_) | Kind::IntegerOr(_) | Kind::Scalar, node @ Node::Text(_))
         | (Kind::Boolean, node @ Node::Boolean(_))
         | (Kind::Integer | Kind::Milliseconds, node @ Node::Integer(_))
         | (Kind::Number | Kind::Seconds, node @ Node::Number(_)) => Ok(node),
@@ -140,7 +140,7 @@ fn convert_value(kind: Kind, node: Node) -> Result<Node, &'static str> {
             reason = "a number that large is out of range anyway"
         )]
         (Kind::Number | Kind::Seconds, Node::Integer(integer)) => Ok(Node::Number(integer as f64)),
-        (Kind::Scalar, Node::Integer(integer)) => Ok(Node::Text(integer.to_string())),
+        (Kind::Scalar | Kind::IntegerOr(_), Node::Integer(integer)) => Ok(Node::Text(integer.to_string())),
         (Kind::Scalar, Node::Number(number)) => Ok(Node::Text(number.to_string())),
         (Kind::Scalar, Node::Boolean(boolean)) => Ok(Node::Text(boolean.to_string())),
         (_, node) => Err(node.type_name()),

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use super::error::{Origin, SettingsError};
 use super::resolved::{
-    ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, HandlerTuning, ProducerSettings,
-    SecuritySettings, Settings,
+    ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DEFAULT_KVSTORE, HandlerTuning,
+    KvStoreSettings, ProducerSettings, SecuritySettings, Settings,
 };
-use super::schema::{self, CONNECTIONS, TUNING};
+use super::schema::{self, CONNECTIONS, KVSTORES, ORDERING, TUNING};
 use super::secret::MASK;
 use super::tree::{Node, Table, join, join_all, parse_key, quoted};
 use crate::nearest::nearest;
+use crate::ordering::{FirstSequenceRule, GapRule, OrderingOptions};
 
 /// A value that differs from its default.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,6 +198,9 @@ impl Settings {
         for (index, tuning) in self.messaging.handler_tuning.iter().enumerate() {
             values.tuning(index, tuning);
         }
+        for store in self.kvstores.values() {
+            values.kvstore(store);
+        }
         values.values
     }
 
@@ -218,6 +222,9 @@ impl Settings {
         }
         for index in 0..self.messaging.handler_tuning.len() {
             values.no_tuning(index);
+        }
+        for name in self.kvstores.keys().filter(|name| *name != DEFAULT_KVSTORE) {
+            values.kvstore(&KvStoreSettings::new(name));
         }
         values.values.into_iter().collect()
     }
@@ -312,6 +319,10 @@ impl Values {
             .seconds("max_delay_seconds", dlq.retry.max_delay)
             .is("factor", format!("{:?}", dlq.retry.factor))
             .is("jitter", dlq.retry.jitter);
+        let ordering = &messaging.ordering;
+        self.section(ORDERING)
+            .text("kvstore", &ordering.kvstore)
+            .ordering(&(&ordering.policies).into());
         self.section("lifecycle")
             .seconds("startup_timeout_seconds", lifecycle.startup_timeout)
             .seconds("shutdown_timeout_seconds", lifecycle.shutdown_timeout);
@@ -390,6 +401,9 @@ impl Values {
             )
             .maybe_text("priority", tuning.priority.map(|priority| priority.as_str()))
             .put("paused", tuning.paused.map(|paused| paused.to_string()));
+        self.section(&format!("{TUNING}.{index}.ordering"))
+            .maybe_text("kvstore", tuning.ordering.kvstore.as_ref())
+            .ordering(&tuning.ordering.policies);
     }
 
     fn no_tuning(&mut self, index: usize) {
@@ -397,5 +411,51 @@ impl Values {
         for name in ["handler_id", "concurrency", "priority", "paused"] {
             self.put(name, None);
         }
+        self.section(&format!("{TUNING}.{index}.ordering"))
+            .put("kvstore", None)
+            .ordering(&OrderingOptions::new());
+    }
+
+    fn ordering(&mut self, options: &OrderingOptions) -> &mut Self {
+        fn number(value: Option<impl ToString>) -> Option<String> {
+            value.map(|value| value.to_string())
+        }
+        let milliseconds = |value: Option<Duration>| number(value.map(|value| value.as_millis()));
+        let seconds = |value: Option<Duration>| number(value.map(|value| value.as_secs_f64()));
+        let first = options.first_sequence.map(|first| match first {
+            FirstSequenceRule::Exact(first) => first.to_string(),
+            FirstSequenceRule::FirstSeen => quoted("first_seen"),
+            FirstSequenceRule::Hook => quoted("hook"),
+        });
+        self.put("first_sequence", first)
+            .put("first_seen_settle_ms", milliseconds(options.first_seen_settle))
+            .maybe_text("on_gap", options.on_gap.map(GapRule::as_str))
+            .put("gap_timeout_seconds", seconds(options.gap_timeout))
+            .maybe_text("on_late", options.on_late.map(|rule| rule.as_str()))
+            .maybe_text("on_regression", options.on_regression.map(|rule| rule.as_str()))
+            .maybe_text("on_poison", options.on_poison.map(|rule| rule.as_str()))
+            .put("max_deliveries", number(options.max_deliveries))
+            .put("room_max_messages", number(options.room_max_messages))
+            .put("room_max_bytes", number(options.room_max_bytes))
+            .put("bucket_max_messages", number(options.bucket_max_messages))
+            .put("bucket_max_bytes", number(options.bucket_max_bytes))
+            .put("buckets", number(options.buckets))
+            .maybe_text("durability", options.durability.map(|rule| rule.as_str()))
+            .put("redis_ack_replicas", number(options.redis_ack_replicas))
+            .put("redis_ack_fsync", number(options.redis_ack_fsync))
+            .maybe_text("complete", options.complete.map(|mode| mode.as_str()))
+            .put("session_ttl_ms", milliseconds(options.session_ttl))
+            .put("state_ttl_seconds", seconds(options.state_ttl))
+            .put("sticky", number(options.sticky))
+    }
+
+    fn kvstore(&mut self, store: &KvStoreSettings) {
+        let path = join(KVSTORES, &store.name);
+        self.section(&path)
+            .is("enabled", store.enabled)
+            .text("namespace", &store.namespace);
+        self.section(&format!("{path}.provider"))
+            .text("backend", store.backend.as_str())
+            .maybe_text("uri", store.uri.as_ref().map(|_| MASK));
     }
 }

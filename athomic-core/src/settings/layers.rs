@@ -219,7 +219,11 @@ impl Layers {
         let refusal = refuse(&self.merged);
         faults.extend(refusal.faults);
         self.notes.extend(refusal.notes);
-        let settings = match resolve(&RawSettings::read(&self.merged), environment) {
+        let settings = match resolve(
+            &RawSettings::read(&self.merged),
+            environment,
+            self.profile.is_some(),
+        ) {
             Ok(settings) if faults.is_empty() => settings,
             Ok(_) => return Err(faults),
             Err(found) => {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::error::{Fault, Origin, Problem};
-use super::schema::{CONNECTIONS, CONSUMER, PRODUCER, SECURITY, TUNING};
+use super::schema::{CONNECTIONS, CONSUMER, KVSTORES, ORDERING, PRODUCER, SECURITY, TUNING};
 use super::secret::Secret;
 use super::tree::{Node, SecretPlace, Table, join};
 
@@ -61,6 +61,7 @@ macro_rules! section {
 pub(super) struct RawSettings {
     pub(super) app: RawApp,
     pub(super) messaging: RawMessaging,
+    pub(super) kvstores: Vec<(String, RawStore)>,
     pub(super) lifecycle: RawLifecycle,
 }
 
@@ -74,7 +75,23 @@ pub(super) struct RawMessaging {
     pub(super) topics: RawTopics,
     pub(super) dlq: RawDlq,
     pub(super) retry: RawRetry,
-    pub(super) handler_tuning: Vec<(Origin, RawTuning)>,
+    pub(super) ordering: RawOrdering,
+    pub(super) handler_tuning: Vec<RawTuned>,
+}
+
+/// One entry of `integration.messaging.handler_tuning`, with the table in it.
+#[derive(Debug)]
+pub(super) struct RawTuned {
+    pub(super) origin: Origin,
+    pub(super) tuning: RawTuning,
+    pub(super) ordering: RawOrdering,
+}
+
+/// One store.
+#[derive(Debug)]
+pub(super) struct RawStore {
+    pub(super) switch: RawStoreSwitch,
+    pub(super) provider: RawStoreProvider,
 }
 
 /// One connection, the default one or a named one.
@@ -172,7 +189,41 @@ section! {
     RawRetry { mode: String, min_delay_seconds: f64, max_delay_seconds: f64, factor: f64, jitter: bool, }
 }
 section! {
-    /// One entry of `integration.messaging.handler_tuning`.
+    /// The section `integration.messaging.ordering`.
+    RawOrdering {
+        kvstore: String,
+        first_sequence: String,
+        first_seen_settle_ms: i128,
+        on_gap: String,
+        gap_timeout_seconds: f64,
+        on_late: String,
+        on_regression: String,
+        on_poison: String,
+        max_deliveries: i128,
+        room_max_messages: i128,
+        room_max_bytes: i128,
+        bucket_max_messages: i128,
+        bucket_max_bytes: i128,
+        buckets: i128,
+        durability: String,
+        redis_ack_replicas: i128,
+        redis_ack_fsync: bool,
+        complete: String,
+        session_ttl_ms: i128,
+        state_ttl_seconds: f64,
+        sticky: bool,
+    }
+}
+section! {
+    /// The keys of a store itself.
+    RawStoreSwitch { enabled: bool, namespace: String, }
+}
+section! {
+    /// The section `provider` of a store.
+    RawStoreProvider { backend: String, uri: RawSecret, }
+}
+section! {
+    /// The keys of an entry of `integration.messaging.handler_tuning` itself.
     RawTuning { handler_id: String, concurrency: i128, priority: String, paused: bool, }
 }
 
@@ -183,6 +234,7 @@ impl RawSettings {
         Self {
             app: RawApp::read("app", table("app")),
             messaging: RawMessaging::read(root),
+            kvstores: read_kvstores(root),
             lifecycle: RawLifecycle::read("lifecycle", table("lifecycle")),
         }
     }
@@ -208,6 +260,7 @@ impl RawMessaging {
             topics: RawTopics::read(topics, table_at(root, topics)),
             dlq: RawDlq::read(dlq, table_at(root, dlq)),
             retry: RawRetry::read(retry, table_at(root, retry)),
+            ordering: RawOrdering::read(ORDERING, table_at(root, ORDERING)),
             handler_tuning: read_tuning(root),
         }
     }
@@ -230,16 +283,35 @@ fn read_connections(root: &Table) -> Vec<(String, RawConnection)> {
     connections.map(read).collect()
 }
 
-fn read_tuning(root: &Table) -> Vec<(Origin, RawTuning)> {
+fn read_kvstores(root: &Table) -> Vec<(String, RawStore)> {
+    let stores = table_at(root, KVSTORES).into_iter().flatten();
+    let read = |(name, entry): (&String, &super::tree::Entry)| {
+        let path = join(KVSTORES, name);
+        let table = entry.node.as_table();
+        let provider = table.and_then(|table| table.get("provider")?.node.as_table());
+        let store = RawStore {
+            switch: RawStoreSwitch::read(&path, table),
+            provider: RawStoreProvider::read(&join(&path, "provider"), provider),
+        };
+        (name.clone(), store)
+    };
+    stores.map(read).collect()
+}
+
+fn read_tuning(root: &Table) -> Vec<RawTuned> {
     let entry = table_at(root, "integration.messaging").and_then(|messaging| messaging.get("handler_tuning"));
     let Some(Node::List(items)) = entry.map(|entry| &entry.node) else {
         return Vec::new();
     };
     let read = |(index, item): (usize, &super::tree::Entry)| {
-        (
-            item.origin.clone(),
-            RawTuning::read(&format!("{TUNING}.{index}"), item.node.as_table()),
-        )
+        let path = format!("{TUNING}.{index}");
+        let table = item.node.as_table();
+        let ordering = table.and_then(|table| table.get("ordering")?.node.as_table());
+        RawTuned {
+            origin: item.origin.clone(),
+            tuning: RawTuning::read(&path, table),
+            ordering: RawOrdering::read(&join(&path, "ordering"), ordering),
+        }
     };
     items.iter().enumerate().map(read).collect()
 }

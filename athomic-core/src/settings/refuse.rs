@@ -48,12 +48,17 @@ pub(super) fn refuse(root: &Table) -> Refusal {
 }
 
 fn explained(path: &[String], section: &[String], entry: &Entry) -> Fault {
-    if path.last().is_some_and(|name| name == "fernet_key") {
-        let reason =
-            "athomic does not use Fernet: it names neither key nor algorithm in the message; remove it";
-        return Fault::new(join_all(path), &entry.key, Problem::invalid(reason));
-    }
-    Fault::new(join_all(section), &entry.key, Problem::NotBuilt)
+    let reason = match path.last().map(String::as_str) {
+        Some("fernet_key") => {
+            "athomic does not use Fernet: it names neither key nor algorithm in the message; remove it"
+        }
+        Some("room_ttl_seconds") => {
+            "messages that wait never expire: their aggregate would wait for them for ever; remove it, or set \
+             `state_ttl_seconds`, after which an idle aggregate is forgotten"
+        }
+        _ => return Fault::new(join_all(section), &entry.key, Problem::NotBuilt),
+    };
+    Fault::new(join_all(path), &entry.key, Problem::invalid(reason))
 }
 
 fn source(origin: &Origin) -> String {
@@ -93,6 +98,15 @@ fn walk(
         match (spec.child(name), &entry.node) {
             (Some(Spec::Planned(index)), _) => visit(&PLANNED[*index], path, entry),
             (Some(inner @ Spec::Table { .. }), Node::Table(table)) => walk(inner, path, table, visit),
+            (Some(Spec::List(inner)), Node::List(items)) => {
+                for (index, item) in items.iter().enumerate() {
+                    path.push(index.to_string());
+                    if let Node::Table(table) = &item.node {
+                        walk(inner, path, table, visit);
+                    }
+                    path.pop();
+                }
+            }
             _ => {}
         }
         path.pop();

@@ -30,6 +30,7 @@ pub use aggregate::{Aggregate, Digest, FencingToken, SessionId};
 pub use erased::DynOrderingStore;
 pub use reports::{AggregateReport, BucketReport, ParkedMessage, SkippedRange};
 
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -373,7 +374,8 @@ pub enum Steering {
     },
     /// Undo the two above, and expect `next` if it is given, whatever is held or done: a lease is then void.
     Resume {
-        /// The next expected sequence. Parked ones below it are removed.
+        /// The next expected sequence. Those below it that were not done are skipped: parked ones are
+        /// removed, and what comes of them is late.
         next: Option<u64>,
     },
     /// Expect `next` unless as much is expected already, as somebody remembers it; else a lease is void.
@@ -393,4 +395,20 @@ pub enum Steering {
         /// Shown to operators.
         error: String,
     },
+}
+
+impl fmt::Display for Steering {
+    /// Says what is done, as operators read it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Halt { reason } => write!(f, "halted: {reason}"),
+            Self::Condemn { reason } => write!(f, "all messages are given up from now on: {reason}"),
+            Self::Resume { next: None } => f.write_str("resumed"),
+            Self::Resume { next: Some(next) } => write!(f, "resumed from sequence {next}"),
+            Self::Restore { next } => write!(f, "restored to sequence {next}, unless it was there already"),
+            Self::Remove { sequence } => write!(f, "sequence {sequence} removed from the waiting room"),
+            Self::Forget => f.write_str("forgotten, with all that waited"),
+            Self::Note { error } => write!(f, "an attempt failed: {error}"),
+        }
+    }
 }

@@ -1,11 +1,13 @@
 //! Building: what is refused, by which words; what an application says of itself.
 
 use std::error::Error;
+use std::time::Duration;
 
 use athomic_core::app::{App, AppBuilder};
-use athomic_core::handler::register::{HandlerDefinition, subscribe};
-use athomic_core::handler::{HandlerKind, IdempotencyOptions, Ordering, Priority, State};
+use athomic_core::handler::register::{HandlerDefinition, ordered, subscribe};
+use athomic_core::handler::{IdempotencyOptions, Ordering, Priority, State};
 use athomic_core::settings::Settings;
+use athomic_core::store::ordering::FencingToken;
 
 use crate::support::{Cluster, GROUP, Journal, TOPIC, handler, settings_of};
 
@@ -165,6 +167,31 @@ fn a_missing_state_is_told_before_the_first_message() {
 }
 
 #[test]
+fn a_fencing_token_is_for_ordered_handlers() {
+    let takes = |_: u64, _: FencingToken| async {};
+    let expected =
+        "only ordered consumers have a `FencingToken`; use `#[ordered_consumer]` or `register::ordered`";
+    check(app("").register(handler().handler(takes)), &[expected]);
+    let in_order = ordered(TOPIC).group_id(GROUP).key(|key: &u64| *key);
+    let in_order = in_order.sequence(|number: &u64| *number).handler(takes);
+    assert!(app("").register(in_order).build().is_ok());
+}
+
+#[test]
+fn faults_of_order_stand_in_the_report_of_the_handlers() {
+    let in_order = ordered(TOPIC).group_id(GROUP).key(|key: &u64| *key);
+    let in_order = in_order.policies(|policies| policies.gap_timeout = Some(Duration::from_secs(1)));
+    let in_order = in_order.sequence(|number: &u64| *number).handler(nothing);
+    let tuning = "[[integration.messaging.handler_tuning]]\nhandler_id = \"a\"\nordering.sticky = false";
+    let other = subscribe("u").group_id(GROUP).handler_id("a").handler(nothing);
+    let expected = [
+        "`integration.messaging.handler_tuning.0.ordering` (",
+        "`gap_timeout` has no effect with `on_gap = \"wait\"`",
+    ];
+    check(app(tuning).register(in_order).register(other), &expected);
+}
+
+#[test]
 fn an_unknown_connection_is_refused_with_the_nearest() {
     let settings = "[integration.messaging.connections.analytics.consumer]\nmax_poll_records = 10";
     let definition = handler().connection_name("analytic").handler(nothing);
@@ -175,14 +202,6 @@ fn an_unknown_connection_is_refused_with_the_nearest() {
 
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
-    let ordered = HandlerKind::Ordered {
-        aggregate_key_field: "id",
-        sequence_id_field: "n",
-    };
-    refused(
-        |handler| handler.kind = ordered,
-        &["`#[ordered_consumer]` is not built yet"],
-    );
     refused(
         |handler| handler.options.idempotency = Some(IdempotencyOptions::default()),
         &["`idempotency_settings` is not built yet"],
@@ -197,7 +216,7 @@ fn what_is_not_built_yet_is_refused_by_name() {
     );
     refused(
         |handler| handler.options.fetch_size = Some(5),
-        &["`fetch_size` is not built yet"],
+        &["`fetch_size` of a handler that is not ordered is not built yet"],
     );
     let tuning = "[[integration.messaging.handler_tuning]]\nhandler_id = \"a\"\npriority = \"low\"";
     let none: [(&str, &str); 0] = [];

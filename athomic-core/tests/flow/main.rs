@@ -10,6 +10,7 @@ mod failures;
 mod health;
 mod keyed;
 mod lifecycle;
+mod ordered;
 mod publisher;
 mod rebalance;
 mod single;

@@ -3,4 +3,4 @@
 pub(super) mod batch;
 pub(super) mod keyed;
 pub(super) mod single;
-mod slots;
+pub(super) mod slots;

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures_util::task::AtomicWaker;
 
 /// A set of running futures, each with something that belongs to it.
-pub(super) struct Slots<F, T> {
+pub(in super::super) struct Slots<F, T> {
     slots: Vec<Slot<F, T>>,
     free: Vec<usize>,
     woken: Arc<Woken>,
@@ -59,7 +59,7 @@ impl Wake for SlotWaker {
 }
 
 impl<F: Future, T> Slots<F, T> {
-    pub(super) fn new() -> Self {
+    pub(in super::super) fn new() -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
@@ -69,12 +69,12 @@ impl<F: Future, T> Slots<F, T> {
     }
 
     /// Return how many futures are running.
-    pub(super) fn running(&self) -> usize {
+    pub(in super::super) fn running(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
     /// Start a future and poll it once; give its result and what belongs to it if it is ready.
-    pub(super) fn start(&mut self, future: F, belongs: T) -> Option<(F::Output, T)> {
+    pub(in super::super) fn start(&mut self, future: F, belongs: T) -> Option<(F::Output, T)> {
         let index = self.free.pop().unwrap_or_else(|| self.grow());
         let slot = &mut self.slots[index];
         slot.future.as_mut().set(Some(future));
@@ -86,7 +86,7 @@ impl<F: Future, T> Slots<F, T> {
     ///
     /// A round polls each slot once, however often it wakes itself, so that one poll of the lane has
     /// an end.
-    pub(super) fn begin_round(&mut self, cx: &Context<'_>) {
+    pub(in super::super) fn begin_round(&mut self, cx: &Context<'_>) {
         // Before the look at the list: who is woken after it finds the waker.
         self.woken.lane.register(cx.waker());
         let mut woken = self.woken.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,7 +95,7 @@ impl<F: Future, T> Slots<F, T> {
     }
 
     /// Poll what the round has left, until a future is ready; give its result and what belongs to it.
-    pub(super) fn next_ended(&mut self) -> Option<(F::Output, T)> {
+    pub(in super::super) fn next_ended(&mut self) -> Option<(F::Output, T)> {
         while let Some(index) = self.due.pop() {
             // A swap, not a store: a wake that found the note still there happened before this poll.
             self.slots[index].flag.noted.swap(false, AcqRel);
@@ -104,6 +104,27 @@ impl<F: Future, T> Slots<F, T> {
             }
         }
         None
+    }
+
+    /// Look at what belongs to each running future.
+    pub(in super::super) fn each(&self, look: impl FnMut(&T)) {
+        self.slots
+            .iter()
+            .filter_map(|slot| slot.belongs.as_ref())
+            .for_each(look);
+    }
+
+    /// Drop all futures, and give what belongs to them.
+    pub(in super::super) fn cancel_all(&mut self) -> Vec<T> {
+        let mut belongs = Vec::new();
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if let Some(belonged) = slot.belongs.take() {
+                slot.future.as_mut().set(None);
+                self.free.push(index);
+                belongs.push(belonged);
+            }
+        }
+        belongs
     }
 
     fn poll_slot(&mut self, index: usize) -> Option<(F::Output, T)> {

@@ -127,7 +127,7 @@ impl<K, S> Ordered<K, S> {
         K: KeyFunction<F::Payload>,
         S: SequenceFunction<F::Payload>,
     {
-        let processor = MessageProcessor::single(OrderedByHand {
+        let processor = MessageProcessor::ordered(OrderedByHand {
             handler: ByHand {
                 function,
                 arguments: PhantomData::<fn(Args)>,
@@ -273,10 +273,7 @@ mod tests {
             sequence: (),
         };
         assert_eq!(ordered.check(&StateMap::default()), Ok(()));
-        assert_eq!(
-            Nothing.check(&StateMap::default()),
-            Err(MissingState::FencingToken)
-        );
+        assert_eq!(Nothing.check(&StateMap::default()), Err(MissingState::NotOrdered));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Every fault is collected; where one is found, the default stands in, so that the rest is checked too.
 
+mod ordering;
 mod security;
 mod values;
 
@@ -11,24 +12,29 @@ use super::environment::Environment;
 use super::error::{Fault, Origin, Problem};
 use super::raw::{
     Field, RawConnection, RawConsumer, RawDlq, RawMessaging, RawProducer, RawRetry, RawSettings, RawTopics,
-    RawTuning,
+    RawTuned,
 };
 use super::resolved::{
     AppSettings, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DlqSettings,
-    GroupProtocol, HandlerTuning, LifecycleSettings, MessagingSettings, OrderingSettings, OrderingTuning,
-    ProducerSettings, RetrySettings, Settings, TopicsSettings,
+    GroupProtocol, HandlerTuning, KvStoreSettings, LifecycleSettings, MessagingSettings, ProducerSettings,
+    RetrySettings, Settings, TopicsSettings,
 };
 use super::schema::{CONNECTIONS, TUNING};
 use super::tree::join;
 
-/// Give everything that was written its meaning.
+/// Give everything that was written its meaning; `strict` is with a profile.
 ///
 /// # Errors
 ///
 /// Every fault.
-pub(super) fn resolve(raw: &RawSettings, environment: &Environment) -> Result<Settings, Vec<Fault>> {
+pub(super) fn resolve(
+    raw: &RawSettings,
+    environment: &Environment,
+    strict: bool,
+) -> Result<Settings, Vec<Fault>> {
     let mut resolver = Resolver {
         environment,
+        strict,
         fetch_secrets: false,
         faults: Vec::new(),
     };
@@ -42,7 +48,9 @@ pub(super) fn resolve(raw: &RawSettings, environment: &Environment) -> Result<Se
 
 struct Resolver<'e> {
     environment: &'e Environment,
-    /// Whether secrets are fetched: not for the embedded broker, so that a developer needs none.
+    /// Whether a profile is active, so that what only serves while developing is refused.
+    strict: bool,
+    /// Whether secrets are fetched: not for the embedded broker and stores, so that a developer needs none.
     fetch_secrets: bool,
     faults: Vec<Fault>,
 }
@@ -50,13 +58,15 @@ struct Resolver<'e> {
 impl Resolver<'_> {
     fn settings(&mut self, raw: &RawSettings) -> Settings {
         let (app, lifecycle) = (AppSettings::default(), LifecycleSettings::default());
-        let messaging = self.messaging(&raw.messaging);
+        let kvstores = self.kvstores(&raw.kvstores);
+        let messaging = self.messaging(&raw.messaging, &kvstores);
         Settings {
             app: AppSettings {
                 name: self.text(&raw.app.name).unwrap_or(app.name),
                 version: self.text(&raw.app.version).unwrap_or(app.version),
             },
             messaging,
+            kvstores,
             lifecycle: LifecycleSettings {
                 startup_timeout: self
                     .some_seconds(&raw.lifecycle.startup_timeout_seconds, lifecycle.startup_timeout),
@@ -69,7 +79,11 @@ impl Resolver<'_> {
         }
     }
 
-    fn messaging(&mut self, raw: &RawMessaging) -> MessagingSettings {
+    fn messaging(
+        &mut self,
+        raw: &RawMessaging,
+        kvstores: &BTreeMap<String, KvStoreSettings>,
+    ) -> MessagingSettings {
         let backend = self.choice(&raw.provider.backend, Backend::Memory);
         self.fetch_secrets = backend == Backend::Kafka;
         MessagingSettings {
@@ -78,8 +92,8 @@ impl Resolver<'_> {
             connections: self.connections(raw),
             topics: self.topics(&raw.topics),
             dlq: self.dlq(&raw.dlq, &raw.retry),
-            ordering: OrderingSettings::default(),
-            handler_tuning: self.handler_tuning(&raw.handler_tuning),
+            ordering: self.ordering(&raw.ordering, kvstores),
+            handler_tuning: self.handler_tuning(&raw.handler_tuning, kvstores),
         }
     }
 
@@ -275,16 +289,25 @@ impl Resolver<'_> {
         retry
     }
 
-    fn handler_tuning(&mut self, raw: &[(Origin, RawTuning)]) -> Vec<HandlerTuning> {
+    fn handler_tuning(
+        &mut self,
+        raw: &[RawTuned],
+        kvstores: &BTreeMap<String, KvStoreSettings>,
+    ) -> Vec<HandlerTuning> {
         let mut tuned: Vec<HandlerTuning> = Vec::new();
-        for (index, (origin, raw)) in raw.iter().enumerate() {
+        for (index, tuned_by) in raw.iter().enumerate() {
+            let RawTuned {
+                origin,
+                tuning: raw,
+                ordering,
+            } = tuned_by;
             let handler_id = self.text(&raw.handler_id);
             let tuning = HandlerTuning {
                 handler_id: handler_id.unwrap_or_default(),
                 concurrency: self.optional_count(&raw.concurrency),
                 priority: self.optional_choice(&raw.priority),
                 paused: raw.paused.as_ref().map(|written| written.value),
-                ordering: OrderingTuning::default(),
+                ordering: self.ordering_tuning(ordering, kvstores),
                 origin: origin.clone(),
             };
             match &raw.handler_id {

@@ -146,6 +146,11 @@ impl Resolver<'_> {
         self.milliseconds_from(1, field).unwrap_or(default)
     }
 
+    /// Read a duration that may be zero.
+    pub(super) fn optional_milliseconds(&mut self, field: &Field<i128>) -> Option<Duration> {
+        self.milliseconds_from(0, field)
+    }
+
     fn milliseconds_from(&mut self, least: i128, field: &Field<i128>) -> Option<Duration> {
         let written = field.as_ref()?;
         match u64::try_from(written.value) {

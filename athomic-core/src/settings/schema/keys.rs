@@ -1,5 +1,6 @@
 //! The keys that athomic understands today.
 
+use super::ordering::{ORDERING_KEYS, STORE_KEYS, STORE_PROVIDER_KEYS};
 use super::{Key, Kind, Preset, Section};
 use crate::handler::Priority;
 use crate::settings::choice::Choice;
@@ -12,7 +13,9 @@ pub(in crate::settings) const CONSUMER: &str = "integration.messaging.consumer";
 pub(in crate::settings) const PRODUCER: &str = "integration.messaging.producer";
 pub(in crate::settings) const SECURITY: &str = "integration.messaging.security";
 pub(in crate::settings) const CONNECTIONS: &str = "integration.messaging.connections";
+pub(in crate::settings) const ORDERING: &str = "integration.messaging.ordering";
 pub(in crate::settings) const TUNING: &str = "integration.messaging.handler_tuning";
+pub(in crate::settings) const KVSTORES: &str = "database.kvstore";
 
 /// Everything that athomic understands today.
 pub(in crate::settings) static SECTIONS: &[Section] = &[
@@ -145,6 +148,12 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        paths: &[ORDERING, "integration.messaging.handler_tuning.[].ordering"],
+        doc: "What ordered consumers do when order is in danger, unless their attribute says otherwise. \
+              An entry of `handler_tuning` changes it for one handler: `ordering = { .. }`.",
+        keys: ORDERING_KEYS,
+    },
+    Section {
         paths: &["integration.messaging.handler_tuning.[]"],
         doc: "Changes to single handlers without a rebuild. What an entry lacks stays as the attribute says.",
         keys: &[
@@ -173,6 +182,19 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "Whether the handler starts paused.",
             ),
         ],
+    },
+    Section {
+        paths: &["database.kvstore.ordering", "database.kvstore.*"],
+        doc: "The store of ordered consumers. Others are made by another name in the place of `ordering`.",
+        keys: STORE_KEYS,
+    },
+    Section {
+        paths: &[
+            "database.kvstore.ordering.provider",
+            "database.kvstore.*.provider",
+        ],
+        doc: "The kind of store, and where it is.",
+        keys: STORE_PROVIDER_KEYS,
     },
     Section {
         paths: &["lifecycle"],
@@ -432,7 +454,7 @@ static SECURITY_KEYS: &[Key] = &[
     ),
 ];
 
-const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
     Key {
         name,
         kind,
@@ -441,7 +463,7 @@ const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'stati
     }
 }
 
-const fn unset(name: &'static str, kind: Kind, example: &'static str, doc: &'static str) -> Key {
+pub(super) const fn unset(name: &'static str, kind: Kind, example: &'static str, doc: &'static str) -> Key {
     Key {
         name,
         kind,
@@ -450,6 +472,6 @@ const fn unset(name: &'static str, kind: Kind, example: &'static str, doc: &'sta
     }
 }
 
-const fn one_of<C: Choice>() -> Kind {
+pub(super) const fn one_of<C: Choice>() -> Kind {
     Kind::Choice(C::WORDS)
 }

@@ -5,6 +5,7 @@
 //! the rest of the schema, so that such a key is called "not built yet" and not "unknown".
 
 mod keys;
+mod ordering;
 mod planned;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::sync::LazyLock;
 use super::choice::Words;
 use super::tree::Step;
 
-pub(super) use keys::{CONNECTIONS, CONSUMER, PRODUCER, SECTIONS, SECURITY, TUNING};
+pub(super) use keys::{CONNECTIONS, CONSUMER, KVSTORES, ORDERING, PRODUCER, SECTIONS, SECURITY, TUNING};
 pub(super) use planned::{ORJSON, PLANNED, Planned};
 
 /// The top-level tables that are sections; every other top-level table is a profile.
@@ -35,7 +36,8 @@ pub(super) const ROOTS: [&str; 12] = [
 /// A table of the settings file, and its keys.
 pub(super) struct Section {
     /// Where the table may stand. `*` is any name, `[]` any item of a list. The first place is the one
-    /// that the reference file shows; at the others, missing keys are inherited from it.
+    /// that the reference file shows; where handlers or connections are concerned, keys that are missing at
+    /// the others are inherited from it.
     pub(super) paths: &'static [&'static str],
     /// What the section is about.
     pub(super) doc: &'static str,
@@ -58,6 +60,8 @@ pub(super) enum Kind {
     TextList,
     Boolean,
     Integer,
+    /// An integer or one of a few words, kept as text.
+    IntegerOr(&'static [&'static str]),
     Number,
     /// Milliseconds, a whole number.
     Milliseconds,
@@ -81,6 +85,7 @@ impl Kind {
             Self::TextList => "a list of texts",
             Self::Boolean => "true or false",
             Self::Integer => "an integer",
+            Self::IntegerOr(_) => "an integer or text",
             Self::Number => "a number",
             Self::Milliseconds => "an integer of milliseconds",
             Self::Seconds => "a number of seconds",
@@ -94,13 +99,17 @@ impl Kind {
     pub(super) fn described(self) -> String {
         match self {
             Self::Choice(words) => words.accepted().join(" | "),
+            Self::IntegerOr(words) => format!("an integer | {}", words.join(" | ")),
             other => other.expected().to_owned(),
         }
     }
 
     /// Return whether the key takes text, so that an environment variable need not be quoted.
     pub(super) fn is_text(self) -> bool {
-        matches!(self, Self::Text | Self::Choice(_) | Self::Secret | Self::Scalar)
+        matches!(
+            self,
+            Self::Text | Self::Choice(_) | Self::IntegerOr(_) | Self::Secret | Self::Scalar
+        )
     }
 }
 

@@ -63,16 +63,10 @@ pub(in crate::settings) static PLANNED: &[Planned] = &[
     },
     planned("integration.messaging.dlq.index_ttl_seconds", &[]),
     planned("integration.messaging.dlq.ordered_mode", &[]),
+    planned("integration.messaging.ordering.room_ttl_seconds", &[]),
     planned(
-        "integration.messaging.ordering",
-        &[
-            "kvstore",
-            "first_sequence",
-            "room_ttl_seconds",
-            "room_max_messages",
-            "gap_timeout_seconds",
-            "on_gap",
-        ],
+        "integration.messaging.handler_tuning.[].ordering.room_ttl_seconds",
+        &[],
     ),
     Planned {
         path: "serializer",
@@ -99,10 +93,6 @@ pub(in crate::settings) static PLANNED: &[Planned] = &[
             "provider.endpoint",
             "provider.region",
         ],
-    ),
-    planned(
-        "database.kvstore.*",
-        &["enabled", "namespace", "provider.backend", "provider.uri"],
     ),
     planned(
         "resilience.idempotency",

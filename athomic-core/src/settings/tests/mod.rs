@@ -6,6 +6,7 @@ mod inheritance;
 mod layers;
 mod merging;
 mod not_built;
+mod ordering;
 mod origins;
 mod reference;
 mod secrets;

@@ -27,10 +27,6 @@ fn parts_without_a_runtime_are_refused_by_name() {
         "2:1: `resilience.idempotency`: is not built yet",
     );
     check(
-        "[database.kvstore.ordering]\nenabled = true",
-        "2:1: `database.kvstore.ordering`: is not built yet",
-    );
-    check(
         "[observability]\nexporter_enabled = true",
         "2:1: `observability`: is not built yet",
     );

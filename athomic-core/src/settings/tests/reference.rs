@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::settings::raw::{
-    RawApp, RawConsumer, RawDlq, RawLifecycle, RawProducer, RawProvider, RawRetry, RawSecurity, RawSwitch,
-    RawTopics, RawTuning,
+    RawApp, RawConsumer, RawDlq, RawLifecycle, RawOrdering, RawProducer, RawProvider, RawRetry, RawSecurity,
+    RawStoreProvider, RawStoreSwitch, RawSwitch, RawTopics, RawTuning,
 };
 use crate::settings::schema::SECTIONS;
 
@@ -76,7 +76,8 @@ fn check_examples(mechanism: &str, left_out: &[&str]) {
     let variables = [("KAFKA_PASSWORD", "x"), ("OAUTH_CLIENT_SECRET", "x")];
     let loader = with_variables(&text.join("\n"), &variables)
         .set("integration.messaging.security.mechanism", mechanism)
-        .set("integration.messaging.security.protocol", "sasl_ssl");
+        .set("integration.messaging.security.protocol", "sasl_ssl")
+        .set("integration.messaging.ordering.first_sequence", "first_seen");
     let loaded = loaded(loader);
     assert_eq!(loaded.warnings, []);
     assert_eq!(loaded.settings.messaging.handler_tuning.len(), 1);
@@ -105,7 +106,10 @@ fn the_table_and_the_mirror_have_the_same_keys() {
         RawTopics::KEYS,
         RawDlq::KEYS,
         RawRetry::KEYS,
+        RawOrdering::KEYS,
         RawTuning::KEYS,
+        RawStoreSwitch::KEYS,
+        RawStoreProvider::KEYS,
         RawLifecycle::KEYS,
     ];
     let sections = SECTIONS

@@ -10,7 +10,8 @@ use crate::message::Timestamp;
 /// The time of a store. Clones are the same clock.
 #[derive(Debug, Clone)]
 pub struct StoreClock {
-    began: Instant,
+    /// Nothing for a clock that only moves by hand.
+    began: Option<Instant>,
     /// Microseconds since the Unix epoch when it began, moved by hand.
     base: Arc<AtomicI64>,
 }
@@ -26,7 +27,17 @@ impl StoreClock {
     #[must_use]
     pub fn starting_at(micros: i64) -> Self {
         Self {
-            began: Instant::now(),
+            began: Some(Instant::now()),
+            base: Arc::new(AtomicI64::new(micros)),
+        }
+    }
+
+    /// Make a clock that shows so many microseconds since the Unix epoch until it is [shifted](Self::shift),
+    /// so that several stores can be shown the very same time.
+    #[must_use]
+    pub fn stopped_at(micros: i64) -> Self {
+        Self {
+            began: None,
             base: Arc::new(AtomicI64::new(micros)),
         }
     }
@@ -39,7 +50,8 @@ impl StoreClock {
     /// Return microseconds since the Unix epoch.
     #[must_use]
     pub fn micros(&self) -> i64 {
-        let passed = i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX);
+        let passed = self.began.map_or(0, |began| began.elapsed().as_micros());
+        let passed = i64::try_from(passed).unwrap_or(i64::MAX);
         self.base.load(Ordering::Relaxed).saturating_add(passed)
     }
 

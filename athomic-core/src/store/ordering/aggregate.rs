@@ -75,6 +75,12 @@ impl Aggregate {
         self.bucket
     }
 
+    /// Return the key, to keep.
+    #[must_use]
+    pub fn shared_key(&self) -> Arc<str> {
+        Arc::clone(&self.key)
+    }
+
     /// Return the key.
     #[must_use]
     pub fn key(&self) -> &str {

@@ -149,6 +149,8 @@ impl Bucket {
         }
         let forgotten = now.millis() - millis(SESSION_MEMORY);
         self.sessions.retain(|_, end| *end > forgotten);
+        let sessions = &self.sessions;
+        self.wanted.retain(|(owner, _)| sessions.contains_key(owner));
         let mine = |(owner, _): &&(SessionId, Arc<str>)| *owner == session;
         let wanted: Vec<_> = self.wanted.iter().filter(mine).take(WANTED).cloned().collect();
         for entry in &wanted {
@@ -257,7 +259,9 @@ impl Bucket {
         {
             state.halted.get_or_insert_with(|| reason.to_owned());
         }
-        if state.is_gap() {
+        if is_head {
+            state.gap = None;
+        } else if state.is_gap() {
             state.gap.get_or_insert(now.millis());
         }
         let halted = state.halted.is_some();
@@ -444,6 +448,7 @@ impl Bucket {
     }
 
     pub(super) fn steer(&mut self, key: &str, action: Steering, now: Now<'_>) {
+        self.expire(key, now);
         let key: Arc<str> = key.into();
         match action {
             Steering::Halt { reason } => self.state(&key, now).halted = Some(reason),
@@ -454,6 +459,14 @@ impl Bucket {
                 state.condemned = None;
                 state.deliveries = 0;
                 if let Some(next) = next {
+                    // What was not done below is late from now on.
+                    state.skipped = match state.next {
+                        Some(first) if first < next => Some(SkippedRange {
+                            first,
+                            last: next - 1,
+                        }),
+                        _ => state.skipped,
+                    };
                     self.expect(&key, next, now);
                 }
             }

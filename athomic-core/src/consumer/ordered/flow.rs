@@ -1,0 +1,169 @@
+//! What a lane and the shards share of a partition's messages: how many there are, and who waits.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::Notify;
+
+use super::super::lane::{LaneContext, PartitionState};
+use crate::commit::Slot;
+use crate::transport::FetchLimits;
+
+/// How many messages of a partition may wait in rooms before it is read no further. Each costs a few
+/// dozen bytes here; its payload is in the store.
+const HELD: usize = 200_000;
+
+/// An assigned partition as the shards see it.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) state: Arc<PartitionState>,
+    /// Messages whose bytes are here, and those bytes.
+    active: AtomicUsize,
+    bytes: AtomicUsize,
+    /// Messages that wait in a room, and whose offsets are held.
+    held: AtomicUsize,
+    /// Up to which record time the partition was read; `i64::MAX` at its end.
+    pub(super) read_to: AtomicI64,
+    /// Set while the lane waits for room, so that settling costs no more than a look.
+    waits: AtomicBool,
+    room: Notify,
+}
+
+impl Flow {
+    pub(super) fn new(state: Arc<PartitionState>) -> Self {
+        Self {
+            state,
+            active: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+            read_to: AtomicI64::new(i64::MIN),
+            waits: AtomicBool::new(false),
+            room: Notify::new(),
+        }
+    }
+
+    /// Wait until there is room, and say how much; `None` when the lane is told to stop.
+    pub(super) async fn room(&self, context: &LaneContext) -> Option<FetchLimits> {
+        let mut closed = false;
+        let limits = loop {
+            if self.state.is_stopping() {
+                break None;
+            }
+            let notified = self.room.notified();
+            self.waits.store(true, Relaxed);
+            if let Some(limits) = self.limits(context) {
+                break Some(limits);
+            }
+            if !closed {
+                context.state.vitals.close_window(true);
+                closed = true;
+            }
+            tokio::select! {
+                biased;
+                () = self.state.stopped() => {}
+                () = notified => {}
+            }
+        };
+        self.waits.store(false, Relaxed);
+        if closed {
+            context.state.vitals.close_window(false);
+        }
+        limits
+    }
+
+    fn limits(&self, context: &LaneContext) -> Option<FetchLimits> {
+        let (window, fetch) = (context.settings.window, context.settings.fetch);
+        let (messages, bytes) = (self.active.load(Relaxed), self.bytes.load(Relaxed));
+        let is_open = messages < window.messages && bytes < window.bytes && !self.is_crowded();
+        is_open.then(|| FetchLimits {
+            messages: fetch.messages.min(window.messages - messages),
+            bytes: fetch.bytes.min(window.bytes - bytes),
+        })
+    }
+
+    /// Say whether the partition is read no further because too many of its messages wait.
+    fn is_crowded(&self) -> bool {
+        self.held.load(Relaxed) >= HELD
+    }
+
+    /// Take note of messages that were fetched.
+    pub(super) fn add(&self, messages: usize, bytes: usize) {
+        self.active.fetch_add(messages, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    fn leave(&self, size: usize) {
+        self.active.fetch_sub(1, Relaxed);
+        self.bytes.fetch_sub(size, Relaxed);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if self.waits.load(Relaxed) {
+            self.room.notify_one();
+        }
+    }
+}
+
+/// A message's place in its partition, for as long as it is not settled.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) flow: Arc<Flow>,
+    pub(super) slot: Slot,
+    /// What the message weighs in the window; nothing once its bytes are let go.
+    pub(super) size: Option<usize>,
+}
+
+impl Place {
+    /// Settle the message: it is done, given up, or safe elsewhere.
+    pub(super) fn settle(self) {
+        self.flow.state.settle(self.slot);
+    }
+
+    /// Let the message's bytes go; its offset stays held.
+    pub(super) fn hold(&mut self) {
+        if let Some(size) = self.size.take() {
+            self.flow.held.fetch_add(1, Relaxed);
+            self.flow.leave(size);
+        }
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.flow.state.is_stopping()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        match self.size.take() {
+            Some(size) => self.flow.leave(size),
+            None => {
+                self.flow.held.fetch_sub(1, Relaxed);
+                self.flow.wake();
+            }
+        }
+    }
+}
+
+/// The partitions that are read, for those who must know how far.
+#[derive(Debug, Default)]
+pub(crate) struct Flows(Mutex<Vec<Weak<Flow>>>);
+
+impl Flows {
+    pub(super) fn add(&self, flow: &Arc<Flow>) {
+        let mut flows = self.lock();
+        flows.retain(|flow| flow.strong_count() > 0);
+        flows.push(Arc::downgrade(flow));
+    }
+
+    /// Say whether a partition is not read up to a moment yet: what is missing may stand there.
+    pub(super) fn any_behind(&self, since: i64) -> bool {
+        let flows = self.lock();
+        let mut flows = flows.iter().filter_map(Weak::upgrade);
+        flows.any(|flow| flow.read_to.load(Relaxed) < since && !flow.is_crowded())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Flow>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,155 @@
+//! The lane of an ordered handler: fetches, decodes, and hands over to the shards.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::lane::{LaneContext, LaneSource};
+use super::super::processor::Failure;
+use super::OrderedOrchestrationStrategy;
+use super::aggregate::Places;
+use super::flow::{Flow, Place};
+use super::shard::{Event, Incoming};
+use crate::commit::Slot;
+use crate::handler::{MessageContext, OrderedHandler};
+use crate::message::{RawMessage, RecordBatch, Timestamp};
+use crate::payload::Payload;
+use crate::store::ordering::{Aggregate, Digest};
+use crate::transport::TransportError;
+
+/// After so long without a message a partition counts as read to its end.
+const AT_THE_END: Duration = Duration::from_millis(500);
+
+/// Run a lane until it stops, and until nothing of its partition runs any more.
+pub(super) async fn run<H: OrderedHandler>(
+    strategy: &OrderedOrchestrationStrategy<H>,
+    context: &LaneContext,
+    source: &mut LaneSource,
+) -> Result<(), TransportError> {
+    let flow = Arc::new(Flow::new(Arc::clone(&context.state)));
+    strategy.settings.flows.add(&flow);
+    let mut leaving = Leaving {
+        flow: Arc::clone(&flow),
+        shards: &strategy.shards,
+        told: Vec::new(),
+    };
+    let ended = loop {
+        let Some(limits) = flow.room(context).await else {
+            break Ok(());
+        };
+        let next = source.next(context, limits);
+        let next = async {
+            tokio::pin!(next);
+            match tokio::time::timeout(AT_THE_END, &mut next).await {
+                Ok(fetched) => fetched,
+                Err(_) => {
+                    flow.read_to.store(i64::MAX, Relaxed);
+                    next.await
+                }
+            }
+        };
+        match next.await {
+            Ok(Some(batch)) => {
+                let last = batch.timestamp(batch.len() - 1);
+                flow.read_to
+                    .store(last.map_or(i64::MAX, Timestamp::as_millis), Relaxed);
+                strategy.hand_over(context, &flow, &batch);
+                tokio::task::yield_now().await;
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    leaving.begin();
+    for told in std::mem::take(&mut leaving.told) {
+        let _shard_gone = told.await;
+    }
+    ended
+}
+
+impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
+    /// Decode fetched messages and give each to the shard of its aggregate.
+    fn hand_over(&self, context: &LaneContext, flow: &Arc<Flow>, batch: &Arc<dyn RecordBatch>) {
+        let mut slot = flow.state.track(batch.as_ref());
+        let mut parts: Vec<Vec<Incoming<H::Payload>>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for index in 0..batch.len() {
+            let message = RawMessage::new(Arc::clone(batch), index);
+            match self.decode(context, message, flow, slot) {
+                Ok((shard, incoming)) => parts[shard].push(incoming),
+                Err(failure) => {
+                    context.settings.failures.give_up(context.scope(), &failure);
+                    flow.state.settle(slot);
+                }
+            }
+            slot = slot.next();
+        }
+        for (shard, part) in self.shards.iter().zip(parts) {
+            if !part.is_empty() {
+                let _orchestration_gone = shard.send(Event::Arrived(part));
+            }
+        }
+    }
+
+    fn decode(
+        &self,
+        context: &LaneContext,
+        message: RawMessage,
+        flow: &Arc<Flow>,
+        slot: Slot,
+    ) -> Result<(usize, Incoming<H::Payload>), crate::outcome::FailureContext> {
+        let call = MessageContext::new(context.scope(), &message, 1);
+        let handler = &self.processor.handler;
+        let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let payload = H::Payload::decode(&call)?;
+            let hash = Aggregate::hash(&handler.aggregate_key(&payload));
+            let sequence = handler.sequence_id(&payload);
+            Ok::<_, crate::payload::DecodeError>((payload, hash, sequence))
+        }));
+        let (payload, hash, sequence) = decoded
+            .map_err(Failure::panic)
+            .and_then(|decoded| decoded.map_err(Failure::from))
+            .map_err(|failure| failure.of(&message, 1))?;
+        let bucket = Aggregate::bucket_of(hash, self.settings.policies.buckets);
+        let size = message.size();
+        flow.add(1, size);
+        let place = Place {
+            flow: Arc::clone(flow),
+            slot,
+            size: Some(size),
+        };
+        let incoming = Incoming {
+            sequence,
+            digest: Digest::of(message.payload()),
+            message,
+            payload,
+            places: Places::one(place),
+        };
+        Ok((usize::from(bucket) % self.shards.len(), incoming))
+    }
+}
+
+/// Tells the shards that a partition goes, also when its lane is cancelled.
+struct Leaving<'a, P> {
+    flow: Arc<Flow>,
+    shards: &'a [mpsc::UnboundedSender<Event<P>>],
+    told: Vec<oneshot::Receiver<()>>,
+}
+
+impl<P> Leaving<'_, P> {
+    fn begin(&mut self) {
+        for shard in std::mem::take(&mut self.shards) {
+            let (tell, told) = oneshot::channel();
+            self.told.push(told);
+            let _orchestration_gone = shard.send(Event::Leave(Arc::clone(&self.flow), tell));
+        }
+    }
+}
+
+impl<P> Drop for Leaving<'_, P> {
+    fn drop(&mut self) {
+        self.begin();
+    }
+}

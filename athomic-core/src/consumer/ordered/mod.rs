@@ -1,0 +1,272 @@
+//! `OrderedOrchestrationStrategy`: messages run in the order of their aggregates, wherever they arrive.
+//!
+//! An orchestration lives as long as a membership. Its lanes ([`lane`]) decode what they fetch and hand
+//! it to the shards ([`shard`]), which ask the ordering store and run the handler; a session
+//! ([`session`]) keeps the leases of all shards alive. The next message of an aggregate may come from any
+//! partition, or out of a waiting room, so what is executed does not belong to a lane.
+//!
+//! Invariants:
+//! - A handler is started only under a lease whose session is certainly alive.
+//! - A message's offset is settled only when the store knows that it is done (or, with
+//!   `durability = "redis"`, that it waits there).
+//! - One message of an aggregate runs at a time.
+
+mod aggregate;
+mod calls;
+mod counters;
+mod desk;
+mod flow;
+mod lane;
+mod replies;
+mod session;
+mod shard;
+mod stickiness;
+mod sweep;
+mod work;
+
+pub(crate) use counters::OrderingCounters;
+pub use counters::OrderingCounts;
+pub use desk::{Action, AggregateView, OrderedScope, OrderingDesk, ScopeReport, WaitingMessage};
+pub(crate) use flow::Flows;
+pub(crate) use session::Stopped;
+pub(super) use work::OrderedMessageProcessor;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::StreamExt;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::lane::{LaneContext, LaneSettings, LaneSource, PartitionState};
+use crate::dead_letter::Chain;
+use crate::handler::OrderedHandler;
+use crate::health::Finding;
+use crate::message::TopicPartition;
+use crate::ordering::{OrderingPolicies, Resync};
+use crate::store::ordering::{Aggregate, DynOrderingStore, Steering};
+use crate::transport::{AssignmentEpoch, TransportError};
+use calls::Caller;
+use session::{Session, SessionKeeper};
+use shard::Event;
+use sweep::Sweeper;
+use work::{Ended, Verdict, Work, give_up};
+
+/// What is the same for all memberships of an ordered handler.
+pub(crate) struct OrderedSettings {
+    pub(crate) store: Arc<dyn DynOrderingStore>,
+    pub(crate) policies: OrderingPolicies,
+    /// Tells where an aggregate stands that the store does not know.
+    pub(crate) resync: Option<Arc<dyn Resync>>,
+    pub(crate) counters: Arc<OrderingCounters>,
+    pub(crate) shards: usize,
+    /// Set when the store lost what it knew: aggregates that it does not know may have a past.
+    pub(crate) lost: AtomicBool,
+    pub(crate) flows: Flows,
+    pub(crate) trouble: StoreTrouble,
+}
+
+/// Since when the store has not been heard, and what came of the last call: for probes.
+#[derive(Debug, Default)]
+pub(crate) struct StoreTrouble(Mutex<Option<(Instant, String)>>);
+
+impl StoreTrouble {
+    pub(crate) fn note(&self, error: String) {
+        let mut trouble = self.lock();
+        let began = trouble.as_ref().map_or_else(Instant::now, |(began, _)| *began);
+        *trouble = Some((began, error));
+    }
+
+    pub(crate) fn clear(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OrderedSettings {
+    /// Add what is to be said about the store.
+    pub(crate) fn find(&self, now: Instant, findings: &mut Vec<Finding>) {
+        if let Some((began, error)) = &*self.trouble.lock() {
+            findings.push(Finding::OrderingStoreDown {
+                store: self.store.name().to_owned(),
+                lasting: now - *began,
+                error: error.clone(),
+            });
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lost.load(Relaxed)
+    }
+}
+
+impl fmt::Debug for OrderedSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrderedSettings")
+            .field("store", &self.store.name())
+            .field("policies", &self.policies)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An ordered handler's executions in one membership.
+pub(super) struct OrderedOrchestrationStrategy<H: OrderedHandler> {
+    processor: Arc<OrderedMessageProcessor<H>>,
+    settings: Arc<OrderedSettings>,
+    shards: Vec<mpsc::UnboundedSender<Event<H::Payload>>>,
+}
+
+/// What a membership holds of its orchestration: a way to end it, and to hear that it cannot go on.
+pub(super) struct Orchestration {
+    /// One for each shard: told to stop, and seen by probes.
+    pub(super) states: Vec<Arc<PartitionState>>,
+    pub(super) stopped: mpsc::UnboundedReceiver<Stopped>,
+    shards: Vec<AbortOnDropHandle<()>>,
+    _session: AbortOnDropHandle<()>,
+    store: Arc<dyn DynOrderingStore>,
+    /// Asks each shard what it remembers.
+    remember: Box<dyn Fn() -> Vec<Memory> + Send + Sync>,
+}
+
+/// What a shard will say it remembers: the next expected sequences.
+type Memory = oneshot::Receiver<Vec<(Aggregate, u64)>>;
+
+impl Orchestration {
+    /// Start nothing more; what runs may end until the deadline.
+    pub(super) fn stop(&self, deadline: Instant) {
+        self.states.iter().for_each(|state| state.stop(deadline));
+    }
+
+    /// Tell a store that has lost its state what is remembered here, before a deadline.
+    pub(super) async fn restore(&self, deadline: Instant) {
+        let mut known = Vec::new();
+        for memory in (self.remember)() {
+            known.extend(memory.await.unwrap_or_default());
+        }
+        let count = known.len();
+        let restored = futures_util::stream::iter(known).for_each_concurrent(RESTORED_AT_ONCE, async |(aggregate, next)| {
+            if let Err(error) = self.store.steer(&aggregate, Steering::Restore { next }).await {
+                tracing::warn!(%aggregate, next, error = %Chain(&error), "could not restore where an aggregate stood");
+            }
+        });
+        let in_time = tokio::time::timeout_at(deadline, restored).await.is_ok();
+        tracing::warn!(
+            aggregates = count,
+            in_time,
+            "told the ordering store what is remembered here"
+        );
+    }
+
+    /// Wait until nothing runs and the leases are given back, at the longest until the deadline.
+    pub(super) async fn join(self, deadline: Instant) {
+        for mut shard in self.shards {
+            if tokio::time::timeout_at(deadline, &mut shard).await.is_err() {
+                tracing::warn!(
+                    "ordered handlers still ran when their time was over; their messages come again"
+                );
+                shard.abort();
+                let _cancelled = shard.await;
+            }
+        }
+    }
+}
+
+/// How many aggregates are restored at once.
+const RESTORED_AT_ONCE: usize = 256;
+
+impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
+    /// Start the shards and the session of a membership.
+    pub(super) fn start(
+        processor: Arc<OrderedMessageProcessor<H>>,
+        lane: &Arc<LaneSettings>,
+    ) -> (Self, Orchestration) {
+        let settings = Arc::clone(
+            lane.ordered
+                .as_ref()
+                .expect("the factory sets it for ordered handlers"),
+        );
+        let caller = Caller {
+            store: Arc::clone(&settings.store),
+            counters: Arc::clone(&settings.counters),
+        };
+        let buckets: Vec<u16> = (0..settings.policies.buckets).collect();
+        let waiting: Arc<Vec<AtomicBool>> = Arc::new(buckets.iter().map(|_| AtomicBool::new(true)).collect());
+        let (sessions, session) = watch::channel(None::<Session>);
+        let (stop, stopped) = mpsc::unbounded_channel();
+        let (mut senders, mut states, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 0..settings.shards {
+            let (sender, inbox) = mpsc::unbounded_channel();
+            let state = Arc::new(PartitionState::new(
+                TopicPartition::new("aggregates", i32::try_from(number).unwrap_or_default()),
+                AssignmentEpoch(0),
+            ));
+            let mine = buckets
+                .iter()
+                .copied()
+                .filter(|bucket| usize::from(*bucket) % settings.shards == number);
+            let links = shard::Links {
+                inbox,
+                sessions: session.clone(),
+                stopped: stop.clone(),
+                sweeper: Sweeper::new(mine.collect(), Arc::clone(&waiting)),
+            };
+            let context = LaneContext {
+                settings: Arc::clone(lane),
+                state: Arc::clone(&state),
+            };
+            let run = Arc::clone(&processor).run_shard(context, Arc::clone(&settings), caller.clone(), links);
+            tasks.push(AbortOnDropHandle::new(tokio::spawn(run)));
+            senders.push(sender);
+            states.push(state);
+        }
+        let store = Arc::clone(&settings.store);
+        let asked = senders.clone();
+        let remember = Box::new(move || {
+            let ask = |shard: &mpsc::UnboundedSender<Event<H::Payload>>| {
+                let (tell, told) = oneshot::channel();
+                let _shard_gone = shard.send(Event::Remember(tell));
+                told
+            };
+            asked.iter().map(ask).collect()
+        });
+        let keeper = SessionKeeper {
+            settings: Arc::clone(&settings),
+            caller,
+            seen: buckets.iter().map(|_| None).collect(),
+            buckets,
+            ttl: settings.policies.session_ttl,
+            sessions,
+            shards: senders.clone(),
+            waiting,
+            stopped: stop,
+        };
+        let orchestration = Orchestration {
+            states,
+            stopped,
+            shards: tasks,
+            _session: AbortOnDropHandle::new(tokio::spawn(keeper.run())),
+            store,
+            remember,
+        };
+        let strategy = Self {
+            processor,
+            settings,
+            shards: senders,
+        };
+        (strategy, orchestration)
+    }
+
+    /// Run a lane until it stops.
+    pub(super) async fn run_lane(
+        &self,
+        context: &LaneContext,
+        source: &mut LaneSource,
+    ) -> Result<(), TransportError> {
+        lane::run(self, context, source).await
+    }
+}

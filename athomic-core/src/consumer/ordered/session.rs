@@ -1,0 +1,167 @@
+//! The session: one life of the process in the store, and how it notices that the life is over.
+//!
+//! All leases live and end with the session. It is kept alive by beats; what the process may do, it may
+//! do only until a moment that it computes from the time at which the last good beat was *sent*, by its
+//! own clock: past it the store may have given its leases to others. The process then starts nothing,
+//! cancels what runs, and begins a new session.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::OrderedSettings;
+use super::calls::Caller;
+use super::shard::Event;
+use crate::dead_letter::Chain;
+use crate::store::StoreError;
+use crate::store::ordering::{Beat, Each, SessionId, SessionState};
+
+/// How often a session beats at most.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// A session that may be worked in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    /// Nothing is started, and nothing goes on, from this moment on.
+    pub(super) until: Instant,
+}
+
+impl Session {
+    pub(super) fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+}
+
+/// Why a process cannot go on with the store.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// The store refuses.
+    Refused(StoreError),
+    /// The store has lost what it knew.
+    StateLost,
+}
+
+/// Keeps a session alive, and begins another when it ends.
+pub(super) struct SessionKeeper<P> {
+    pub(super) settings: Arc<OrderedSettings>,
+    pub(super) caller: Caller,
+    pub(super) buckets: Vec<u16>,
+    pub(super) ttl: Duration,
+    pub(super) sessions: watch::Sender<Option<Session>>,
+    pub(super) shards: Vec<mpsc::UnboundedSender<Event<P>>>,
+    /// Which buckets have messages that wait, for the sweepers.
+    pub(super) waiting: Arc<Vec<AtomicBool>>,
+    /// What the store said last of each bucket: generation and token.
+    pub(super) seen: Vec<Option<(u64, u64)>>,
+    pub(super) stopped: mpsc::UnboundedSender<Stopped>,
+}
+
+impl<P> SessionKeeper<P> {
+    /// Beat until dropped, or until there is nothing to beat for.
+    pub(super) async fn run(mut self) {
+        let mut id = SessionId::random();
+        let mut known = false;
+        loop {
+            let sent = Instant::now();
+            let beats = self.beat(id).await;
+            match self.judge(beats, known) {
+                Verdict::Alive => {
+                    known = true;
+                    self.settings.trouble.clear();
+                    let until = sent + self.ttl - self.margin();
+                    self.sessions.send_replace(Some(Session { id, until }));
+                }
+                Verdict::Unheard => {
+                    let over = self.sessions.borrow().is_some_and(|session| session.is_over());
+                    if over {
+                        (id, known) = self.begin_anew();
+                    }
+                }
+                Verdict::Over => (id, known) = self.begin_anew(),
+                Verdict::Stopped(why) => {
+                    self.sessions.send_replace(None);
+                    let _membership_gone = self.stopped.send(why);
+                    return;
+                }
+            }
+            let next = sent + BEAT.min(self.ttl / 3);
+            let over = (*self.sessions.borrow()).map(|session| session.until);
+            tokio::time::sleep_until(over.map_or(next, |over| next.min(over))).await;
+        }
+    }
+
+    /// What is left of the time to live when nothing goes on any more: for clocks that differ in speed,
+    /// and for what is on its way.
+    fn margin(&self) -> Duration {
+        (self.ttl / 5).min(Duration::from_secs(2))
+    }
+
+    async fn beat(&self, id: SessionId) -> Option<Each<Beat>> {
+        self.caller.counters.round_trip(self.buckets.len());
+        // The next beat is better than a late one.
+        let patience = (self.ttl / 3).max(Duration::from_millis(100));
+        let beats = self.caller.store.beat(id, &self.buckets, self.ttl);
+        tokio::time::timeout(patience, beats).await.ok()
+    }
+
+    fn begin_anew(&mut self) -> (SessionId, bool) {
+        self.caller.counters.lapses.add(1);
+        tracing::warn!(
+            "the session in the ordering store is over, beginning another: what ran is cancelled and asked about again"
+        );
+        self.sessions.send_replace(None);
+        (SessionId::random(), false)
+    }
+
+    fn judge(&mut self, beats: Option<Each<Beat>>, known: bool) -> Verdict {
+        let Some(beats) = beats else {
+            self.caller.counters.store_failures.add(1);
+            self.settings.trouble.note("it did not answer in time".into());
+            tracing::warn!("the ordering store did not answer a beat in time");
+            return Verdict::Unheard;
+        };
+        let mut verdict = Verdict::Alive;
+        for (place, beat) in beats.into_iter().enumerate() {
+            let beat = match beat {
+                Ok(beat) => beat,
+                Err(error) if error.is_retriable() => {
+                    if matches!(verdict, Verdict::Alive) {
+                        self.caller.counters.store_failures.add(1);
+                        self.settings.trouble.note(Chain(&error).to_string());
+                        tracing::warn!(error = %Chain(&error), "a beat to the ordering store failed");
+                        verdict = Verdict::Unheard;
+                    }
+                    continue;
+                }
+                Err(error) => return Verdict::Stopped(Stopped::Refused(error)),
+            };
+            let seen = self.seen[place].replace((beat.generation, beat.token.get()));
+            let fell_back = seen
+                .is_some_and(|(generation, token)| generation != beat.generation || token > beat.token.get());
+            if fell_back || (known && beat.state == SessionState::New) {
+                return Verdict::Stopped(Stopped::StateLost);
+            }
+            if beat.state == SessionState::Lapsed {
+                verdict = Verdict::Over;
+            }
+            self.waiting[usize::from(self.buckets[place])].store(beat.messages > 0, Ordering::Relaxed);
+            for aggregate in beat.wanted {
+                let shard = usize::from(aggregate.bucket()) % self.shards.len();
+                let _shard_gone = self.shards[shard].send(Event::Wanted(aggregate));
+            }
+        }
+        verdict
+    }
+}
+
+/// What a round of beats says.
+enum Verdict {
+    Alive,
+    Unheard,
+    Over,
+    Stopped(Stopped),
+}

@@ -1,0 +1,225 @@
+//! One message in its turn: handler, retries in place, and what becomes of a poison message.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use super::super::lane::{LaneContext, LaneSettings, PartitionState, Permit};
+use super::super::processor::{Boxed, Failure, failed, guarded};
+use super::OrderedSettings;
+use super::calls::Caller;
+use super::shard::{self, Links};
+use crate::dead_letter::Chain;
+use crate::handler::{MessageContext, OrderedHandler};
+use crate::message::RawMessage;
+use crate::ordering::{OnPoison, OrderingPolicies};
+use crate::outcome::{BoxError, FailureContext, FailureStage, RetryWish};
+use crate::payload::Payload;
+use crate::retry::RetryDecision;
+use crate::store::ordering::{Aggregate, FencingToken, Grant, Steering};
+
+/// Takes ordered messages through decode, handler and outcome.
+pub(in super::super) struct OrderedMessageProcessor<H> {
+    pub(in super::super) handler: H,
+}
+
+/// A message whose turn it is.
+pub(super) struct Work<P> {
+    pub(super) message: RawMessage,
+    /// Decoded already, by its lane.
+    pub(super) payload: Option<P>,
+    pub(super) token: FencingToken,
+    pub(super) verdict: Verdict,
+    /// The partition that it came from; a stop of it ends retries. None if it came from a room.
+    pub(super) stop: Option<Arc<PartitionState>>,
+    pub(super) permit: Permit,
+    pub(super) aggregate: Aggregate,
+}
+
+/// What is to be done with a message whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Run it.
+    Run,
+    /// Its aggregate's messages are given up, in their order.
+    Condemned,
+    /// It was granted too often: whoever ran it died.
+    Deadly(u32),
+}
+
+impl Verdict {
+    pub(super) fn of(grant: Grant, policies: &OrderingPolicies) -> Self {
+        if grant.condemned {
+            Self::Condemned
+        } else if grant.deliveries > policies.max_deliveries.get() {
+            Self::Deadly(grant.deliveries)
+        } else {
+            Self::Run
+        }
+    }
+}
+
+/// How a message's turn ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Handled, or given up alone.
+    Done,
+    /// Given up, and all later ones are to be.
+    Condemn(String),
+    /// Not given up: its aggregate is to be halted.
+    Halt(String),
+    /// Left as it is, because its partition or the whole consumer stops.
+    Abandoned,
+}
+
+/// Give a message up without running it.
+pub(super) fn give_up(lane: &LaneSettings, message: &RawMessage, error: BoxError) {
+    let failure = FailureContext {
+        message: message.clone(),
+        stage: FailureStage::Ordering,
+        error,
+        attempt: 1,
+        wish: RetryWish::Never,
+    };
+    lane.failures.give_up(&lane.scope, &failure);
+}
+
+impl<H: OrderedHandler> OrderedMessageProcessor<H> {
+    /// Run a shard until it stops.
+    pub(super) fn run_shard(
+        self: Arc<Self>,
+        context: LaneContext,
+        settings: Arc<OrderedSettings>,
+        caller: Caller,
+        links: Links<H::Payload>,
+    ) -> Boxed<'static, ()> {
+        Box::pin(async move {
+            let (context, settings, processor) = (&context, settings.as_ref(), self.as_ref());
+            let store = &caller;
+            let start = move |work| processor.settle(context, settings, store, work);
+            shard::run(
+                &processor.handler,
+                context,
+                settings,
+                caller.clone(),
+                links,
+                start,
+            )
+            .await;
+        })
+    }
+
+    /// Try a message until it is done, given up, or to be left as it is. Its lease is held meanwhile;
+    /// the permit is not, between attempts.
+    async fn settle(
+        &self,
+        context: &LaneContext,
+        settings: &OrderedSettings,
+        caller: &Caller,
+        work: Work<H::Payload>,
+    ) -> Ended {
+        let Work {
+            message,
+            mut payload,
+            token,
+            verdict,
+            stop,
+            mut permit,
+            aggregate,
+        } = work;
+        match verdict {
+            Verdict::Run => {}
+            Verdict::Condemned => {
+                give_up(
+                    &context.settings,
+                    &message,
+                    "the messages of its aggregate are given up".into(),
+                );
+                return Ended::Done;
+            }
+            Verdict::Deadly(deliveries) => {
+                let text = format!(
+                    "it was begun {} times and never ended: its process died or was stalled",
+                    deliveries - 1
+                );
+                let failure = FailureContext {
+                    message,
+                    stage: FailureStage::Ordering,
+                    error: text.into(),
+                    attempt: deliveries,
+                    wish: RetryWish::Never,
+                };
+                return poisoned(&context.settings, settings, context, failure);
+            }
+        }
+        let stop = LaneContext {
+            settings: Arc::clone(&context.settings),
+            state: stop.unwrap_or_else(|| Arc::clone(&context.state)),
+        };
+        let mut attempt = 1;
+        loop {
+            let tried = self
+                .attempt(context, &message, attempt, payload.take(), token)
+                .await;
+            let Err(failure) = tried else { return Ended::Done };
+            drop(permit);
+            let failure = failure.of(&message, attempt);
+            let delay = match context.settings.failures.decide(&failure) {
+                RetryDecision::GiveUp => return poisoned(&context.settings, settings, context, failure),
+                RetryDecision::RetryAfter(delay) => delay,
+            };
+            context.settings.failures.retry(context.scope(), &failure, delay);
+            // For operators; nobody waits for the answer longer than for the next attempt.
+            let note = Steering::Note {
+                error: Chain(failure.error.as_ref()).to_string(),
+            };
+            let note = caller.store.steer(&aggregate, note);
+            drop(failure);
+            let paused = async { tokio::join!(stop.pause(delay), tokio::time::timeout(delay, note)).0 };
+            if paused.await {
+                return Ended::Abandoned;
+            }
+            let Some(next) = stop.permit_again().await else {
+                return Ended::Abandoned;
+            };
+            permit = next;
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    async fn attempt(
+        &self,
+        context: &LaneContext,
+        message: &RawMessage,
+        attempt: u32,
+        payload: Option<H::Payload>,
+        token: FencingToken,
+    ) -> Result<(), Failure> {
+        let call = MessageContext::new(context.scope(), message, attempt).fenced(token);
+        let run = pin!(async {
+            let payload = match payload {
+                Some(payload) => payload,
+                None => H::Payload::decode(&call)?,
+            };
+            Ok(self.handler.call(payload, &call).await?)
+        });
+        guarded(run, context, message.offset()).await.and_then(failed)
+    }
+}
+
+/// Do with a poison message what the policy says.
+fn poisoned(
+    lane: &LaneSettings,
+    settings: &OrderedSettings,
+    context: &LaneContext,
+    failure: FailureContext,
+) -> Ended {
+    let reason = Chain(failure.error.as_ref()).to_string();
+    if settings.policies.on_poison == OnPoison::Halt {
+        return Ended::Halt(reason);
+    }
+    lane.failures.give_up(context.scope(), &failure);
+    match settings.policies.on_poison {
+        OnPoison::DlqSequence => Ended::Condemn(reason),
+        OnPoison::DlqAndContinue | OnPoison::Halt => Ended::Done,
+    }
+}

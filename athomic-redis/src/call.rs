@@ -1,0 +1,190 @@
+//! A script with its keys and arguments.
+//!
+//! All of a call's text lies in one allocation, and the client refers to it: a call of 64 elements has
+//! hundreds of arguments.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use athomic_core::store::ordering::{Aggregate, Digest};
+use bytes::{BufMut, Bytes, BytesMut};
+use fred::bytes_utils::Str;
+use fred::types::Value;
+
+use crate::keys::Keys;
+
+/// A script and its name in Redis.
+pub(crate) struct Script {
+    pub(crate) text: String,
+    hash: String,
+}
+
+impl Script {
+    fn new(flags: &str, parts: &[&str]) -> Self {
+        let text = format!("#!lua{flags}\n{}", parts.concat());
+        let hash = fred::util::sha1_hash(&text);
+        Self { text, hash }
+    }
+}
+
+/// Declare scripts: `allow-oom` lets those run that let a full server drain.
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident = $flags:literal $($part:literal)+;)+) => {
+        $(
+            $(#[$doc])*
+            pub(crate) static $name: LazyLock<Script> =
+                LazyLock::new(|| Script::new($flags, &[$(include_str!(concat!("scripts/", $part, ".lua"))),+]));
+        )+
+    };
+}
+
+scripts! {
+    ADMIT = "" "time" "sequences" "admit";
+    COMPLETE = " flags=allow-oom" "time" "sequences" "room" "schedule" "complete";
+    RELEASE = " flags=allow-oom" "time" "schedule" "release";
+    CLAIM = " flags=allow-oom" "time" "sequences" "room" "claim";
+    BEAT = " flags=allow-oom" "time" "beat";
+    STEER = " flags=allow-oom" "time" "sequences" "room" "schedule" "steer";
+    DUE = " flags=no-writes" "time" "due";
+    PROBE = " flags=no-writes" "time" "probe";
+    INSPECT = " flags=no-writes" "time" "inspect";
+    SURVEY = " flags=no-writes" "time" "survey";
+    ROOMS = " flags=no-writes" "rooms";
+}
+
+/// A call that is being written, and that can be sent more than once.
+pub(crate) struct Call {
+    script: &'static Script,
+    text: BytesMut,
+    /// Where keys and arguments end in the text; each begins where the one before ended. Both kinds are
+    /// written by turns.
+    pieces: Vec<(usize, bool)>,
+    keys: usize,
+}
+
+impl Call {
+    pub(crate) fn new(script: &'static Script) -> Self {
+        Self {
+            script,
+            text: BytesMut::with_capacity(1024),
+            pieces: Vec::with_capacity(64),
+            keys: 0,
+        }
+    }
+
+    pub(crate) fn bucket(&mut self, keys: &Keys, bucket: u16) {
+        let (pieces, count) = (&mut self.pieces, &mut self.keys);
+        keys.put_bucket(bucket, &mut self.text, |end| {
+            pieces.push((end, true));
+            *count += 1;
+        });
+    }
+
+    pub(crate) fn aggregate(&mut self, keys: &Keys, aggregate: &Aggregate) {
+        let (pieces, count) = (&mut self.pieces, &mut self.keys);
+        keys.put_aggregate(aggregate, &mut self.text, |end| {
+            pieces.push((end, true));
+            *count += 1;
+        });
+    }
+
+    fn end_argument(&mut self) -> &mut Self {
+        self.pieces.push((self.text.len(), false));
+        self
+    }
+
+    pub(crate) fn text(&mut self, text: &str) -> &mut Self {
+        self.text.put_slice(text.as_bytes());
+        self.end_argument()
+    }
+
+    pub(crate) fn number(&mut self, number: impl Into<i128>) -> &mut Self {
+        write!(self.text, "{}", number.into()).expect("a buffer takes it");
+        self.end_argument()
+    }
+
+    /// A text of one kind, told by its first letter.
+    pub(crate) fn tagged(&mut self, tag: char, text: &str) -> &mut Self {
+        self.text.put_u8(tag as u8);
+        self.text(text)
+    }
+
+    /// A sequence as scripts know it: 20 digits, which sort as text.
+    pub(crate) fn sequence(&mut self, sequence: u64) -> &mut Self {
+        write!(self.text, "{sequence:020}").expect("a buffer takes it");
+        self.end_argument()
+    }
+
+    pub(crate) fn tagged_sequence(&mut self, tag: char, sequence: u64) -> &mut Self {
+        self.text.put_u8(tag as u8);
+        self.sequence(sequence)
+    }
+
+    /// A signed number so that it sorts as text.
+    pub(crate) fn sortable(&mut self, number: i64) -> &mut Self {
+        self.sequence(number.cast_unsigned() ^ (1 << 63))
+    }
+
+    pub(crate) fn digest(&mut self, digest: Digest) -> &mut Self {
+        self.text.put_slice(&digest.0);
+        self.end_argument()
+    }
+
+    /// A frame behind its digest, as rooms keep it; nothing if there is none.
+    pub(crate) fn frame(&mut self, digest: Digest, frame: Option<&Bytes>) -> &mut Self {
+        if let Some(frame) = frame {
+            self.text.put_slice(&digest.0);
+            self.text.put_slice(frame);
+        }
+        self.end_argument()
+    }
+
+    /// End the writing.
+    pub(crate) fn done(self) -> Written {
+        Written {
+            script: self.script,
+            text: self.text.freeze(),
+            pieces: self.pieces,
+            keys: self.keys,
+        }
+    }
+}
+
+/// A call that can be sent.
+pub(crate) struct Written {
+    script: &'static Script,
+    text: Bytes,
+    pieces: Vec<(usize, bool)>,
+    keys: usize,
+}
+
+impl Written {
+    /// Return the arguments of `EVALSHA`.
+    pub(crate) fn by_hash(&self) -> Vec<Value> {
+        self.values(&self.script.hash)
+    }
+
+    /// Return the arguments of `EVAL`, which makes the script known.
+    pub(crate) fn by_text(&self) -> Vec<Value> {
+        self.values(&self.script.text)
+    }
+
+    fn values(&self, script: &'static str) -> Vec<Value> {
+        let mut values = Vec::with_capacity(self.pieces.len() + 2);
+        values.push(Value::String(Str::from_static(script)));
+        values.push(Value::Integer(i64::try_from(self.keys).expect("few keys")));
+        self.pieces_of(true, &mut values);
+        self.pieces_of(false, &mut values);
+        values
+    }
+
+    fn pieces_of(&self, kind: bool, values: &mut Vec<Value>) {
+        let mut begin = 0;
+        for &(end, is_key) in &self.pieces {
+            if is_key == kind {
+                values.push(Value::Bytes(self.text.slice(begin..end)));
+            }
+            begin = end;
+        }
+    }
+}

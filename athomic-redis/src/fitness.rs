@@ -1,0 +1,182 @@
+//! The checks at the start: whether a server keeps what must not be lost, and whether what it holds was
+//! made under the same policies.
+
+use athomic_core::ordering::{Durability, StoredPolicies};
+use athomic_core::store::StoreError;
+use athomic_core::store::ordering::Opened;
+use fred::error::Error;
+use fred::types::Value;
+use fred::types::config::Server;
+
+use crate::connection::Connection;
+use crate::error::classify;
+
+/// The commands that the user needs, as `ACL SETUSER` takes them.
+pub const COMMANDS: &str = "+evalsha +eval +info +client|id +cluster|slots +cluster|info +wait +waitaof +time \
+     +get +set +del +exists +persist +pexpire +hget +hmget +hset +hsetnx +hdel +hexists +hstrlen +hincrby \
+     +lpush +ltrim +lrange +zadd +zrem +zscore +zcard +zcount +zrange +zrangebyscore +zrangebylex \
+     +zremrangebylex";
+
+/// Checks a store that has a name in errors.
+pub(crate) struct Fitness<'a> {
+    pub(crate) store: &'a str,
+    pub(crate) connection: &'a Connection,
+    pub(crate) is_cluster: bool,
+    pub(crate) durability: Durability,
+}
+
+impl Fitness<'_> {
+    /// Check all servers.
+    pub(crate) async fn check(&self) -> Result<(), StoreError> {
+        if !self.is_cluster {
+            return self.check_server(None).await;
+        }
+        self.check_slots().await?;
+        for node in self.connection.nodes() {
+            self.check_server(Some(&node)).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_server(&self, node: Option<&Server>) -> Result<(), StoreError> {
+        let info = self.ask(node, "INFO", &[]).await?;
+        let version = field(&info, "redis_version").unwrap_or("0");
+        if number(version, 0) < 7 {
+            return self.unfit(
+                format!("it is Redis {version}"),
+                "use Redis 7.0 or newer, or Valkey",
+            );
+        }
+        if !self.is_cluster && field(&info, "cluster_enabled") == Some("1") {
+            return self.unfit(
+                "it is a node of a cluster".to_owned(),
+                "begin the `uri` with `redis-cluster://` or `rediss-cluster://`",
+            );
+        }
+        if let Durability::Redis { fsync: true, .. } = self.durability {
+            let is_old = (number(version, 0), number(version, 1)) < (7, 2);
+            if is_old || field(&info, "aof_enabled") != Some("1") {
+                return self.unfit(
+                    format!("it is Redis {version} and does not tell when a write is on its disk"),
+                    "use Redis 7.2 or newer with `appendonly yes`, or take `fsync` out of the settings",
+                );
+            }
+        }
+        self.check_eviction(node, &info).await
+    }
+
+    async fn check_eviction(&self, node: Option<&Server>, info: &str) -> Result<(), StoreError> {
+        let asked;
+        let policy = match field(info, "maxmemory_policy") {
+            Some(policy) => policy,
+            None => match self.ask(node, "CONFIG", &["GET", "maxmemory-policy"]).await {
+                Ok(answer) => {
+                    asked = answer;
+                    asked.lines().last().unwrap_or_default()
+                }
+                Err(StoreError::Refused { .. } | StoreError::Malformed { .. }) => {
+                    tracing::warn!(
+                        store = self.store,
+                        "cannot see whether the store evicts keys; `maxmemory-policy` must be `noeviction`"
+                    );
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        if policy == "noeviction" {
+            return Ok(());
+        }
+        self.unfit(
+            format!("its `maxmemory-policy` is `{policy}`, and what it evicts is lost"),
+            "set `maxmemory-policy noeviction` there",
+        )
+    }
+
+    /// Check that each slot of a cluster is served by somebody.
+    async fn check_slots(&self) -> Result<(), StoreError> {
+        let info = self.ask(None, "CLUSTER", &["INFO"]).await?;
+        let assigned = field(&info, "cluster_slots_assigned").unwrap_or("0");
+        if assigned != "16384" {
+            return self.unfit(
+                format!("only {assigned} of the 16384 slots of the cluster are assigned"),
+                "assign all slots to its nodes, `redis-cli --cluster fix` helps",
+            );
+        }
+        match field(&info, "cluster_state") {
+            Some("ok") => Ok(()),
+            state => Err(StoreError::Unavailable {
+                store: self.store.to_owned(),
+                reason: format!("the state of the cluster is `{}`", state.unwrap_or("unknown")),
+            }),
+        }
+    }
+
+    /// Write the policies down if nothing is, else compare them with those that are.
+    pub(crate) async fn check_policies(
+        &self,
+        meta: &str,
+        title: &str,
+        ours: &StoredPolicies,
+    ) -> Result<Opened, StoreError> {
+        // One field after the other: who is interrupted leaves some, which the next one completes.
+        let mut opened = Opened::Made;
+        let title = ("scope", title.to_owned());
+        for (policy, ours) in std::iter::once(&title).chain(ours) {
+            let made = self.on_key("HSETNX", &[meta, policy, ours]).await?;
+            if made.as_u64() == Some(1) {
+                continue;
+            }
+            opened = Opened::Found;
+            let theirs = self.on_key("HGET", &[meta, policy]).await?;
+            let theirs = theirs.as_string().unwrap_or_default();
+            if theirs != *ours {
+                return Err(StoreError::PolicyMismatch {
+                    policy,
+                    ours: ours.clone(),
+                    theirs,
+                });
+            }
+        }
+        Ok(opened)
+    }
+
+    async fn on_key(&self, name: &'static str, arguments: &[&str]) -> Result<Value, StoreError> {
+        let answer = self.connection.on_key(name, arguments).await;
+        answer.map_err(|error| classify(self.store, error))
+    }
+
+    async fn ask(
+        &self,
+        node: Option<&Server>,
+        name: &'static str,
+        arguments: &[&str],
+    ) -> Result<String, StoreError> {
+        let answer: Result<Value, Error> = self.connection.on_node(node, name, arguments).await;
+        let answer = answer.map_err(|error| classify(self.store, error))?;
+        let parts = answer.into_array().into_iter();
+        let texts: Vec<_> = parts.filter_map(|part| part.as_string()).collect();
+        Ok(texts.join("\n"))
+    }
+
+    fn unfit(&self, reason: String, remedy: &str) -> Result<(), StoreError> {
+        Err(StoreError::Unfit {
+            store: self.store.to_owned(),
+            reason,
+            remedy: remedy.to_owned(),
+        })
+    }
+}
+
+/// Return a field of an INFO.
+pub(crate) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .map(str::trim_end)
+}
+
+/// Return a part of a version.
+fn number(version: &str, part: usize) -> u32 {
+    let part = version.split('.').nth(part).unwrap_or_default();
+    part.parse().unwrap_or_default()
+}

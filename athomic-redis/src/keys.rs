@@ -1,0 +1,85 @@
+//! The names of keys. All of a bucket have one hash tag, and so lie in one slot of a cluster.
+//!
+//! With `T` = `ath:{SCOPE:BUCKET}`:
+//!
+//! | key | type | content |
+//! |---|---|---|
+//! | `T:s` | sorted set | session → when it ends |
+//! | `T:f` | string | the last token granted |
+//! | `T:m` | hash | `b` bytes and `c` messages that wait |
+//! | `T:r` | sorted set | aggregate → when somebody should look at it |
+//! | `T:q` | sorted set | `session\|aggregate`: somebody waits for an aggregate that the session holds |
+//! | `T:g` | sorted set | aggregate → since when its next message is missing |
+//! | `T:h` | sorted set | halted aggregates |
+//! | `T:a:AGGREGATE` | hash | the state, see below |
+//! | `T:w:AGGREGATE` | sorted set | sequences that wait; all scores are 0, so that they sort as text, exactly |
+//! | `T:p:AGGREGATE` | hash | sequence → digest (16 bytes) and frame |
+//! | `ath:{SCOPE}:meta` | hash | the policies under which all this was made |
+//! | `ath:{SCOPE}:events` | list | events for operators, the newest first |
+//!
+//! Fields of a state: `x` the next sequence, `o` the owner, `f` its token, `k` deliveries of `x`, `d` the
+//! digest of the one before, `m` the newest record's time, `n` and `b` messages and bytes that wait, `g`
+//! since when `x` is missing, `t` when the aggregate was seen first, `h` why it is halted, `c` why it is
+//! condemned, `s` what was skipped last, `e` the last error, `z` when it is forgotten. Empty is nothing.
+
+use athomic_core::store::ordering::Aggregate;
+use bytes::{BufMut, BytesMut};
+
+/// The keys of a bucket, in the order in which scripts take them.
+const OF_BUCKETS: [u8; 7] = *b"sfmrqgh";
+/// The keys of an aggregate, likewise.
+const OF_AGGREGATES: [u8; 3] = *b"awp";
+
+/// Names the keys of a scope.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    scope: String,
+}
+
+impl Keys {
+    pub(crate) fn new(scope: &str) -> Self {
+        Self {
+            scope: scope.to_owned(),
+        }
+    }
+
+    /// Return the key of the policies.
+    pub(crate) fn meta(&self) -> String {
+        format!("ath:{{{}}}:meta", self.scope)
+    }
+
+    /// Return the key of the events.
+    pub(crate) fn events(&self) -> String {
+        format!("ath:{{{}}}:events", self.scope)
+    }
+
+    fn prefix(&self, bucket: u16) -> String {
+        format!("ath:{{{}:{bucket}}}:", self.scope)
+    }
+
+    /// Write the keys of a bucket, and tell of each where it ends.
+    pub(crate) fn put_bucket(&self, bucket: u16, into: &mut BytesMut, mut ended: impl FnMut(usize)) {
+        let prefix = self.prefix(bucket);
+        for kind in OF_BUCKETS {
+            into.put_slice(prefix.as_bytes());
+            into.put_u8(kind);
+            ended(into.len());
+        }
+    }
+
+    /// Write the keys of an aggregate, and tell of each where it ends.
+    pub(crate) fn put_aggregate(
+        &self,
+        aggregate: &Aggregate,
+        into: &mut BytesMut,
+        mut ended: impl FnMut(usize),
+    ) {
+        let prefix = self.prefix(aggregate.bucket());
+        for kind in OF_AGGREGATES {
+            into.put_slice(prefix.as_bytes());
+            into.put_slice(&[kind, b':']);
+            into.put_slice(aggregate.key().as_bytes());
+            ended(into.len());
+        }
+    }
+}

@@ -1,0 +1,95 @@
+-- Leases on aggregates whose next message waits.
+--
+-- ARGV: time, session, frames, after how long a gap is told or -1, settle, sweep; then for each bucket the
+-- number of elements.
+-- KEYS: for each bucket s f m r q g h, and of each element a w p.
+-- Returns for each element a code, or a list that begins with it.
+local EMPTY, HALTED, BUSY, WAITING, LAPSED = 1, 2, 3, 4, 5
+local GRANTED, MINE, GAP = 6, 7, 8
+
+local me, limit = ARGV[2], tonumber(ARGV[3])
+local gap_after, settle, sweep = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local out, key, arg, args = {}, 0, 7, #ARGV
+local ks, kf, kr, kq, kg
+local token, granted
+
+local function is_live(session)
+  local ends = call('ZSCORE', ks, session)
+  return ends and tonumber(ends) > now
+end
+
+local function grant(ka, deliveries)
+  if not token then token = tonumber(call('GET', kf) or 0) end
+  token = math.max(token + 1, us)
+  granted = true
+  call('HSET', ka, 'o', me, 'f', token, 'k', deliveries)
+  return token
+end
+
+-- Append frames to a list.
+local function with(list, frames)
+  for i = 1, #frames do list[#list + 1] = frames[i] end
+  return list
+end
+
+local function claim(ka, kw, kp)
+  local state = call('HMGET', ka, 'x', 'o', 'f', 'k', 'h', 'c', 'n', 'g', 't')
+  local name, count = sub(ka, #kf + 2), tonumber(state[7] or 0)
+  if count == 0 or state[5] then
+    call('ZREM', kr, name)
+    return count == 0 and EMPTY or HALTED
+  end
+  local x, owner, head = state[1], state[2], call('ZRANGE', kw, 0, 0)[1]
+  local soon = now + sweep
+  if owner == me then
+    call('ZADD', kr, soon, name)
+    return with({ MINE, x, state[3] }, take(kp, x, limit, count))
+  elseif owner and owner ~= '' and is_live(owner) then
+    if x == head then call('ZADD', kq, 0, owner .. '|' .. name) end
+    call('ZADD', kr, soon, name)
+    return BUSY
+  end
+  if not x then
+    local settled = tonumber(state[9] or 0) + settle
+    if settled > now then
+      call('ZADD', kr, settled, name)
+      return WAITING
+    end
+    x = head
+    call('HSET', ka, 'x', x)
+  end
+  local deliveries, condemned = tonumber(state[4] or 0), state[6] and 1 or 0
+  if head == x then
+    local new = grant(ka, deliveries + 1)
+    call('ZADD', kr, soon, name)
+    return with({ GRANTED, x, new, deliveries + 1, condemned }, take(kp, x, limit, count))
+  end
+  local since = tonumber(state[8] ~= '' and state[8] or nil)
+  if not since then
+    since = now
+    call('HSET', ka, 'g', since)
+    call('ZADD', kg, since, name)
+  end
+  if gap_after >= 0 and since + gap_after <= now then
+    local new = grant(ka, deliveries)
+    call('ZADD', kr, soon, name)
+    return { GAP, x, new, deliveries, condemned, head, since }
+  end
+  call('ZADD', kr, gap_after >= 0 and since + gap_after or now + 30 * sweep, name)
+  return WAITING
+end
+
+while arg <= args do
+  local elements = tonumber(ARGV[arg])
+  arg = arg + 1
+  ks, kf, kr, kq, kg = KEYS[key + 1], KEYS[key + 2], KEYS[key + 4], KEYS[key + 5], KEYS[key + 6]
+  key = key + 7
+  token, granted = nil, nil
+  local live = is_live(me)
+  for _ = 1, elements do
+    out[#out + 1] = live and claim(KEYS[key + 1], KEYS[key + 2], KEYS[key + 3]) or LAPSED
+    key = key + 3
+  end
+  if granted then call('SET', kf, token) end
+end
+return out

@@ -1,0 +1,11 @@
+-- Sequences are strings of 20 digits: the numbers of Lua are doubles, which end at 2^53.
+local LAST = '18446744073709551615'
+
+-- The sequence after one.
+local function after(sequence)
+  local low = tonumber(sub(sequence, 6)) + 1
+  if low < 1e15 then
+    return sub(sequence, 1, 5) .. string.format('%015.0f', low)
+  end
+  return string.format('%05d', tonumber(sub(sequence, 1, 5)) + 1) .. '000000000000000'
+end

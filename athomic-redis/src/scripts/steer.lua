@@ -1,0 +1,83 @@
+-- Change an aggregate by hand or by policy.
+--
+-- ARGV: time, sweep, time to live, what, value. KEYS: s f m r q g h a w p.
+-- Returns 1.
+local sweep, ttl, what, value = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local kf, km, kr, kq, kg, kh = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local ka, kw, kp = KEYS[8], KEYS[9], KEYS[10]
+local name = sub(ka, #kf + 2)
+
+local function known()
+  local ends = tonumber(call('HGET', ka, 'z') or nil)
+  if ends and ends <= now then call('DEL', ka) end
+  return call('EXISTS', ka) == 1
+end
+
+-- From now on something is known of it.
+local function know()
+  call('HSETNX', ka, 't', now)
+end
+
+-- Correct the sums by what was removed.
+local function gone(count, bytes)
+  if count > 0 then
+    call('HINCRBY', ka, 'n', -count)
+    call('HINCRBY', ka, 'b', -bytes)
+    forget(km, count, bytes)
+  end
+end
+
+-- Expect a sequence next; whoever holds the aggregate does so no longer.
+local function expect(sequence)
+  local token = math.max(tonumber(call('GET', kf) or 0) + 1, us)
+  call('SET', kf, token)
+  call('HSET', ka, 'x', sequence, 'o', '', 'f', token, 'd', '', 'g', '', 'k', 0)
+  call('ZREM', kg, name)
+  gone(purge(kw, kp, sequence))
+end
+
+local function schedule()
+  local state = call('HMGET', ka, 'x', 'o', 'h', 'g', 'n', 'z')
+  local count = tonumber(state[5] or 0)
+  local gap = reschedule(kw, kr, kg, name, state[1], state[2], state[3], state[4], count, sweep)
+  call('HSET', ka, 'g', gap)
+  local idle = count == 0 and (not state[2] or state[2] == '') and not state[3]
+  expire(ka, ttl, state[6], idle)
+end
+
+local is_known = known()
+if what == 'note' then
+  if is_known then call('HSET', ka, 'e', value) end
+  return 1
+elseif what == 'forget' then
+  forget(km, purge(kw, kp, '~'))
+  call('DEL', ka, kw, kp)
+  call('ZREM', kr, name)
+  call('ZREM', kg, name)
+  call('ZREM', kh, name)
+  for _, wanted in ipairs(call('ZRANGE', kq, 0, -1)) do
+    if sub(wanted, 34) == name then call('ZREM', kq, wanted) end
+  end
+  return 1
+elseif what == 'remove' then
+  if not is_known then return 1 end
+  gone(remove(kw, kp, value))
+else
+  know()
+  if what == 'halt' then
+    call('HSET', ka, 'h', value)
+    call('ZADD', kh, 0, name)
+  elseif what == 'condemn' then
+    call('HSET', ka, 'c', value)
+  elseif what == 'resume' then
+    call('HDEL', ka, 'h', 'c')
+    call('HSET', ka, 'k', 0)
+    call('ZREM', kh, name)
+    if value ~= '' then expect(value) end
+  elseif what == 'restore' then
+    local x = call('HGET', ka, 'x')
+    if not x or x < value then expect(value) end
+  end
+end
+schedule()
+return 1
