@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::MessageProcessor;
 use super::error::InvalidConsumerConfigurationError;
@@ -32,6 +32,9 @@ use crate::store::{KeyValueSettings, Scope, ordering_backend};
 use crate::transport::{
     Connections, DynConsumer, DynTransport, FetchLimits, FetchOverrides, Subscription, TransportError,
 };
+
+/// How long a batch is filled unless the handler or a shorter `fetch_max_wait_ms` says otherwise.
+const BATCH_LINGER: Duration = Duration::from_millis(500);
 
 /// Assembles consumers: one complete, self-contained service for each handler.
 #[derive(Debug, Clone)]
@@ -271,6 +274,7 @@ impl<'a> ConsumerFactory<'a> {
                 ordered: ordered.clone(),
                 failures: DlqHandler::new(&self.settings.messaging.dlq),
                 has_read: AtomicBool::new(false),
+                news: Notify::new(),
             }),
             commit_interval: consumer.commit_interval,
             revoke_timeout: consumer.revoke_timeout,
@@ -325,7 +329,10 @@ impl<'a> ConsumerFactory<'a> {
             linger: options
                 .max_batch_linger_ms
                 .or(options.fetch_max_linger_ms)
-                .map_or(connection.consumer.fetch_max_wait, Duration::from_millis),
+                .map_or(
+                    connection.consumer.fetch_max_wait.min(BATCH_LINGER),
+                    Duration::from_millis,
+                ),
         });
         let by_default = if batch.is_some() {
             Ordering::Partition

@@ -5,7 +5,7 @@ use athomic_core::mutant::{Mutant, activate};
 use crate::runner::run;
 
 /// In so many seeds each of them is found, most of them in the first few.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 1000;
 
 fn first_find(mutant: Mutant) -> Option<(u64, String)> {
     activate(Some(mutant));
