@@ -143,7 +143,11 @@ impl Operation for Completions {
             .number(completion.token.get())
             .digest(completion.digest)
             .sortable(completion.time)
-            .number(completion.skip.map_or(u64::from(completion.keep), |waiting| 2 + waiting));
+            .number(
+                completion
+                    .skip
+                    .map_or(u64::from(completion.keep), |waiting| 2 + waiting),
+            );
     }
 
     fn common(&self, _: &mut Sent) -> Result<(), Unreadable> {

@@ -33,6 +33,7 @@ use super::session::{Session, Stopped};
 use super::{Ended, OrderedSettings, Verdict, Work};
 use crate::handler::OrderedHandler;
 use crate::message::RawMessage;
+use crate::mutant::{self, Mutant};
 use crate::store::ordering::{Aggregate, Completion, Digest, FencingToken};
 
 /// After so many messages in one poll the shard lets others have the thread.
@@ -437,7 +438,10 @@ where
     }
 
     fn poll_start(&mut self, cx: &mut Context<'_>) -> usize {
-        if self.session.is_none_or(|session| session.is_over()) {
+        if self
+            .session
+            .is_none_or(|session| session.is_over() && !mutant::is(Mutant::ForgetsToFence))
+        {
             return 0;
         }
         let mut started = 0;
@@ -470,6 +474,9 @@ where
             local.pause();
             return self.consider(index);
         };
+        if mutant::is(Mutant::SettlesAtTheBeginning) {
+            std::mem::take(&mut entry.places).settle();
+        }
         local.phase = Phase::Running;
         let verdict = Verdict::of(grant, &self.settings.policies);
         let token = grant.token;
@@ -494,6 +501,9 @@ where
 
     /// Take note that somebody else has a message for an aggregate.
     fn on_wanted(&mut self, aggregate: Aggregate) {
+        if mutant::is(Mutant::KeepsWhatIsWanted) {
+            return;
+        }
         self.caller.counters.not_keyed.add(1);
         if self.stickiness.wanted() {
             self.give_kept_back();
@@ -557,7 +567,7 @@ where
             self.session = session;
             return;
         }
-        if before.is_some() {
+        if before.is_some() && !mutant::is(Mutant::ForgetsToFence) {
             self.fence();
         }
         self.session = session;
@@ -602,7 +612,7 @@ where
 
     fn on_time(&mut self) {
         let now = Instant::now();
-        if self.session.is_some_and(|session| session.is_over()) {
+        if self.session.is_some_and(|session| session.is_over()) && !mutant::is(Mutant::ForgetsToFence) {
             self.fence();
         }
         while let Some(index) = next_due(&mut self.patient, now) {
