@@ -277,10 +277,9 @@ impl World {
         let state = &mut *self.state();
         let fate = state.weather.fate(&mut state.chance, point);
         if !fate.is_smooth() {
-            state.trace.push(
-                self.began.elapsed().as_millis(),
-                Event::Struck(instance, point, fate),
-            );
+            let event = Event::Struck(instance, point, fate);
+            state.checker.see(&event);
+            state.trace.push(self.began.elapsed().as_millis(), event);
         }
         fate
     }

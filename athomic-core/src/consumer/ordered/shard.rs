@@ -70,6 +70,8 @@ pub(super) enum Event<P> {
     Arrived(Vec<Incoming<P>>),
     /// A partition goes: nothing more of it is started. Told when what runs of it has ended.
     Leave(Arc<Flow>, oneshot::Sender<()>),
+    /// There is another session, or it lasts longer.
+    Session,
     /// Somebody else has a message for an aggregate that is held here.
     Wanted(Aggregate),
     /// The store has lost its state: tell what is remembered of it here.
@@ -182,6 +184,15 @@ pub(super) async fn run<H, F, Start>(
     let mut stopping = false;
     let mut probe = tokio::time::interval(PROBE);
     while !(stopping && shard.is_drained()) {
+        match links.sessions.has_changed() {
+            Ok(false) => {}
+            Ok(true) => {
+                let session = *links.sessions.borrow_and_update();
+                shard.on_session(session);
+                shard.flush();
+            }
+            Err(_) => return, // the orchestration is gone, and so is the session
+        }
         let timer = shard.next_timer();
         tokio::select! {
             biased;
@@ -194,13 +205,6 @@ pub(super) async fn run<H, F, Start>(
                 drop(shard.running.cancel_all());
                 break;
             }
-            changed = links.sessions.changed() => match changed {
-                Ok(()) => {
-                    let session = *links.sessions.borrow_and_update();
-                    shard.on_session(session);
-                }
-                Err(_) => return, // the orchestrator is gone, and so is the session
-            },
             () = poll_fn(|cx| shard.poll_run(cx)) => tokio::task::coop::consume_budget().await,
             Some(event) = links.inbox.recv() => {
                 shard.on_event(event);
@@ -230,6 +234,7 @@ where
                 self.leaving.push((flow, told));
                 self.drop_what_waits();
             }
+            Event::Session => {} // looked at before all else
             Event::Wanted(aggregate) => self.on_wanted(aggregate),
             Event::Remember(told) => {
                 let known = self

@@ -26,7 +26,7 @@ struct Turn {
     instance: Instance,
     message: Message,
     token: u64,
-    /// How often the store's clock had jumped, or its state was lost, when it began.
+    /// How often the store's clock had jumped, or its state was lost, when the token was granted.
     jumps: u64,
 }
 
@@ -43,7 +43,8 @@ pub(crate) struct OrderChecker {
     failed: BTreeSet<Message>,
     condemned: BTreeSet<u64>,
     parked: BTreeSet<Message>,
-    granted: BTreeMap<u64, u64>,
+    /// The last token of each aggregate, and how often the clock had jumped when it was granted.
+    granted: BTreeMap<u64, (u64, u64)>,
     running: BTreeMap<usize, Turn>,
     committed: BTreeMap<Partition, Offset>,
     jumps: u64,
@@ -112,20 +113,25 @@ impl OrderChecker {
                 sequence,
                 token,
             } => {
+                let granted = self.granted.get(of).filter(|(granted, _)| granted == token);
                 let turn = Turn {
                     instance: *instance,
                     message: (*of, *sequence),
                     token: *token,
-                    jumps: self.jumps,
+                    jumps: granted.map_or(0, |(_, jumps)| *jumps),
                 };
                 self.begun(*execution, turn);
             }
             Event::TurnEnded { execution, end } => self.turn_ended(*execution, *end),
             Event::Granted(_, of, token) => {
-                let before = self.granted.insert(*of, *token);
-                self.demand(before <= Some(*token), || {
+                let before = self.granted.get(of).map(|(token, _)| *token);
+                // A store that fell back has leases of before, until their holders notice.
+                self.demand(before <= Some(*token) || self.lost, || {
                     format!("the token of {of} falls from {before:?} to {token}")
                 });
+                if before != Some(*token) {
+                    self.granted.insert(*of, (*token, self.jumps));
+                }
             }
             Event::Parked(of, sequence) => {
                 self.parked.insert((*of, *sequence));
@@ -177,7 +183,7 @@ impl OrderChecker {
             .map(|other| format!("{other:?}"))
             .collect();
         self.demand(beside.is_empty(), || format!("{turn:?} runs beside {beside:?}"));
-        let granted = self.granted.get(&of).copied();
+        let granted = self.granted.get(&of).map(|(token, _)| *token);
         self.demand(granted == Some(turn.token) || self.jumps > 0, || {
             format!("{turn:?} begins, and {granted:?} was granted last")
         });
@@ -255,7 +261,7 @@ impl OrderChecker {
     }
 
     fn counted(&mut self, message: Message, token: u64, skip: bool) {
-        let granted = self.granted.get(&message.0).copied();
+        let granted = self.granted.get(&message.0).map(|(token, _)| *token);
         self.demand(granted == Some(token), || {
             format!("{message:?} counts under {token}, and {granted:?} was granted last")
         });
