@@ -28,11 +28,27 @@ pub enum Mutant {
     LetsKeysOvertake,
     /// Does not give leave to run back when an attempt fails.
     LosesPermits,
+    /// The ordering store counts a completion whoever has the aggregate by now.
+    CountsUnderAnyToken,
+    /// The ordering store grants an aggregate that a live process has.
+    GrantsWhatIsHeld,
+    /// The ordering store drops messages out of a room when it hands them out.
+    DropsFramesAtClaim,
+    /// Settles a message of an aggregate when it begins.
+    SettlesAtTheBeginning,
+    /// Counts the time of a gap from when the aggregate was first seen.
+    CountsGapsFromTheFirstSight,
+    /// Goes on with ordered messages when the session is over.
+    ForgetsToFence,
+    /// Settles a message that waits in the ordering store although Kafka is to keep it.
+    SettlesWhatWaits,
+    /// Keeps an aggregate for ever that somebody else has messages for.
+    KeepsWhatIsWanted,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 18] = [
         Self::CommitsThePosition,
         Self::CommitsForAnEarlierAssignment,
         Self::ForgetsTheWindow,
@@ -43,7 +59,31 @@ impl Mutant {
         Self::StopsRetainedPartitions,
         Self::LetsKeysOvertake,
         Self::LosesPermits,
+        Self::CountsUnderAnyToken,
+        Self::GrantsWhatIsHeld,
+        Self::DropsFramesAtClaim,
+        Self::SettlesAtTheBeginning,
+        Self::CountsGapsFromTheFirstSight,
+        Self::ForgetsToFence,
+        Self::SettlesWhatWaits,
+        Self::KeepsWhatIsWanted,
     ];
+
+    /// Say whether it is a mistake with ordered handlers.
+    #[must_use]
+    pub fn is_of_order(self) -> bool {
+        matches!(
+            self,
+            Self::CountsUnderAnyToken
+                | Self::GrantsWhatIsHeld
+                | Self::DropsFramesAtClaim
+                | Self::SettlesAtTheBeginning
+                | Self::CountsGapsFromTheFirstSight
+                | Self::ForgetsToFence
+                | Self::SettlesWhatWaits
+                | Self::KeepsWhatIsWanted
+        )
+    }
 }
 
 #[cfg(feature = "mutants")]

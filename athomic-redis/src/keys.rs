@@ -20,7 +20,7 @@
 //! Fields of a state: `x` the next sequence, `o` the owner, `f` its token, `k` deliveries of `x`, `d` the
 //! digest of the one before, `m` the newest record's time, `n` and `b` messages and bytes that wait, `g`
 //! since when `x` is missing, `t` when the aggregate was seen first, `h` why it is halted, `c` why it is
-//! condemned, `s` what was skipped last, `e` the last error, `z` when it is forgotten. Empty is nothing.
+//! condemned, `s` what was skipped, range by range, `e` the last error, `z` when it is forgotten. Empty is nothing.
 
 use athomic_core::store::ordering::Aggregate;
 use bytes::{BufMut, BytesMut};

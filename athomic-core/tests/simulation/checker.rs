@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use athomic_core::message::{Offset, Partition};
 
 use crate::event::{End, Event, Instance, Tenure};
+use crate::ordered::checker::OrderChecker;
 
 /// Which messages wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,12 +79,15 @@ pub(crate) struct Checker {
     present: BTreeMap<(Instance, Partition), u64>,
     running: BTreeMap<usize, Running>,
     violations: Vec<String>,
+    /// Where aggregates are ordered, what must hold instead.
+    pub(crate) ordered: Option<OrderChecker>,
 }
 
 impl Checker {
-    pub(crate) fn new(rules: Rules) -> Self {
+    pub(crate) fn new(rules: Rules, ordered: Option<OrderChecker>) -> Self {
         Self {
             rules,
+            ordered,
             written: BTreeMap::new(),
             settled: BTreeSet::new(),
             committed: BTreeMap::new(),
@@ -124,6 +128,11 @@ impl Checker {
     }
 
     pub(crate) fn see(&mut self, event: &Event) {
+        if let Some(ordered) = &mut self.ordered {
+            ordered.see(event);
+            self.violations.append(&mut ordered.violations);
+            return self.see_partitions(event);
+        }
         match event {
             Event::Written {
                 partition,
@@ -161,7 +170,21 @@ impl Checker {
             Event::Committed {
                 partition, offset, ..
             } => self.committed(*partition, *offset),
-            Event::Starting(_) | Event::Struck(..) | Event::Disturbed(_) => {}
+            _ => {}
+        }
+    }
+
+    /// Take note of who has which partition.
+    fn see_partitions(&mut self, event: &Event) {
+        match event {
+            Event::Assigned(tenure) => self.assigned(*tenure),
+            Event::Lost(instance, partition) => {
+                self.present.remove(&(*instance, *partition));
+            }
+            Event::GivenBack(tenure) => self.given_back(*tenure),
+            Event::Leaving(instance) | Event::Stopped(instance) => self.left(*instance),
+            Event::Killed(instance) => self.killed(*instance),
+            _ => {}
         }
     }
 
@@ -361,6 +384,10 @@ impl Checker {
 
     /// Check what must hold after the end.
     pub(crate) fn finish(&mut self) {
+        if let Some(ordered) = &mut self.ordered {
+            ordered.finish();
+            return self.violations.append(&mut ordered.violations);
+        }
         let lost: Vec<_> = self
             .written
             .keys()

@@ -42,6 +42,36 @@ pub(crate) enum Event {
         key: u64,
         decodable: bool,
     },
+    /// A message of an aggregate is in the log.
+    Sent {
+        partition: Partition,
+        offset: Offset,
+        of: u64,
+        sequence: u64,
+    },
+    /// A message is given up.
+    GivenUp(Partition, Offset),
+    /// The handler of an aggregate's message begins.
+    TurnBegun {
+        execution: usize,
+        instance: Instance,
+        of: u64,
+        sequence: u64,
+        token: u64,
+    },
+    /// The handler of an aggregate's message has ended.
+    TurnEnded { execution: usize, end: End },
+    /// The ordering store has granted an aggregate.
+    Granted(Instance, u64, u64),
+    /// A message waits in the ordering store.
+    Parked(u64, u64),
+    /// The ordering store has counted an aggregate's message as done, under a token.
+    Counted {
+        of: u64,
+        sequence: u64,
+        token: u64,
+        skip: bool,
+    },
     /// An instance is told to start.
     Starting(Instance),
     /// An instance has stopped in good order.

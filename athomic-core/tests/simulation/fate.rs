@@ -25,6 +25,18 @@ pub(crate) enum Point {
     Leave,
     /// Its handler is called, or about to return.
     Handler,
+    /// Its session beats in the ordering store.
+    Beat,
+    /// It asks the ordering store about messages.
+    Admit,
+    /// It tells the ordering store what is done.
+    Complete,
+    /// It gives leases back.
+    Release,
+    /// It takes messages out of rooms.
+    Claim,
+    /// It asks the ordering store something else.
+    Store,
 }
 
 impl Point {
@@ -32,11 +44,14 @@ impl Point {
     pub(crate) fn effects(self) -> &'static [Effect] {
         match self {
             Self::Event | Self::Handler => &[],
+            Self::Beat | Self::Admit | Self::Complete | Self::Release | Self::Claim | Self::Store => {
+                &[Effect::Fail, Effect::LoseReply, Effect::ComeLate]
+            }
             _ => &[Effect::Fail, Effect::LoseReply],
         }
     }
 
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Admin,
         Self::Join,
         Self::Event,
@@ -45,6 +60,12 @@ impl Point {
         Self::GiveBack,
         Self::Leave,
         Self::Handler,
+        Self::Beat,
+        Self::Admit,
+        Self::Complete,
+        Self::Release,
+        Self::Claim,
+        Self::Store,
     ];
 }
 
@@ -63,6 +84,14 @@ pub(crate) enum Disturbance {
     Outage(Duration),
     /// The process that calls is gone.
     Kill,
+    /// The ordering store cannot be reached for so long.
+    StoreOutage(Duration),
+    /// The ordering store's clock jumps: to a process it is as if its own had stood still.
+    StoreClock(Duration),
+    /// The ordering store forgets everything.
+    StoreLoss,
+    /// The ordering store forgets what was written last.
+    StoreFallback,
 }
 
 /// One way of a call, there or back.
@@ -84,6 +113,8 @@ pub(crate) enum Effect {
     Fail,
     /// It is done, and the caller sees a failure.
     LoseReply,
+    /// The caller sees a failure, and it is done later.
+    ComeLate,
 }
 
 /// What happens to one call.
@@ -112,7 +143,18 @@ impl Kind {
 }
 
 impl Disturbance {
-    const NAMES: [&str; 6] = ["revoke", "rebalance", "expire", "silence", "outage", "kill"];
+    const NAMES: [&str; 10] = [
+        "revoke",
+        "rebalance",
+        "expire",
+        "silence",
+        "outage",
+        "kill",
+        "store outage",
+        "store clock",
+        "store loss",
+        "store fallback",
+    ];
 
     fn name(self) -> &'static str {
         Self::NAMES[match self {
@@ -122,6 +164,10 @@ impl Disturbance {
             Self::Silence(_) => 3,
             Self::Outage(_) => 4,
             Self::Kill => 5,
+            Self::StoreOutage(_) => 6,
+            Self::StoreClock(_) => 7,
+            Self::StoreLoss => 8,
+            Self::StoreFallback => 9,
         }]
     }
 }
@@ -222,7 +268,7 @@ impl Weather {
     }
 
     pub(crate) fn disturbance(&mut self, chance: &mut Chance) -> Option<Disturbance> {
-        Some(match chance.below(12) {
+        Some(match chance.below(18) {
             0..=2 => {
                 let partition = chance.below(self.partitions);
                 Disturbance::Revoke(Partition::try_from(partition).expect("a few"))
@@ -231,6 +277,10 @@ impl Weather {
             5..=7 => Disturbance::Expire,
             8 | 9 => Disturbance::Silence(chance.millis(12_000)),
             10 => Disturbance::Outage(chance.millis(8_000)),
+            11 | 12 => Disturbance::StoreOutage(chance.millis(9_000)),
+            13 | 14 => Disturbance::StoreClock(chance.millis(9_000)),
+            15 => Disturbance::StoreLoss,
+            16 => Disturbance::StoreFallback,
             _ => {
                 self.kills = self.kills.checked_sub(1)?;
                 Disturbance::Kill

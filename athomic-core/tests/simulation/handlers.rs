@@ -14,6 +14,7 @@ use crate::chance::Chance;
 use crate::checker::{Order, Rules};
 use crate::event::{End, Event, Instance, Tenure};
 use crate::fate::Point;
+use crate::ordered;
 use crate::transport::EPOCH;
 use crate::world::{GROUP, TOPIC, World};
 
@@ -21,7 +22,7 @@ use crate::world::{GROUP, TOPIC, World};
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(1_500);
 pub(crate) const MAX_ATTEMPTS: u32 = 3;
 pub(crate) const WINDOW: usize = 12;
-const CONCURRENCY: usize = 3;
+pub(crate) const CONCURRENCY: usize = 3;
 const BATCH: usize = 5;
 
 /// How messages are handled in a run.
@@ -39,20 +40,27 @@ pub(crate) enum Strategy {
     Batch,
     /// In batches, with a result for each message, and few batches at a time.
     BatchLimited,
+    /// Side by side, those of an aggregate in order wherever they arrive.
+    Ordered,
 }
 
 impl Strategy {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Single,
         Self::Keyed,
         Self::Batch,
         Self::SingleLimited,
         Self::Unordered,
         Self::BatchLimited,
+        Self::Ordered,
     ];
 
     pub(crate) fn of(seed: u64) -> Self {
-        let index = seed % Self::ALL.len() as u64;
+        // Every other run is of ordered handlers: they have most that can go wrong.
+        if seed % 2 == 1 {
+            return Self::Ordered;
+        }
+        let index = seed / 2 % (Self::ALL.len() as u64 - 1);
         Self::ALL[usize::try_from(index).expect("below a usize")]
     }
 
@@ -61,7 +69,7 @@ impl Strategy {
             Self::Single | Self::Batch => (Order::Partition, None),
             Self::SingleLimited | Self::BatchLimited => (Order::Partition, Some(2)),
             Self::Keyed => (Order::Key, Some(CONCURRENCY)),
-            Self::Unordered => (Order::Nothing, Some(CONCURRENCY)),
+            Self::Unordered | Self::Ordered => (Order::Nothing, Some(CONCURRENCY)),
         };
         Rules {
             order,
@@ -81,6 +89,9 @@ impl Strategy {
 
     /// Make an instance's handler.
     pub(crate) fn handler(self, world: &Arc<World>, instance: Instance) -> HandlerDefinition {
+        if self == Self::Ordered {
+            return ordered::handler(world, instance);
+        }
         let Rules {
             order, concurrency, ..
         } = self.rules();
@@ -117,7 +128,7 @@ fn metas(messages: &[Message<u64>]) -> Vec<Meta> {
 
 /// What an attempt at a message comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
+pub(crate) enum Deed {
     Succeed,
     Fail,
     FailAndSayWhen(Duration),
@@ -127,13 +138,17 @@ enum Deed {
 }
 
 /// What a message does to its handler: by its place and the attempt, so that no run differs.
-fn deed(seed: u64, meta: &Meta) -> (Duration, Deed) {
+fn deed_at(seed: u64, meta: &Meta) -> (Duration, Deed) {
     let place = [
         meta.partition().unsigned_abs().into(),
         meta.offset().unsigned_abs(),
     ];
+    deed(seed, place, meta.attempt())
+}
+
+pub(crate) fn deed(seed: u64, place: [u64; 2], attempt: u32) -> (Duration, Deed) {
     let mut character = Chance::of(seed, [place[0], place[1], 0]);
-    let mut mood = Chance::of(seed, [place[0], place[1], u64::from(meta.attempt())]);
+    let mut mood = Chance::of(seed, [place[0], place[1], u64::from(attempt)]);
     let time = match mood.below(20) {
         0..=5 => Duration::ZERO,
         6..=17 => mood.millis(60),
@@ -149,7 +164,7 @@ fn deed(seed: u64, meta: &Meta) -> (Duration, Deed) {
     let is_poison = character.one_in(25);
     let deed = if is_poison {
         character.pick(&BAD)
-    } else if meta.attempt() < MAX_ATTEMPTS && mood.one_in(12) {
+    } else if attempt < MAX_ATTEMPTS && mood.one_in(12) {
         // It may be refused or hang, but a message that is not poison is not given up by chance.
         mood.pick(&[BAD[0], BAD[1], BAD[3], BAD[4]])
     } else {
@@ -188,7 +203,7 @@ impl Execution {
         let deeds: Vec<_> = self
             .metas
             .iter()
-            .map(|meta| deed(self.world.seed, meta))
+            .map(|meta| deed_at(self.world.seed, meta))
             .collect();
         let time = deeds.iter().map(|(time, _)| *time).max().unwrap_or_default();
         if !time.is_zero() {
@@ -263,7 +278,7 @@ impl Drop for Execution {
     }
 }
 
-fn end_of(deed: Deed) -> End {
+pub(crate) fn end_of(deed: Deed) -> End {
     match deed {
         Deed::Succeed => End::Done,
         Deed::Refuse => End::Refused,
@@ -271,7 +286,7 @@ fn end_of(deed: Deed) -> End {
     }
 }
 
-fn outcome_of(deed: Deed) -> Outcome {
+pub(crate) fn outcome_of(deed: Deed) -> Outcome {
     const WHY: &str = "the seed wants it so";
     match deed {
         Deed::Succeed => Outcome::Ack,

@@ -22,6 +22,7 @@ mod fate;
 mod handlers;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod ordered;
 mod runner;
 mod transport;
 mod world;

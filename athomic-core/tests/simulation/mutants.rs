@@ -2,6 +2,7 @@
 
 use athomic_core::mutant::{Mutant, activate};
 
+use crate::handlers::Strategy;
 use crate::runner::run;
 
 /// In so many seeds each of them is found, most of them in the first few.
@@ -9,7 +10,9 @@ const SEEDS: u64 = 1000;
 
 fn first_find(mutant: Mutant) -> Option<(u64, String)> {
     activate(Some(mutant));
-    let found = (0..SEEDS).find_map(|seed| Some((seed, run(seed).violations.into_iter().next()?)));
+    let mut seeds =
+        (0..SEEDS).filter(|seed| (Strategy::of(*seed) == Strategy::Ordered) == mutant.is_of_order());
+    let found = seeds.find_map(|seed| Some((seed, run(seed).violations.into_iter().next()?)));
     activate(None);
     found
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use athomic_core::app::{App, RunningApp};
 use athomic_core::settings::Settings;
+use athomic_core::store::OrderingBackend;
 use athomic_core::testing::{eventually, seed_jitter};
 use athomic_core::transport::{TransportBackend, memory::MemoryConsumerConfig};
 use futures_util::FutureExt;
@@ -16,6 +17,8 @@ use tokio::time::{Instant, sleep};
 use crate::event::{End, Event, Instance};
 use crate::fate::{Kind, Point};
 use crate::handlers::{MAX_ATTEMPTS, Strategy, TIMEOUT, WINDOW};
+use crate::ordered::dead_letters::DeadLetters;
+use crate::ordered::{Plan, Producer, operator, store::SimulatedStore};
 use crate::transport::SimulatedTransport;
 use crate::world::{PARTITIONS, World};
 
@@ -56,10 +59,11 @@ impl Report {
         let strategy = Strategy::of(self.world.seed);
         self.world.inspect(|_, trace| {
             let ends = trace.events().iter().filter_map(|(_, event)| match event {
-                Event::Ended { ends, .. } => Some(ends),
+                Event::Ended { ends, .. } => Some(ends.iter().map(|(_, end)| *end).collect()),
+                Event::TurnEnded { end, .. } => Some(vec![*end]),
                 _ => None,
             });
-            ends.flatten().map(|(_, end)| (strategy, *end)).collect()
+            ends.flatten().map(|end| (strategy, end)).collect()
         })
     }
 
@@ -85,7 +89,10 @@ pub(crate) fn run(seed: u64) -> Report {
     runtime
         .expect("it needs nothing from the system")
         .block_on(async {
-            let world = World::new(seed, Strategy::of(seed).rules());
+            let strategy = Strategy::of(seed);
+            let plan = (strategy == Strategy::Ordered).then(|| Plan::new(seed));
+            let world = World::new(seed, strategy.rules(), plan);
+            let _letters = DeadLetters::of(&world);
             Run::new(&world).finish().await;
             let (violations, hash) = world.inspect(|checker, trace| {
                 checker.finish();
@@ -103,6 +110,8 @@ struct Run {
     world: Arc<World>,
     /// Applications by the number of their instance; `None` once stopped.
     apps: Vec<Option<RunningApp>>,
+    /// Writes messages of aggregates, in runs of that.
+    producer: Option<Producer>,
 }
 
 impl Run {
@@ -110,6 +119,7 @@ impl Run {
         Self {
             world: Arc::clone(world),
             apps: Vec::new(),
+            producer: world.plan.as_ref().map(|_| Producer::new(world)),
         }
     }
 
@@ -121,16 +131,23 @@ impl Run {
             self.write(MESSAGES / 2 / STEPS as u64);
             sleep(self.world.draw(|chance| chance.millis(1_500))).await;
             self.step().await;
+            self.world.snapshot();
         }
         self.world.calm();
+        self.write(MESSAGES);
         if self.alive().is_empty() {
             self.start().await;
         }
         let committed = || {
+            operator(&self.world);
             (0..PARTITIONS).all(|partition| {
                 let (committed, end) = self.world.progress(partition);
                 committed == end
-            })
+            }) && self
+                .world
+                .plan
+                .as_ref()
+                .is_none_or(|plan| plan.is_settled(&self.world))
         };
         if !eventually(PATIENCE, committed).await {
             let progress: Vec<_> = (0..PARTITIONS)
@@ -143,13 +160,27 @@ impl Run {
         for instance in self.alive() {
             self.stop(instance).await;
         }
+        self.nothing_is_left().await;
+    }
+
+    /// Nothing of the ordering is left in the store.
+    async fn nothing_is_left(&self) {
+        if let (Some(plan), Some(store)) = (&self.world.plan, self.world.store()) {
+            let left = plan.left(&store).await;
+            if !left.is_empty() {
+                self.complain(format!("{left:?} is left in the ordering store"));
+            }
+        }
     }
 
     fn complain(&self, violation: String) {
         self.world.inspect(|checker, _| checker.complain(violation));
     }
 
-    fn write(&self, messages: u64) {
+    fn write(&mut self, messages: u64) {
+        if let Some(producer) = &mut self.producer {
+            return producer.write(&self.world, messages);
+        }
         for _ in 0..messages {
             let (partition, key, decodable) = self.world.draw(|chance| {
                 let partition = chance.below(PARTITIONS.unsigned_abs().into());
@@ -197,10 +228,11 @@ impl Run {
         let instance = self.world.new_instance();
         self.world.note(Event::Starting(instance));
         CONNECTING.set(Some((Arc::clone(&self.world), instance)));
+        let plan = self.world.plan.as_ref();
         let handler = Strategy::of(self.world.seed).handler(&self.world, instance);
         let app = App::builder()
             .without_discovery()
-            .settings(settings())
+            .settings(settings(plan.map(Plan::settings)))
             .register(handler);
         // It may be told to start while the broker is away for longer than it waits, or be killed.
         let started = app.build().expect("it is valid").start().await;
@@ -234,7 +266,7 @@ inventory::submit! {
     TransportBackend {
         name: "kafka",
         connect: |_, connection| {
-            let (world, instance) = CONNECTING.take().expect("an application is being built");
+            let (world, instance) = connecting();
             let config = MemoryConsumerConfig::from(&connection.consumer);
             let inner = world.broker.transport(config);
             Ok(Arc::new(SimulatedTransport { world, instance, inner }))
@@ -242,7 +274,21 @@ inventory::submit! {
     }
 }
 
-fn settings() -> Settings {
+inventory::submit! {
+    OrderingBackend {
+        name: "redis",
+        connect: |_, scope| {
+            let (world, instance) = connecting();
+            Ok(Arc::new(SimulatedStore::new(&world, instance, scope)))
+        },
+    }
+}
+
+fn connecting() -> (Arc<World>, Instance) {
+    CONNECTING.with_borrow(|connecting| connecting.clone().expect("an application is being built"))
+}
+
+fn settings(ordering: Option<String>) -> Settings {
     let text = format!(
         "
         [integration.messaging.provider]
@@ -262,9 +308,11 @@ fn settings() -> Settings {
         [lifecycle]
         startup_timeout_seconds = 20
         shutdown_timeout_seconds = {}
+        {}
         ",
         TIMEOUT.as_millis(),
-        DRAIN.as_secs()
+        DRAIN.as_secs(),
+        ordering.unwrap_or_default()
     );
     let none: [(&str, &str); 0] = [];
     let loader = Settings::loader().text("simulation.toml", text).environment(none);

@@ -231,7 +231,7 @@ impl Consumer for SimulatedConsumer {
 fn fault_of(fate: Fate) -> Fault {
     let fault = match fate.effect {
         Effect::Nothing => Fault::NONE,
-        Effect::Fail => Fault::fail(),
+        Effect::Fail | Effect::ComeLate => Fault::fail(),
         Effect::LoseReply => Fault::fail_after_applying(),
     };
     fault.delayed(fate.there.delay).reply_delayed(fate.back.delay)

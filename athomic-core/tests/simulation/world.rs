@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use athomic_core::message::{Offset, Partition, Timestamp, TopicPartition};
+use athomic_core::store::memory::{MemoryOrdering, OrderingSnapshot, StoreClock};
 use athomic_core::transport::memory::{BrokerControl, MemberId, MemoryBroker};
 use athomic_core::transport::{OutgoingMessage, TransportError};
 use tokio::time::{Instant, sleep};
@@ -13,6 +14,7 @@ use crate::chance::Chance;
 use crate::checker::{Checker, Rules};
 use crate::event::{Event, Instance, Tenure, Trace};
 use crate::fate::{Disturbance, Effect, Fate, Leg, Point, Weather};
+use crate::ordered::{Plan, checker::OrderChecker};
 
 pub(crate) const TOPIC: &str = "t";
 pub(crate) const GROUP: &str = "g";
@@ -22,6 +24,9 @@ pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) broker: MemoryBroker,
     pub(crate) control: BrokerControl,
+    /// How aggregates are ordered, in runs of that.
+    pub(crate) plan: Option<Plan>,
+    pub(crate) clock: StoreClock,
     began: Instant,
     state: Mutex<State>,
 }
@@ -38,6 +43,10 @@ struct State {
     outages: usize,
     /// How many of the broker's commits are in the trace.
     commits: usize,
+    /// What keeps the order, once somebody was connected to it.
+    store: Option<MemoryOrdering>,
+    snapshot: Option<OrderingSnapshot>,
+    store_outages: usize,
 }
 
 /// One instance as the world sees it.
@@ -52,7 +61,7 @@ struct Process {
 const TOO_MANY_EVENTS: usize = 100_000;
 
 impl World {
-    pub(crate) fn new(seed: u64, rules: Rules) -> Arc<Self> {
+    pub(crate) fn new(seed: u64, rules: Rules, plan: Option<Plan>) -> Arc<Self> {
         let broker = MemoryBroker::started_at(Timestamp::from_millis(0));
         let control = broker.control();
         control.create_topic(TOPIC, PARTITIONS.unsigned_abs());
@@ -62,16 +71,21 @@ impl World {
             weather: Weather::new(&mut chance, PARTITIONS),
             chance,
             trace: Trace::default(),
-            checker: Checker::new(rules),
+            checker: Checker::new(rules, plan.as_ref().map(OrderChecker::new)),
             instances: Vec::new(),
             executions: 0,
             outages: 0,
             commits: 0,
+            store: None,
+            snapshot: None,
+            store_outages: 0,
         };
         Arc::new(Self {
             seed,
             broker,
             control,
+            plan,
+            clock: StoreClock::starting_at(0),
             began: Instant::now(),
             state: Mutex::new(state),
         })
@@ -139,6 +153,47 @@ impl World {
         }
     }
 
+    /// Write a message of an aggregate; `false` while the broker is away.
+    pub(crate) fn send(&self, partition: Partition, of: u64, sequence: u64) -> bool {
+        let message = OutgoingMessage {
+            topic: TOPIC.into(),
+            partition: Some(partition),
+            payload: Some(format!("[{of},{sequence}]").into()),
+            ..OutgoingMessage::default()
+        };
+        let Ok(delivery) = self.control.publish(message) else {
+            return false;
+        };
+        let offset = delivery.offset;
+        self.note(Event::Sent {
+            partition,
+            offset,
+            of,
+            sequence,
+        });
+        true
+    }
+
+    /// Return the ordering store, once somebody was connected to it.
+    pub(crate) fn store(&self) -> Option<MemoryOrdering> {
+        self.state().store.clone()
+    }
+
+    /// Return the ordering store, made by whoever comes first.
+    pub(crate) fn connect_store(&self, make: impl FnOnce() -> MemoryOrdering) -> MemoryOrdering {
+        self.state().store.get_or_insert_with(make).clone()
+    }
+
+    pub(crate) fn store_is_down(&self) -> bool {
+        self.state().store_outages > 0
+    }
+
+    /// Keep what the ordering store knows, to fall back to later.
+    pub(crate) fn snapshot(&self) {
+        let snapshot = self.store().map(|store| store.snapshot());
+        self.state().snapshot = snapshot;
+    }
+
     /// Return up to where a partition is committed, and where it ends.
     pub(crate) fn progress(&self, partition: Partition) -> (Offset, Offset) {
         let partition = TopicPartition::new(TOPIC, partition);
@@ -185,6 +240,7 @@ impl World {
     /// Let nothing go wrong any more, and what went wrong end.
     pub(crate) fn calm(&self) {
         self.state().weather.calm();
+        self.state().store_outages = 0;
         self.control.start();
         let instances = self.state().instances.len();
         (0..instances).for_each(|instance| self.reconnect(instance));
@@ -221,10 +277,9 @@ impl World {
         let state = &mut *self.state();
         let fate = state.weather.fate(&mut state.chance, point);
         if !fate.is_smooth() {
-            state.trace.push(
-                self.began.elapsed().as_millis(),
-                Event::Struck(instance, point, fate),
-            );
+            let event = Event::Struck(instance, point, fate);
+            state.checker.see(&event);
+            state.trace.push(self.began.elapsed().as_millis(), event);
         }
         fate
     }
@@ -304,6 +359,24 @@ impl World {
                 self.later(time, World::end_outage);
             }
             (Disturbance::Kill, Some(instance), _) => self.kill(instance),
+            (Disturbance::StoreOutage(time), ..) => {
+                self.state().store_outages += 1;
+                self.later(time, |world| {
+                    let mut state = world.state();
+                    state.store_outages = state.store_outages.saturating_sub(1);
+                });
+            }
+            (Disturbance::StoreClock(time), ..) => {
+                self.clock
+                    .shift(i64::try_from(time.as_micros()).expect("a few seconds"));
+            }
+            (Disturbance::StoreLoss, ..) => self.lose_state(MemoryOrdering::lose_everything),
+            (Disturbance::StoreFallback, ..) => {
+                let snapshot = self.state().snapshot.clone();
+                if let Some(snapshot) = snapshot {
+                    self.lose_state(|store| store.restore(snapshot));
+                }
+            }
             (Disturbance::Expire | Disturbance::Silence(_) | Disturbance::Kill, ..) => {}
         }
     }
@@ -317,6 +390,15 @@ impl World {
         self.state().instances[instance].killed = true;
         if let Some(member) = self.member(instance) {
             self.control.silence(GROUP, member);
+        }
+    }
+
+    /// Let the ordering store forget, where Kafka still has what waits.
+    fn lose_state(&self, lose: impl FnOnce(&MemoryOrdering)) {
+        if self.plan.as_ref().is_some_and(Plan::survives_loss)
+            && let Some(store) = self.store()
+        {
+            lose(&store);
         }
     }
 

@@ -52,7 +52,9 @@ fn waiting(mut reply: Reply) -> Result<Vec<ParkedMessage>, Unreadable> {
 
 fn skipped(text: Option<String>) -> Result<Option<SkippedRange>, Unreadable> {
     let Some(text) = text else { return Ok(None) };
-    let halves = text.split_at_checked(20);
+    // The last of several ranges.
+    let last = text.len().checked_sub(40).and_then(|start| text.get(start..));
+    let halves = last.and_then(|last| last.split_at_checked(20));
     let range = halves.and_then(|(first, last)| {
         Some(SkippedRange {
             first: first.parse().ok()?,

@@ -38,9 +38,12 @@ end
 local function past(ka, x, sequence, digest, time)
   local state = call('HMGET', ka, 's', 'd', 'm')
   local skipped, done, newest = state[1], state[2], state[3]
-  if skipped and sequence >= sub(skipped, 1, 20) and sequence <= sub(skipped, 21) then
-    return LATE
-  elseif done and done ~= '' and done ~= digest and after(sequence) == x then
+  for first = 1, #(skipped or ''), 40 do
+    if sequence >= sub(skipped, first, first + 19) and sequence <= sub(skipped, first + 20, first + 39) then
+      return LATE
+    end
+  end
+  if done and done ~= '' and done ~= digest and after(sequence) == x then
     return CONFLICT
   end
   return newest and time > newest and NEWER or DUPLICATE

@@ -3,7 +3,7 @@
 -- ARGV: time, sweep, time to live, what, value. KEYS: s f m r q g h a w p.
 -- Returns 1.
 local sweep, ttl, what, value = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local kf, km, kr, kq, kg, kh = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local ks, kf, km, kr, kq, kg, kh = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local ka, kw, kp = KEYS[8], KEYS[9], KEYS[10]
 local name = sub(ka, #kf + 2)
 
@@ -25,7 +25,8 @@ end
 -- Have whoever holds the aggregate look at it, also if nothing of it runs there.
 local function tell_owner()
   local owner = call('HGET', ka, 'o')
-  if owner and owner ~= '' then call('ZADD', kq, 0, owner .. '|' .. name) end
+  local ends = owner and owner ~= '' and call('ZSCORE', ks, owner)
+  if ends and tonumber(ends) > now then call('ZADD', kq, 0, owner .. '|' .. name) end
 end
 
 -- From now on something is known of it.

@@ -46,8 +46,8 @@ pub(super) enum Phase {
     Idle,
     /// The store is asked about its first messages.
     Asking,
-    /// The store is asked for what waits in its room.
-    Claiming,
+    /// The store is asked for what waits in its room; until then there was no room, if it was so.
+    Claiming(Option<Instant>),
     /// Its lease is on its way back.
     Releasing,
     /// Its next message is not here; it may still come before the others are parked.

@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::aggregate::{Entry, Held, Phase, Places};
 use super::session::Stopped;
 use super::shard::{ELEMENTS, FRAMES, Running, Shard};
@@ -10,6 +12,7 @@ use super::{Ended, Work, give_up};
 use crate::dead_letter::Chain;
 use crate::handler::OrderedHandler;
 use crate::message::Timestamp;
+use crate::mutant::{self, Mutant};
 use crate::ordering::{
     CompleteMode, Durability, FirstSequence, GapAction, OnGap, OnLate, OnRegression, frame,
 };
@@ -217,7 +220,8 @@ where
                 .completing
                 .iter()
                 .any(|entry| entry.places.iter().any(super::flow::Place::is_stopping));
-        local.queue.is_empty() && !local.shared && sticky && !goes
+        let shared = local.shared && !mutant::is(Mutant::KeepsWhatIsWanted);
+        local.queue.is_empty() && !shared && sticky && !goes
     }
 
     fn release(&mut self) {
@@ -285,7 +289,10 @@ where
         let local = &mut self.locals[index];
         let is_free = local.is_free();
         if is_free {
-            local.phase = Phase::Claiming;
+            local.phase = Phase::Claiming(match local.phase {
+                Phase::Again(until) => Some(until),
+                _ => None,
+            });
         }
         is_free.then_some(index)
     }
@@ -498,6 +505,7 @@ where
         let mut places = entry.places;
         match self.settings.policies.durability {
             Durability::Redis { .. } => places.settle(),
+            Durability::Kafka if mutant::is(Mutant::SettlesWhatWaits) => places.settle(),
             Durability::Kafka => {
                 places.hold();
                 let digest = entry.digest;
@@ -747,6 +755,10 @@ where
 
     fn on_claimed(&mut self, index: usize, claim: Claim, why: Claiming) {
         let local = &mut self.locals[index];
+        let again = match local.phase {
+            Phase::Claiming(again) => again.filter(|until| *until > Instant::now()),
+            _ => None,
+        };
         local.phase = Phase::Idle;
         let (grant, frames) = match claim {
             Claim::Granted(grant, frames) => (grant, frames),
@@ -769,13 +781,15 @@ where
                 let token = grant.token;
                 return self.on_gap(index, Gap { missing, head, token }, since, why);
             }
-            Claim::Busy | Claim::Waiting => {
-                local.lease = None;
-                return self.consider(index);
-            }
-            Claim::Halted | Claim::Empty => {
-                // Nobody waits for it: a lease that is only kept goes back if others want it.
-                local.goes = local.shared && !local.has_next();
+            Claim::Busy | Claim::Waiting | Claim::Halted | Claim::Empty => {
+                match claim {
+                    Claim::Busy | Claim::Waiting => local.lease = None,
+                    // Nobody waits for it: a lease that is only kept goes back if others want it.
+                    _ => local.goes = local.shared && !local.has_next(),
+                }
+                if let (Some(until), None) = (again, local.lease) {
+                    local.phase = Phase::Again(until);
+                }
                 return self.consider(index);
             }
         };

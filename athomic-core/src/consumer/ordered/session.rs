@@ -76,7 +76,7 @@ impl<P> SessionKeeper<P> {
                     known = true;
                     self.settings.trouble.clear();
                     let until = sent + self.ttl - self.margin();
-                    self.sessions.send_replace(Some(Session { id, until }));
+                    self.publish(Some(Session { id, until }));
                 }
                 Verdict::Unheard => {
                     if self.is_over() {
@@ -85,7 +85,7 @@ impl<P> SessionKeeper<P> {
                 }
                 Verdict::Over => (id, known) = self.begin_anew(),
                 Verdict::Stopped(why) => {
-                    self.sessions.send_replace(None);
+                    self.publish(None);
                     let _membership_gone = self.stopped.send(why);
                     // The shards are still asked what they remember; they end with the membership.
                     std::future::pending::<()>().await;
@@ -94,6 +94,14 @@ impl<P> SessionKeeper<P> {
             let next = sent + BEAT.min(self.ttl / 3);
             let over = (*self.sessions.borrow()).map(|session| session.until);
             tokio::time::sleep_until(over.map_or(next, |over| next.min(over))).await;
+        }
+    }
+
+    /// Tell the shards, in their order: those who wait for a `watch` are woken by chance.
+    fn publish(&self, session: Option<Session>) {
+        self.sessions.send_replace(session);
+        for shard in &self.shards {
+            let _shard_gone = shard.send(Event::Session);
         }
     }
 
@@ -120,7 +128,7 @@ impl<P> SessionKeeper<P> {
         tracing::warn!(
             "the session in the ordering store is over, beginning another: what ran is cancelled and asked about again"
         );
-        self.sessions.send_replace(None);
+        self.publish(None);
         (SessionId::random(), false)
     }
 

@@ -33,6 +33,7 @@ use super::session::{Session, Stopped};
 use super::{Ended, OrderedSettings, Verdict, Work};
 use crate::handler::OrderedHandler;
 use crate::message::RawMessage;
+use crate::mutant::{self, Mutant};
 use crate::store::ordering::{Aggregate, Completion, Digest, FencingToken};
 
 /// After so many messages in one poll the shard lets others have the thread.
@@ -69,6 +70,8 @@ pub(super) enum Event<P> {
     Arrived(Vec<Incoming<P>>),
     /// A partition goes: nothing more of it is started. Told when what runs of it has ended.
     Leave(Arc<Flow>, oneshot::Sender<()>),
+    /// There is another session, or it lasts longer.
+    Session,
     /// Somebody else has a message for an aggregate that is held here.
     Wanted(Aggregate),
     /// The store has lost its state: tell what is remembered of it here.
@@ -181,6 +184,15 @@ pub(super) async fn run<H, F, Start>(
     let mut stopping = false;
     let mut probe = tokio::time::interval(PROBE);
     while !(stopping && shard.is_drained()) {
+        match links.sessions.has_changed() {
+            Ok(false) => {}
+            Ok(true) => {
+                let session = *links.sessions.borrow_and_update();
+                shard.on_session(session);
+                shard.flush();
+            }
+            Err(_) => return, // the orchestration is gone, and so is the session
+        }
         let timer = shard.next_timer();
         tokio::select! {
             biased;
@@ -193,13 +205,6 @@ pub(super) async fn run<H, F, Start>(
                 drop(shard.running.cancel_all());
                 break;
             }
-            changed = links.sessions.changed() => match changed {
-                Ok(()) => {
-                    let session = *links.sessions.borrow_and_update();
-                    shard.on_session(session);
-                }
-                Err(_) => return, // the orchestrator is gone, and so is the session
-            },
             () = poll_fn(|cx| shard.poll_run(cx)) => tokio::task::coop::consume_budget().await,
             Some(event) = links.inbox.recv() => {
                 shard.on_event(event);
@@ -229,6 +234,7 @@ where
                 self.leaving.push((flow, told));
                 self.drop_what_waits();
             }
+            Event::Session => {} // looked at before all else
             Event::Wanted(aggregate) => self.on_wanted(aggregate),
             Event::Remember(told) => {
                 let known = self
@@ -437,7 +443,10 @@ where
     }
 
     fn poll_start(&mut self, cx: &mut Context<'_>) -> usize {
-        if self.session.is_none_or(|session| session.is_over()) {
+        if self
+            .session
+            .is_none_or(|session| session.is_over() && !mutant::is(Mutant::ForgetsToFence))
+        {
             return 0;
         }
         let mut started = 0;
@@ -470,6 +479,9 @@ where
             local.pause();
             return self.consider(index);
         };
+        if mutant::is(Mutant::SettlesAtTheBeginning) {
+            std::mem::take(&mut entry.places).settle();
+        }
         local.phase = Phase::Running;
         let verdict = Verdict::of(grant, &self.settings.policies);
         let token = grant.token;
@@ -494,6 +506,9 @@ where
 
     /// Take note that somebody else has a message for an aggregate.
     fn on_wanted(&mut self, aggregate: Aggregate) {
+        if mutant::is(Mutant::KeepsWhatIsWanted) {
+            return;
+        }
         self.caller.counters.not_keyed.add(1);
         if self.stickiness.wanted() {
             self.give_kept_back();
@@ -557,7 +572,7 @@ where
             self.session = session;
             return;
         }
-        if before.is_some() {
+        if before.is_some() && !mutant::is(Mutant::ForgetsToFence) {
             self.fence();
         }
         self.session = session;
@@ -602,7 +617,7 @@ where
 
     fn on_time(&mut self) {
         let now = Instant::now();
-        if self.session.is_some_and(|session| session.is_over()) {
+        if self.session.is_some_and(|session| session.is_over()) && !mutant::is(Mutant::ForgetsToFence) {
             self.fence();
         }
         while let Some(index) = next_due(&mut self.patient, now) {

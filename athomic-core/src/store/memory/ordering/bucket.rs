@@ -1,10 +1,11 @@
 //! What each call does to a bucket.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Now, millis};
+use crate::mutant::{self, Mutant};
 use crate::store::StoreError;
 use crate::store::ordering::{
     Admission, Aggregate, AggregateReport, Arrival, Beat, BucketReport, Claim, ClaimTerms, Completed,
@@ -14,6 +15,8 @@ use crate::store::ordering::{
 
 /// After so long a dead session is forgotten.
 const SESSION_MEMORY: Duration = Duration::from_secs(600);
+/// How many skipped ranges of an aggregate are remembered.
+const SKIPPED: usize = 16;
 /// How many wanted aggregates one beat takes.
 const WANTED: usize = 512;
 /// How many keys a survey shows of a kind.
@@ -56,7 +59,8 @@ struct State {
     seen: i64,
     halted: Option<String>,
     condemned: Option<String>,
-    skipped: Option<SkippedRange>,
+    /// What was skipped, the last ranges of it.
+    skipped: VecDeque<SkippedRange>,
     error: Option<String>,
     room: BTreeMap<u64, Parked>,
     bytes: u64,
@@ -93,6 +97,12 @@ impl State {
             .collect()
     }
 
+    /// Take note that a range is skipped: what comes of it is late.
+    fn skip(&mut self, first: u64, last: u64) {
+        self.skipped.truncate(SKIPPED - 1);
+        self.skipped.push_front(SkippedRange { first, last });
+    }
+
     fn head(&self) -> Option<u64> {
         self.room.keys().next().copied()
     }
@@ -113,7 +123,8 @@ impl Bucket {
 
     /// Return the owner that is alive.
     fn owner(&self, state: &State, now: Now<'_>) -> Option<SessionId> {
-        state.owner.filter(|owner| self.is_live(*owner, now))
+        let is_held = |owner: &_| self.is_live(*owner, now) && !mutant::is(Mutant::GrantsWhatIsHeld);
+        state.owner.filter(is_held)
     }
 
     /// Give a session the lease of an aggregate.
@@ -311,7 +322,7 @@ impl Bucket {
         let Some(next) = state.next else {
             return Completed::Fenced;
         };
-        let is_current = state.token == completion.token.get();
+        let is_current = state.token == completion.token.get() || mutant::is(Mutant::CountsUnderAnyToken);
         let is_mine = state.owner == Some(session);
         if sequence < next {
             let held = is_current && is_mine;
@@ -336,10 +347,7 @@ impl Bucket {
         state.gap = None;
         if completion.skip.is_some() {
             state.digest = None;
-            state.skipped = Some(SkippedRange {
-                first: next,
-                last: sequence,
-            });
+            state.skip(next, sequence);
         } else {
             state.digest = Some(completion.digest);
             state.time = state.time.max(Some(completion.time));
@@ -436,10 +444,16 @@ impl Bucket {
             let state = self.grant(session, &key, now);
             state.deliveries += 1;
             let claim = Claim::Granted(state.grant(), state.take(terms.frames));
+            if let (true, Claim::Granted(_, frames)) = (mutant::is(Mutant::DropsFramesAtClaim), &claim) {
+                frames.iter().for_each(|frame| self.remove(&key, frame.sequence));
+            }
             self.due.insert(key, now.soon());
             return claim;
         }
-        let since = *state.gap.get_or_insert(now.millis());
+        let mut since = *state.gap.get_or_insert(now.millis());
+        if mutant::is(Mutant::CountsGapsFromTheFirstSight) {
+            since = state.seen;
+        }
         match terms.gap {
             Some(gap) if since + millis(gap) <= now.millis() => {
                 let state = self.grant(session, &key, now);
@@ -480,11 +494,11 @@ impl Bucket {
         match action {
             Steering::Halt { reason } => {
                 self.state(&key, now).halted = Some(reason);
-                self.tell_owner(&key);
+                self.tell_owner(&key, now);
             }
             Steering::Condemn { reason } => {
                 self.state(&key, now).condemned = Some(reason);
-                self.tell_owner(&key);
+                self.tell_owner(&key, now);
             }
             Steering::Resume { next } => {
                 let state = self.state(&key, now);
@@ -493,13 +507,9 @@ impl Bucket {
                 state.deliveries = 0;
                 if let Some(next) = next {
                     // What was not done below is late from now on.
-                    state.skipped = match state.next {
-                        Some(first) if first < next => Some(SkippedRange {
-                            first,
-                            last: next - 1,
-                        }),
-                        _ => state.skipped,
-                    };
+                    if let Some(first) = state.next.filter(|first| *first < next) {
+                        state.skip(first, next - 1);
+                    }
                     self.expect(&key, next, now);
                 }
             }
@@ -533,8 +543,9 @@ impl Bucket {
     }
 
     /// Have whoever holds the aggregate look at it, also if nothing of it runs there.
-    fn tell_owner(&mut self, key: &Arc<str>) {
-        if let Some(owner) = self.aggregates.get(key).and_then(|state| state.owner) {
+    fn tell_owner(&mut self, key: &Arc<str>, now: Now<'_>) {
+        let state = self.aggregates.get(key);
+        if let Some(owner) = state.and_then(|state| self.owner(state, now)) {
             self.wanted.insert((owner, Arc::clone(key)));
         }
     }
@@ -649,7 +660,7 @@ impl Bucket {
             gap_since: state.gap,
             halted: state.halted.clone(),
             condemned: state.condemned.clone(),
-            skipped: state.skipped,
+            skipped: state.skipped.front().copied(),
             last_error: state.error.clone(),
             room: state.room.iter().take(limit).map(parked).collect(),
         })
@@ -659,10 +670,8 @@ impl Bucket {
 /// Say what a message is whose sequence has passed.
 fn of_the_past(state: &State, next: u64, arrival: &Arrival) -> Admission {
     let sequence = arrival.sequence;
-    if state
-        .skipped
-        .is_some_and(|skipped| (skipped.first..=skipped.last).contains(&sequence))
-    {
+    let mut skipped = state.skipped.iter();
+    if skipped.any(|skipped| (skipped.first..=skipped.last).contains(&sequence)) {
         return Admission::Late;
     }
     let is_last = sequence + 1 == next;

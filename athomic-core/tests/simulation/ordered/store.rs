@@ -1,0 +1,319 @@
+//! The way between an instance and the ordering store.
+//!
+//! A call is on its way by itself: whoever made it may have gone, and it still arrives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use athomic_core::store::memory::MemoryOrdering;
+use athomic_core::store::ordering::{
+    Admission, Aggregate, AggregateReport, Arrival, Beat, BucketReport, Claim, ClaimTerms, Completed,
+    Completion, Each, FencingToken, Frame, Opened, OrderingStore, RoomLimits, SessionId, Steering,
+};
+use athomic_core::store::{Scope, StoreError};
+use futures_util::FutureExt;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use crate::event::{Event, Instance};
+use crate::fate::{Effect, Fate, Point};
+use crate::world::World;
+
+/// How late a call may be of which nothing was heard.
+const LATE: u64 = 3_000;
+
+pub(crate) struct SimulatedStore {
+    world: Arc<World>,
+    instance: Instance,
+    inner: MemoryOrdering,
+}
+
+/// Which buckets of a call meet its fate; the others are served.
+#[derive(Clone, Copy)]
+struct Struck(u64);
+
+impl Struck {
+    fn hits(self, bucket: u16) -> bool {
+        self.0 == 2 || u64::from(bucket % 2) == self.0
+    }
+}
+
+impl SimulatedStore {
+    pub(crate) fn new(world: &Arc<World>, instance: Instance, scope: Scope) -> Self {
+        let make = || MemoryOrdering::with_clock(scope.clone(), world.clock.clone());
+        Self {
+            world: Arc::clone(world),
+            instance,
+            inner: world.connect_store(make).reopened(scope),
+        }
+    }
+
+    /// Make a call as the seed wants it.
+    async fn call<E, T>(
+        &self,
+        point: Point,
+        elements: Vec<E>,
+        bucket: impl Fn(&E) -> u16 + Send + Sync + 'static,
+        apply: impl Fn(&SimulatedStore, &[E]) -> Each<T> + Send + Sync + 'static,
+    ) -> Each<T>
+    where
+        E: Clone + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        self.world.live(self.instance).await;
+        let fate = self.world.fate(self.instance, point);
+        let (struck, late) = self
+            .world
+            .draw(|chance| (Struck(chance.below(3)), chance.millis(LATE)));
+        let (answer, answered) = oneshot::channel();
+        let there = Self {
+            world: Arc::clone(&self.world),
+            instance: self.instance,
+            inner: self.inner.clone(),
+        };
+        tokio::spawn(async move {
+            there
+                .travel(fate, struck, late, elements, bucket, apply, answer)
+                .await;
+        });
+        match answered.await {
+            Ok(answers) => answers,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all of what a call is")]
+    async fn travel<E: Clone, T>(
+        self,
+        fate: Fate,
+        struck: Struck,
+        late: Duration,
+        elements: Vec<E>,
+        bucket: impl Fn(&E) -> u16,
+        apply: impl Fn(&Self, &[E]) -> Each<T>,
+        answer: oneshot::Sender<Each<T>>,
+    ) {
+        self.world.travel(self.instance, fate.there).await;
+        if self.world.store_is_down() {
+            let _gone = answer.send(elements.iter().map(|_| Err(down())).collect());
+            return;
+        }
+        let hit = |element: &E| fate.effect != Effect::Nothing && struck.hits(bucket(element));
+        let is_lost = |element: &E| hit(element) && fate.effect != Effect::LoseReply;
+        let (lost, served): (Vec<_>, Vec<_>) = elements.iter().cloned().partition(is_lost);
+        let mut answers = apply(&self, &served).into_iter();
+        let answers = elements.iter().map(|element| {
+            if is_lost(element) {
+                return Err(unheard());
+            }
+            let answer = answers.next().expect("one for each that was served");
+            if hit(element) { Err(unheard()) } else { answer }
+        });
+        let answers = answers.collect();
+        self.world.travel(self.instance, fate.back).await;
+        let _gone = answer.send(answers);
+        if fate.effect == Effect::ComeLate && !lost.is_empty() {
+            sleep(late).await;
+            self.world.live(self.instance).await;
+            let _unheard = apply(&self, &lost);
+        }
+    }
+
+    /// Make a call about one aggregate.
+    async fn one<T: Send + 'static>(
+        &self,
+        aggregate: &Aggregate,
+        apply: impl Fn(&Self, &Aggregate) -> Result<T, StoreError> + Send + Sync + 'static,
+    ) -> Result<T, StoreError> {
+        let apply = move |store: &Self, elements: &[Aggregate]| {
+            elements.iter().map(|element| apply(store, element)).collect()
+        };
+        let mut answers = self
+            .call(Point::Store, vec![aggregate.clone()], Aggregate::bucket, apply)
+            .await;
+        answers.pop().expect("one answer")
+    }
+
+    fn saw_grant(&self, aggregate: &Aggregate, token: FencingToken) {
+        let of = number(aggregate);
+        self.world.note(Event::Granted(self.instance, of, token.get()));
+    }
+
+    fn saw_admission(&self, arrival: &Arrival, admission: &Result<Admission, StoreError>) {
+        match admission {
+            Ok(Admission::Run(grant)) => self.saw_grant(&arrival.aggregate, grant.token),
+            Ok(Admission::Parked { .. }) => {
+                let of = number(&arrival.aggregate);
+                self.world.note(Event::Parked(of, arrival.sequence));
+            }
+            _ => {}
+        }
+    }
+
+    fn saw_completion(&self, completion: &Completion, answer: &Result<Completed, StoreError>) {
+        if let Ok(Completed::Done { .. }) = answer {
+            self.world.note(Event::Counted {
+                of: number(&completion.aggregate),
+                sequence: completion.sequence,
+                token: completion.token.get(),
+                skip: completion.skip.is_some(),
+            });
+        }
+    }
+}
+
+fn number(aggregate: &Aggregate) -> u64 {
+    aggregate.key().parse().expect("aggregates are numbers")
+}
+
+fn unheard() -> StoreError {
+    StoreError::Unreachable {
+        store: "simulated".into(),
+        source: "the seed wants it so".into(),
+    }
+}
+
+fn down() -> StoreError {
+    StoreError::Unavailable {
+        store: "simulated".into(),
+        reason: "the seed wants it so".into(),
+    }
+}
+
+/// Take the result of a call of the store in memory, which never waits.
+fn now<T>(call: impl Future<Output = T>) -> T {
+    call.now_or_never().expect("it never waits")
+}
+
+impl OrderingStore for SimulatedStore {
+    fn name(&self) -> &str {
+        "simulated"
+    }
+
+    async fn open(&self) -> Result<Opened, StoreError> {
+        let any = Aggregate::stored("0", 0);
+        self.one(&any, |store, _| now(store.inner.open())).await
+    }
+
+    async fn beat(&self, session: SessionId, buckets: &[u16], ttl: Duration) -> Each<Beat> {
+        self.call(
+            Point::Beat,
+            buckets.to_vec(),
+            |bucket| *bucket,
+            move |store, buckets| now(store.inner.beat(session, buckets, ttl)),
+        )
+        .await
+    }
+
+    async fn admit(&self, session: SessionId, limits: RoomLimits, arrivals: &[Arrival]) -> Each<Admission> {
+        let bucket = |arrival: &Arrival| arrival.aggregate.bucket();
+        self.call(Point::Admit, arrivals.to_vec(), bucket, move |store, arrivals| {
+            let admissions = now(store.inner.admit(session, limits, arrivals));
+            let seen = arrivals.iter().zip(&admissions);
+            seen.for_each(|(arrival, admission)| store.saw_admission(arrival, admission));
+            admissions
+        })
+        .await
+    }
+
+    async fn complete(
+        &self,
+        session: SessionId,
+        frames: usize,
+        completions: &[Completion],
+    ) -> Each<Completed> {
+        let bucket = |completion: &Completion| completion.aggregate.bucket();
+        self.call(
+            Point::Complete,
+            completions.to_vec(),
+            bucket,
+            move |store, completions| {
+                let answers = now(store.inner.complete(session, frames, completions));
+                let seen = completions.iter().zip(&answers);
+                seen.for_each(|(completion, answer)| store.saw_completion(completion, answer));
+                answers
+            },
+        )
+        .await
+    }
+
+    async fn release(&self, session: SessionId, leases: &[(Aggregate, FencingToken)]) -> Each<()> {
+        let bucket = |(aggregate, _): &(Aggregate, _)| aggregate.bucket();
+        self.call(Point::Release, leases.to_vec(), bucket, move |store, leases| {
+            now(store.inner.release(session, leases))
+        })
+        .await
+    }
+
+    async fn due(&self, buckets: &[u16], limit: usize) -> Each<Vec<Aggregate>> {
+        self.call(
+            Point::Store,
+            buckets.to_vec(),
+            |bucket| *bucket,
+            move |store, buckets| now(store.inner.due(buckets, limit)),
+        )
+        .await
+    }
+
+    async fn claim(&self, session: SessionId, terms: ClaimTerms, aggregates: &[Aggregate]) -> Each<Claim> {
+        self.call(
+            Point::Claim,
+            aggregates.to_vec(),
+            Aggregate::bucket,
+            move |store, aggregates| {
+                let claims = now(store.inner.claim(session, terms, aggregates));
+                for (aggregate, claim) in aggregates.iter().zip(&claims) {
+                    if let Ok(Claim::Granted(grant, _) | Claim::Gap { grant, .. }) = claim {
+                        store.saw_grant(aggregate, grant.token);
+                    }
+                }
+                claims
+            },
+        )
+        .await
+    }
+
+    async fn probe(&self, aggregates: &[Aggregate]) -> Each<Option<u64>> {
+        self.call(
+            Point::Store,
+            aggregates.to_vec(),
+            Aggregate::bucket,
+            |store, aggregates| now(store.inner.probe(aggregates)),
+        )
+        .await
+    }
+
+    async fn read(&self, aggregate: &Aggregate, from: u64, limit: usize) -> Result<Vec<Frame>, StoreError> {
+        self.one(aggregate, move |store, aggregate| {
+            now(store.inner.read(aggregate, from, limit))
+        })
+        .await
+    }
+
+    async fn steer(&self, aggregate: &Aggregate, action: Steering) -> Result<(), StoreError> {
+        self.one(aggregate, move |store, aggregate| {
+            now(store.inner.steer(aggregate, action.clone()))
+        })
+        .await
+    }
+
+    async fn survey(&self, buckets: &[u16]) -> Each<BucketReport> {
+        self.inner.survey(buckets).await
+    }
+
+    async fn inspect(
+        &self,
+        aggregate: &Aggregate,
+        limit: usize,
+    ) -> Result<Option<AggregateReport>, StoreError> {
+        self.inner.inspect(aggregate, limit).await
+    }
+
+    async fn record(&self, event: &str) -> Result<(), StoreError> {
+        self.inner.record(event).await
+    }
+
+    async fn events(&self, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.inner.events(limit).await
+    }
+}
