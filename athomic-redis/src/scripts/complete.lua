@@ -8,9 +8,6 @@
 -- higher by two where the lease stays.
 local FENCED, ALREADY, DONE, HELD = 1, 2, 3, 2
 
--- Of what was skipped the last 16 ranges are kept, two sequences each.
-local SKIPPED = 16 * 40
-
 local me, limit, sweep, ttl = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local out, key, arg, args = {}, 0, 6, #ARGV
 local kf, km, kr, kg
@@ -69,7 +66,7 @@ local function complete(ka, kw, kp, sequence, token, digest, time, flags)
   local goes_on = mine and not halted and not state[5]
   local owner = goes_on and keep and me or ''
   if skip then
-    call('HSET', ka, 'x', next, 'k', 0, 'o', owner, 'd', '', 's', sub((state[12] or '') .. x .. sequence, -SKIPPED))
+    call('HSET', ka, 'x', next, 'k', 0, 'o', owner, 'd', '', 's', skipped(state[12], x, sequence))
   else
     if state[9] and state[9] > time then time = state[9] end
     call('HSET', ka, 'x', next, 'k', 0, 'o', owner, 'd', digest, 'm', time)

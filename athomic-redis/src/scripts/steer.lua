@@ -93,8 +93,9 @@ else
     call('ZREM', kh, name)
     if value ~= '' then
       -- What was not done below is late from now on.
-      local x = call('HGET', ka, 'x')
-      if x and x < value then call('HSET', ka, 's', x .. before(value)) end
+      local state = call('HMGET', ka, 'x', 's')
+      local x = state[1]
+      if x and x < value then call('HSET', ka, 's', skipped(state[2], x, before(value))) end
       expect(value)
     end
   elseif what == 'restore' then
