@@ -33,9 +33,6 @@ use crate::transport::{
     Connections, DynConsumer, DynTransport, FetchLimits, FetchOverrides, Subscription, TransportError,
 };
 
-/// How long a batch is filled unless the handler or a shorter `fetch_max_wait_ms` says otherwise.
-const BATCH_LINGER: Duration = Duration::from_millis(500);
-
 /// Assembles consumers: one complete, self-contained service for each handler.
 #[derive(Debug, Clone)]
 pub struct ConsumerFactory<'a> {
@@ -329,10 +326,7 @@ impl<'a> ConsumerFactory<'a> {
             linger: options
                 .max_batch_linger_ms
                 .or(options.fetch_max_linger_ms)
-                .map_or(
-                    connection.consumer.fetch_max_wait.min(BATCH_LINGER),
-                    Duration::from_millis,
-                ),
+                .map_or(connection.consumer.fetch_max_wait, Duration::from_millis),
         });
         let by_default = if batch.is_some() {
             Ordering::Partition

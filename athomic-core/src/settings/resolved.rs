@@ -190,7 +190,7 @@ pub struct ConsumerSettings {
     pub max_poll_records: NonZeroUsize,
     /// The most bytes in one answer of a broker. Default 1 MiB.
     pub fetch_max_bytes: usize,
-    /// How long a broker may wait for messages before it answers. Default 1 s.
+    /// How long a broker may wait for messages before it answers. Default 500 ms.
     pub fetch_max_wait: Duration,
     /// Whether records of open and aborted transactions are seen. Default
     /// [`IsolationLevel::ReadCommitted`].
@@ -229,7 +229,7 @@ impl Default for ConsumerSettings {
             session_timeout: Duration::from_secs(45),
             max_poll_records: const { NonZeroUsize::new(500).expect("not zero") },
             fetch_max_bytes: 1 << 20,
-            fetch_max_wait: Duration::from_secs(1),
+            fetch_max_wait: Duration::from_millis(500),
             isolation_level: IsolationLevel::ReadCommitted,
             group_protocol: GroupProtocol::Classic,
             group_instance_id: None,

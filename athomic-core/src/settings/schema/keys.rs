@@ -262,8 +262,8 @@ static CONSUMER_KEYS: &[Key] = &[
     key(
         "fetch_max_wait_ms",
         Kind::Milliseconds,
-        "1000",
-        "How long a broker may wait for messages to send, and a partition that was just assigned for the next fetch.",
+        "500",
+        "How long a broker may wait for messages to send.",
     ),
     key(
         "isolation_level",
