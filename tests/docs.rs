@@ -149,7 +149,14 @@ fn every_parameter_of_the_attributes_is_in_the_docs_and_the_map() {
 #[test]
 fn files_and_tests_of_the_architecture_exist() {
     let page = read("ARCHITECTURE.md");
-    let tests: String = ["athomic-core", "athomic-kafka", "athomic-macros", "tests"]
+    let folders = [
+        "athomic-core",
+        "athomic-kafka",
+        "athomic-macros",
+        "athomic-redis",
+        "tests",
+    ];
+    let tests: String = folders
         .iter()
         .map(|folder| sources(&root().join(folder)))
         .collect();

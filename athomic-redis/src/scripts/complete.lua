@@ -3,14 +3,14 @@
 -- ARGV: time, session, frames, sweep, time to live; then for each bucket the number of elements and of
 -- each: sequence, token, digest, record's time, and flags: 1 to keep the lease, and to skip twice the
 -- number of those given up that wait, and 2.
--- KEYS: for each bucket s f m r q g h, and of each element a w p.
+-- KEYS: for each bucket m r g, and of each element a w p.
 -- Returns for each element a code, or in its place a list of frames with the code as its first; a code is
 -- higher by two where the lease stays.
 local FENCED, ALREADY, DONE, HELD = 1, 2, 3, 2
 
 local me, limit, sweep, ttl = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local out, key, arg, args = {}, 0, 6, #ARGV
-local kf, km, kr, kg
+local km, kr, kg
 local count_gone, bytes_gone
 
 local function reply(code, frames)
@@ -32,7 +32,7 @@ local function drain(ka, kw, kp, state, sequence, x, goes_on, keep, skip)
   count_gone, bytes_gone = count_gone + gone, bytes_gone + size
   local frames = goes_on and take(kp, x, limit, count) or {}
   local owner = goes_on and (keep or #frames > 0) and me or ''
-  local name = sub(ka, #kf + 2)
+  local name = sub(ka, #km + 2)
   -- The clock of a gap begins anew with each.
   if state[7] and state[7] ~= '' then call('ZREM', kg, name) end
   local gap = reschedule(kw, kr, kg, name, x, owner, state[4], '', count, sweep)
@@ -84,8 +84,8 @@ local element = 0
 while arg <= args do
   local elements = tonumber(ARGV[arg])
   arg = arg + 1
-  kf, km, kr, kg = KEYS[key + 2], KEYS[key + 3], KEYS[key + 4], KEYS[key + 6]
-  key = key + 7
+  km, kr, kg = KEYS[key + 1], KEYS[key + 2], KEYS[key + 3]
+  key = key + 3
   count_gone, bytes_gone = 0, 0
   for _ = 1, elements do
     element = element + 1
