@@ -5,6 +5,7 @@
 //! - `kafka`: Kafka through librdkafka, which is built from C.
 //! - `kafka-tls`: TLS and SASL for Kafka, linked against the system's OpenSSL.
 //! - `kafka-tls-vendored`: the same with OpenSSL built from source.
+//! - `redis`: Redis as the store of ordered consumers.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[doc(hidden)]
@@ -22,6 +23,8 @@ pub use athomic_core::{
 #[cfg(feature = "kafka")]
 pub use athomic_kafka::KafkaTransport;
 pub use athomic_macros::{ordered_consumer, subscribe_to};
+#[cfg(feature = "redis")]
+pub use athomic_redis::RedisOrdering;
 pub use error::Error;
 
 /// What `main` of an application returns.
