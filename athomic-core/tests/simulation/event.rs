@@ -61,6 +61,8 @@ pub(crate) enum Event {
     },
     /// The handler of an aggregate's message has ended.
     TurnEnded { execution: usize, end: End },
+    /// The ordering store's clock has jumped, or it has lost what it knew.
+    StoreShaken { lost: bool },
     /// The ordering store has granted an aggregate.
     Granted(Instance, u64, u64),
     /// A message waits in the ordering store.

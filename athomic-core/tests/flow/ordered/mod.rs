@@ -1,6 +1,12 @@
 //! Ordered consumption: the events of an aggregate in their order, wherever they arrive.
 
+mod admission;
 mod desk;
+mod first;
+mod gaps;
+mod handover;
+mod losses;
+mod poison;
 mod stage;
 
 use stage::Stage;
@@ -40,4 +46,22 @@ async fn shuffled_events_run_in_order_in_each_of_several_instances() {
         assert_eq!(stage.order(of), (1..=40).collect::<Vec<_>>(), "{of}");
     }
     stage.until_all_committed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_permutation_over_any_number_of_partitions_runs_in_order() {
+    for seed in 0..24 {
+        let partitions = 1 + u32::try_from(seed % 4).unwrap();
+        let stage = Stage::new(partitions);
+        let aggregates = ["a", "b", "c"];
+        stage.shuffled(&aggregates, 15, partitions.try_into().unwrap(), seed);
+        let app = stage.start(0, |_| {}).await;
+        stage.until_done(45).await;
+        for of in aggregates {
+            assert_eq!(stage.order(of), (1..=15).collect::<Vec<_>>(), "seed {seed}, {of}");
+        }
+        stage.until_all_committed().await;
+        app.stop().await;
+        stage.nothing_is_left().await;
+    }
 }

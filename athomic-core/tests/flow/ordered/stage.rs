@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use athomic_core::app::{AppBuilder, RunningApp};
+use athomic_core::consumer::OrderingCounts;
 use athomic_core::handler::register::{HandlerDefinition, Ordered, ordered};
 use athomic_core::message::TopicPartition;
-use athomic_core::ordering::OrderingOptions;
+use athomic_core::ordering::{OrderingOptions, OrderingPolicies};
 use athomic_core::outcome::HandlerError;
-use athomic_core::store::memory::MemoryStores;
-use athomic_core::store::ordering::FencingToken;
+use athomic_core::store::Scope;
+use athomic_core::store::memory::{MemoryOrdering, MemoryStores};
+use athomic_core::store::ordering::{BucketReport, FencingToken, OrderingStore};
 use serde::Deserialize;
 
 use crate::support::{Cluster, GROUP, TOPIC, until};
@@ -142,6 +144,44 @@ impl Stage {
             .unwrap()
     }
 
+    /// Start an instance with these policies and settings.
+    pub(crate) async fn start_with(
+        &self,
+        instance: usize,
+        settings: &str,
+        change: impl FnOnce(&mut OrderingOptions),
+    ) -> RunningApp {
+        let handler = self.handler(instance, |events| events.policies(change));
+        let settings = format!("{}{settings}", crate::support::NO_JITTER);
+        self.app(&settings, handler)
+            .build()
+            .unwrap()
+            .start()
+            .await
+            .unwrap()
+    }
+
+    /// Return the store of the handler.
+    pub(crate) fn store(&self) -> MemoryOrdering {
+        let policies = OrderingPolicies::default();
+        self.stores
+            .ordering(Scope::new("athomic", GROUP, &[TOPIC], "on_event", policies))
+    }
+
+    pub(crate) async fn survey(&self) -> Vec<BucketReport> {
+        let buckets: Vec<u16> = (0..64).collect();
+        let survey = self.store().survey(&buckets).await;
+        survey.into_iter().map(Result::unwrap).collect()
+    }
+
+    /// Check that nothing waits in the store, and that nobody has a session there.
+    pub(crate) async fn nothing_is_left(&self) {
+        for bucket in self.survey().await {
+            let left = (bucket.rooms, bucket.messages, bucket.bytes, bucket.sessions);
+            assert_eq!(left, (0, 0, 0, 0), "bucket {}", bucket.bucket);
+        }
+    }
+
     pub(crate) fn done(&self) -> Vec<Done> {
         self.done.lock().unwrap().clone()
     }
@@ -153,6 +193,13 @@ impl Stage {
             .filter(|done| done.of == of)
             .map(|done| done.seq)
             .collect()
+    }
+
+    pub(crate) async fn until_order(&self, of: &str, order: &[u64]) {
+        until(&format!("{of} to be done in the order {order:?}"), || {
+            self.order(of) == order
+        })
+        .await;
     }
 
     pub(crate) async fn until_done(&self, count: usize) {
@@ -173,6 +220,22 @@ impl Stage {
         })
         .await;
     }
+}
+
+/// Return what an instance has counted.
+pub(crate) fn counts(app: &RunningApp) -> OrderingCounts {
+    app.ordering().handler("on_event").unwrap().counts()
+}
+
+/// Wait until an instance has counted so much of something.
+pub(crate) async fn until_counted(
+    app: &RunningApp,
+    what: &str,
+    of: impl Fn(OrderingCounts) -> u64,
+    number: u64,
+) {
+    until(&format!("{number} {what}"), || of(counts(app)) >= number).await;
+    assert_eq!(of(counts(app)), number, "{what}");
 }
 
 pub(crate) type OrderedEvents = Ordered<fn(&Event) -> String, fn(&Event) -> u64>;

@@ -15,7 +15,6 @@ use athomic_core::message::{Offset, Partition};
 
 use super::Plan;
 use crate::event::{End, Event, Instance};
-use crate::fate::Disturbance;
 use crate::handlers::CONCURRENCY;
 
 /// A message by its aggregate and sequence.
@@ -142,12 +141,10 @@ impl OrderChecker {
                 token,
                 skip,
             } => self.counted((*of, *sequence), *token, *skip),
-            Event::Struck(_, _, fate) => {
-                let legs = [fate.there, fate.back];
-                let disturbances = legs.into_iter().filter_map(|leg| leg.disturbance);
-                disturbances.for_each(|disturbance| self.disturbed(disturbance));
+            Event::StoreShaken { lost } => {
+                self.lost |= *lost;
+                self.jumps += 1;
             }
-            Event::Disturbed(disturbance) => self.disturbed(*disturbance),
             Event::Killed(instance) => self.running.retain(|_, turn| turn.instance != *instance),
             Event::Commit(instance, offsets) => {
                 for &(partition, offset) in offsets {
@@ -163,15 +160,6 @@ impl OrderChecker {
                 });
             }
             _ => {}
-        }
-    }
-
-    fn disturbed(&mut self, disturbance: Disturbance) {
-        let loses = matches!(disturbance, Disturbance::StoreLoss | Disturbance::StoreFallback);
-        let loses = loses && self.plan.survives_loss();
-        self.lost |= loses;
-        if loses || matches!(disturbance, Disturbance::StoreClock(_)) {
-            self.jumps += 1;
         }
     }
 
