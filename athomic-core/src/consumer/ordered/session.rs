@@ -85,7 +85,8 @@ impl<P> SessionKeeper<P> {
                 Verdict::Stopped(why) => {
                     self.sessions.send_replace(None);
                     let _membership_gone = self.stopped.send(why);
-                    return;
+                    // The shards are still asked what they remember; they end with the membership.
+                    std::future::pending::<()>().await;
                 }
             }
             let next = sent + BEAT.min(self.ttl / 3);

@@ -431,7 +431,14 @@ where
         else {
             return; // it was let go meanwhile
         };
-        let (Some(grant), Some(mut entry)) = (local.lease, local.queue.pop_front()) else {
+        // One that was done before may have come since the aggregate became ready, and stand in front.
+        let front = local.queue.front().map(|entry| entry.sequence);
+        let next = if front == local.next {
+            local.queue.pop_front()
+        } else {
+            None
+        };
+        let (Some(grant), Some(mut entry)) = (local.lease, next) else {
             local.phase = Phase::Idle;
             return self.consider(index);
         };
