@@ -35,6 +35,7 @@ fn build(example: &str) -> PathBuf {
         ("kafka", cfg!(feature = "kafka")),
         ("kafka-tls", cfg!(feature = "kafka-tls")),
         ("kafka-tls-vendored", cfg!(feature = "kafka-tls-vendored")),
+        ("redis", cfg!(feature = "redis")),
     ] {
         if enabled {
             cargo.args(["--features", feature]);
@@ -79,6 +80,65 @@ fn the_quickstart_handles_and_commits_everything_and_ends() {
         assert!(text.contains(expected), "`{expected}` is missing:\n{text}");
     }
     assert_eq!(errors, "", "nothing is logged unless asked for");
+}
+
+/// Run the example of ordered consumption and look at what it shows.
+fn check_ordered(environment: &[(&str, &str)]) {
+    let mut program = without_settings(build("ordered"));
+    let output = program.envs(environment.iter().copied()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    let shows = |order: &str, expected: &str| {
+        let found = text
+            .lines()
+            .any(|line| line.trim_start().starts_with(order) && line.contains(expected));
+        assert!(found, "`{order}` with `{expected}` is missing:\n{text}");
+    };
+    let waits = [
+        "2 (order.events.v1[2]@",
+        "3 (order.events.v1[0]@",
+        "5 (order.events.v1[2]@",
+    ];
+    for expected in waits {
+        shows("order b-", expected);
+    }
+    shows(
+        "a-",
+        "3 2 5 4 1         1 2 3 4 5         placed, paid, packed, shipped, delivered",
+    );
+    shows("b-", "5 4 3 2 1         1 2 3 4 5");
+    shows("c-", "2 3 4 5 1         1 2 3 4 5");
+    shows("stopped", "all is committed, nothing waits");
+}
+
+#[test]
+fn the_ordered_example_shows_the_waiting_room_and_the_order() {
+    check_ordered(&[]);
+}
+
+#[cfg(all(feature = "kafka", feature = "redis"))]
+#[test]
+fn the_ordered_example_does_the_same_on_kafka_and_redis_by_settings_alone() {
+    let servers = (
+        std::env::var("ATHOMIC_TEST_KAFKA"),
+        std::env::var("ATHOMIC_TEST_REDIS"),
+    );
+    let (Ok(kafka), Ok(redis)) = servers else {
+        eprintln!("skipped: ATHOMIC_TEST_KAFKA or ATHOMIC_TEST_REDIS is not set");
+        return;
+    };
+    check_ordered(&[
+        ("ATHOMIC_ENV", "servers"),
+        (
+            "ATHOMIC_INTEGRATION__MESSAGING__CONSUMER__BOOTSTRAP_SERVERS",
+            kafka.as_str(),
+        ),
+        (
+            "ATHOMIC_DATABASE__KVSTORE__ORDERING__PROVIDER__URI",
+            redis.as_str(),
+        ),
+    ]);
 }
 
 #[cfg(feature = "kafka")]

@@ -1,6 +1,6 @@
 //! Elements → calls: few calls, each as large as is good for those who wait behind it.
 //!
-//! Elements of a call are sorted by bucket. One server takes any buckets in one call; a cluster has each
+//! Elements of a call are put together by bucket, and otherwise stay in their order. One server takes any buckets in one call; a cluster has each
 //! bucket in a slot of its own. The elements of one aggregate are never parted, so that they are carried
 //! out in their order, whatever becomes of other calls.
 
@@ -93,7 +93,14 @@ impl Element for Arrival {
 pub(crate) fn plan<E: Element>(elements: &[E], one_bucket: bool) -> Plan {
     let place = |index: usize| (elements[index].bucket(), elements[index].aggregate());
     let mut order: Vec<usize> = (0..elements.len()).collect();
-    order.sort_by(|&one, &other| place(one).cmp(&place(other)));
+    order.sort_by_key(|&index| elements[index].bucket());
+    for bucket in order.chunk_by_mut(|&one, &other| elements[one].bucket() == elements[other].bucket()) {
+        let bytes = bucket.iter().map(|&index| elements[index].size());
+        if bucket.len() > ELEMENTS || bytes.sum::<usize>() > BYTES {
+            // It will be parted, and that only between aggregates.
+            bucket.sort_by(|&one, &other| place(one).cmp(&place(other)));
+        }
+    }
     let mut calls = Vec::new();
     let (mut begin, mut bytes) = (0, 0);
     for at in 1..order.len() {

@@ -39,7 +39,7 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ADMIT = "" "time" "sequences" "admit";
+    ADMIT = "" "time" "sequences" "room" "admit";
     COMPLETE = " flags=allow-oom" "time" "sequences" "room" "schedule" "complete";
     RELEASE = " flags=allow-oom" "time" "schedule" "release";
     CLAIM = " flags=allow-oom" "time" "sequences" "room" "claim";

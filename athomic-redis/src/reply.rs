@@ -98,7 +98,7 @@ impl Reply {
     /// Read all that is left as frames that follow each other from a sequence on.
     pub(crate) fn frames(mut self, first: u64) -> Result<Vec<Frame>, Unreadable> {
         let mut frames = Vec::with_capacity(self.0.len());
-        for sequence in first.. {
+        for sequence in first..=u64::MAX {
             if self.is_empty() {
                 break;
             }

@@ -152,7 +152,7 @@ mod tests {
             ("http://user:canary@h", "its scheme is `http`"),
             ("redis-ring://user:canary@h", "its scheme is `redis-ring`"),
             ("redis://user:canary@h?password=canary", "`password` is not known"),
-            ("redis://user:canary@h?ca_file=canary", "without TLS"),
+            ("redis://user:canary@h?ca_file=canary", "without tls"),
             ("redis-sentinel://user:canary@h", "sentinel service name"),
             ("rediss://user:canary@h?cert_file=x", "belong together"),
             ("redis://user:canary@h:port", "port"),

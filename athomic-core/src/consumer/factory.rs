@@ -195,7 +195,11 @@ impl<'a> ConsumerFactory<'a> {
             group_id: resolved.group_id,
             connection: resolved.connection.name.clone(),
             concurrency: resolved.concurrency,
-            ordering: resolved.ordering.as_str(),
+            ordering: if definition.processor.is_ordered() {
+                "aggregate"
+            } else {
+                resolved.ordering.as_str()
+            },
             batch_size: resolved.batch.map(|batch| batch.size),
             paused: resolved.paused,
         })

@@ -39,6 +39,8 @@
 //!    ends at the end are dropped), fetched on loading if the backend needs it, and never shown.
 //! 7. `connections.NAME.consumer` and `.producer` inherit what they lack from `messaging.consumer` and
 //!    `.producer`; `security` is inherited as a whole, by connections that name no servers of their own.
+//! 8. What an ordered handler does comes, key by key, from `handler_tuning`, then its attribute, then
+//!    `messaging.ordering`. A key that would be ignored beside another one is a fault.
 //!
 //! # Layout
 //!

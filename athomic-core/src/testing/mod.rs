@@ -5,6 +5,7 @@
 //! - [`seed_jitter`] takes the chance out of delays.
 //! - [`eventually`] waits for a condition with a deadline, in place of sleeps.
 
+pub mod ordering;
 pub mod transport;
 
 use std::time::Duration;

@@ -46,6 +46,21 @@ local function past(ka, x, sequence, digest, time)
   return newest and time > newest and NEWER or DUPLICATE
 end
 
+-- Know from elsewhere what is next of an aggregate that waited to know it. What waits below is done.
+local function settle(ka, kw, kp, next)
+  call('HSET', ka, 'x', next)
+  local count, bytes = purge(kw, kp, next)
+  if count > 0 then
+    call('HINCRBY', ka, 'n', 0 - count)
+    call('HINCRBY', ka, 'b', 0 - bytes)
+    forget(km, count, bytes)
+    if call('EXISTS', kw) == 0 then call('ZREM', kr, sub(ka, #kf + 2)) end
+    if count_of_all then
+      count_of_all, bytes_of_all = count_of_all - count, bytes_of_all - bytes
+    end
+  end
+end
+
 local function grant(ka, x, sequence, deliveries)
   if not token then token = tonumber(call('GET', kf) or 0) end
   token = math.max(token + 1, us)
@@ -117,7 +132,7 @@ local function park(ka, kw, kp, x, next, owner, halted, sequence, digest, first,
 end
 
 local function admit(ka, kw, kp, sequence, digest, time, first, frame)
-  local state = call('HMGET', ka, 'x', 'o', 'f', 'k', 'h', 'c', 'z')
+  local state = call('HMGET', ka, 'x', 'o', 'f', 'k', 'h', 'c', 'z', 't')
   local ends = state[7]
   if ends and ends ~= '' and tonumber(ends) <= now then
     call('DEL', ka)
@@ -133,6 +148,10 @@ local function admit(ka, kw, kp, sequence, digest, time, first, frame)
     next = given or kind == 'S' and sequence
   end
   if next and sequence < next then return answer(past(ka, next, sequence, digest, time)) end
+  if next and not x and state[8] then
+    settle(ka, kw, kp, next)
+    x = next
+  end
   if not owner or owner == '' or (owner ~= me and not is_live(owner)) then owner = nil end
   if sequence ~= next or halted or (owner and owner ~= me) then
     local answered = park(ka, kw, kp, x, next, owner, halted, sequence, digest, first, frame)

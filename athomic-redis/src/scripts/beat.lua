@@ -14,8 +14,10 @@ local function bucket(ks, kf, km, kq)
   if state ~= LAPSED then call('ZADD', ks, now + ttl, me) end
   local dead = call('ZRANGEBYSCORE', ks, '-inf', now - FORGOTTEN)
   for i = 1, #dead do
-    call('ZREM', ks, dead[i])
-    call('ZREMRANGEBYLEX', kq, '[' .. dead[i] .. '|', '(' .. dead[i] .. '}')
+    if dead[i] ~= me then
+      call('ZREM', ks, dead[i])
+      call('ZREMRANGEBYLEX', kq, '[' .. dead[i] .. '|', '(' .. dead[i] .. '}')
+    end
   end
   local wanted = call('ZRANGEBYLEX', kq, '[' .. me .. '|', '(' .. me .. '}', 'LIMIT', 0, WANTED)
   if #wanted > 0 then call('ZREM', kq, unpack(wanted)) end

@@ -47,10 +47,10 @@ local function remove(kw, kp, sequence)
   return 1, length - 16
 end
 
--- Subtract from the bucket's sums.
+-- Subtract from the bucket's sums. Not by a minus sign: it would make -0 of 0, which is no integer to Redis.
 local function forget(km, count, bytes)
   if count > 0 then
-    call('HINCRBY', km, 'c', -count)
-    call('HINCRBY', km, 'b', -bytes)
+    call('HINCRBY', km, 'c', 0 - count)
+    call('HINCRBY', km, 'b', 0 - bytes)
   end
 end

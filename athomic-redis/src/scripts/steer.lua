@@ -21,8 +21,8 @@ end
 -- Correct the sums by what was removed.
 local function gone(count, bytes)
   if count > 0 then
-    call('HINCRBY', ka, 'n', -count)
-    call('HINCRBY', ka, 'b', -bytes)
+    call('HINCRBY', ka, 'n', 0 - count)
+    call('HINCRBY', ka, 'b', 0 - bytes)
     forget(km, count, bytes)
   end
 end

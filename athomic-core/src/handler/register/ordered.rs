@@ -149,6 +149,10 @@ impl<K, S> Ordered<K, S> {
 
 /// A function that names the aggregate of a payload; implemented for closures `|payload: &T| ..` that
 /// return an [`AggregateKey`].
+#[diagnostic::on_unimplemented(
+    message = "nothing names the aggregate of `{T}`",
+    note = "before `handler` call `.key(|payload: &T| ..)` with the handler's payload type; it returns an `AggregateKey`: a `String`, an integer, or a type of your own"
+)]
 pub trait KeyFunction<T>: Send + Sync + 'static {
     /// Name the aggregate.
     fn key_of(&self, payload: &T) -> String;
@@ -162,6 +166,10 @@ impl<T, A: AggregateKey, F: Fn(&T) -> A + Send + Sync + 'static> KeyFunction<T> 
 
 /// A function that numbers a payload; implemented for closures `|payload: &T| ..` that return a
 /// [`SequenceId`].
+#[diagnostic::on_unimplemented(
+    message = "nothing numbers the messages of `{T}`",
+    note = "before `handler` call `.sequence(|payload: &T| ..)` with the handler's payload type; it returns a `SequenceId`: an unsigned integer, or a type of your own"
+)]
 pub trait SequenceFunction<T>: Send + Sync + 'static {
     /// Return the payload's number.
     fn sequence_of(&self, payload: &T) -> u64;

@@ -82,7 +82,7 @@ impl State {
     /// Return what follows without a gap.
     fn take(&self, limit: usize) -> Vec<Frame> {
         let Some(next) = self.next else { return Vec::new() };
-        let contiguous = self.room.range(next..).zip(next..);
+        let contiguous = self.room.range(next..).zip(next..=u64::MAX);
         contiguous
             .take_while(|((sequence, _), expected)| *sequence == expected)
             .take(limit)
@@ -148,7 +148,8 @@ impl Bucket {
             self.sessions.insert(session, now.millis() + millis(ttl));
         }
         let forgotten = now.millis() - millis(SESSION_MEMORY);
-        self.sessions.retain(|_, end| *end > forgotten);
+        self.sessions
+            .retain(|other, end| *end > forgotten || *other == session);
         let sessions = &self.sessions;
         self.wanted.retain(|(owner, _)| sessions.contains_key(owner));
         let mine = |(owner, _): &&(SessionId, Arc<str>)| *owner == session;
@@ -198,6 +199,10 @@ impl Bucket {
                 of_the_past(state, next, arrival)
             }));
         }
+        if known.is_some_and(|state| state.next.is_none()) && next.is_some() {
+            self.settle(&key, next);
+        }
+        let known = self.aggregates.get(&key);
         let owner = known.and_then(|state| self.owner(state, now));
         let halted = known.is_some_and(|state| state.halted.is_some());
         if next == Some(sequence) && !halted && owner.is_none_or(|owner| owner == session) {
@@ -208,6 +213,21 @@ impl Bucket {
             return Ok(Admission::Run(self.state(&key, now).grant()));
         }
         Ok(self.park(&key, next, owner, limits, arrival, now))
+    }
+
+    /// Know from elsewhere what is next of an aggregate that waited to know it. What waits below is done.
+    fn settle(&mut self, key: &Arc<str>, next: Option<u64>) {
+        if let Some(state) = self.aggregates.get_mut(key) {
+            state.next = next;
+            self.purge(key);
+        }
+        if self
+            .aggregates
+            .get(key)
+            .is_some_and(|state| state.room.is_empty())
+        {
+            self.due.remove(key);
+        }
     }
 
     fn park(
