@@ -472,9 +472,10 @@ where
         else {
             return; // it was let go meanwhile
         };
-        let next = local
-            .lease
-            .and_then(|grant| Some((grant, local.queue.pop_front()?)));
+        // One that was done before may have come since the aggregate became ready, and stand in front.
+        let is_next = local.queue.front().map(|entry| entry.sequence) == local.next;
+        let lease = local.lease.filter(|_| is_next);
+        let next = lease.and_then(|grant| Some((grant, local.queue.pop_front()?)));
         let Some((grant, mut entry)) = next else {
             local.pause();
             return self.consider(index);

@@ -3,3 +3,5 @@
 
 mod field;
 mod plain;
+mod redis;
+mod workers;

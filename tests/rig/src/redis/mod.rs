@@ -96,13 +96,14 @@ impl Redis {
     }
 
     /// Return what is left of ordered consumption besides the next expected sequences: messages that wait,
-    /// aggregates to look at, leases. Nothing, where all is done.
+    /// aggregates to look at, leases. Nothing, where all is done. What sessions were asked for is forgotten
+    /// with them, ten minutes after their end.
     pub async fn leftovers(&self) -> Vec<String> {
         let mut left = Vec::new();
         for key in self.ask(&["KEYS", "ath:*"]).await.texts() {
             let kind = key.rsplit_once("}:").and_then(|(_, rest)| rest.split(':').next());
             let is_left = match kind.unwrap_or_default() {
-                "w" | "p" | "r" | "q" | "g" | "h" => true,
+                "w" | "p" | "r" | "g" | "h" => true,
                 "m" => {
                     let sums = self.ask(&["HMGET", &key, "b", "c"]).await.texts();
                     sums.iter().any(|sum| !sum.is_empty() && sum != "0")
