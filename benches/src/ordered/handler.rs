@@ -63,11 +63,6 @@ pub(super) async fn run(case: &Case, settings: Settings, messages: u64) -> Resul
         () = DONE.notified() => {}
         failure = app.failed() => return Err(failure.into()),
     }
-    if std::env::var_os("ATHOMIC_BENCH_COUNTS").is_some() {
-        for id in app.ordering().handlers() {
-            eprintln!("{:?}", app.ordering().handler(id).map(|scope| scope.counts()));
-        }
-    }
     app.stop().await;
     meter.measurement()
 }

@@ -60,14 +60,6 @@ impl Server {
         })
     }
 
-    /// Return how many bytes its data and buffers take beyond what they took before.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub async fn bytes(&self) -> Result<f64> {
-        Ok(counters(&self.client).await?.bytes - self.before.bytes)
-    }
-
     /// Return a client of the server.
     #[must_use]
     pub fn client(&self) -> &Client {

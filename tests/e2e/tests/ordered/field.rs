@@ -1,6 +1,6 @@
 //! A topic, a Redis, and workers of an ordered group: what each of these tests begins with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
@@ -108,6 +108,17 @@ impl Field {
                 .iter()
                 .zip(&before)
                 .all(|(now, before)| now >= &(before + 20))
+        })
+        .await;
+    }
+
+    /// Wait until a message of each aggregate of the feed is done.
+    pub(crate) async fn until_all_have_begun(&mut self) {
+        within(LIMIT, "each aggregate has begun", async || {
+            let turns = self.account.update().turns().iter();
+            let done = turns.filter(|turn| turn.what == What::End);
+            let begun: BTreeSet<_> = done.map(|turn| turn.aggregate.as_str()).collect();
+            begun.len() as u64 >= AGGREGATES
         })
         .await;
     }

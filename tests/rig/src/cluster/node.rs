@@ -11,6 +11,7 @@ use crate::watched::Watched;
 
 /// How long a broker may take until it answers, on a machine that does other things as well.
 const START_LIMIT: Duration = Duration::from_secs(120);
+
 /// Become the broker. `$0` is the settings file, `$1` the folder of the jars, `$2` the data; more is for
 /// the formatting.
 const SCRIPT: &str = r#"

@@ -1,7 +1,7 @@
 //! A consumer to be killed: it notes the start and the end of each message in a file.
 //!
 //! Told by the environment: `E2E_NAME`, `E2E_TOPIC`, `E2E_GROUP`, `E2E_JOURNAL`, `E2E_BOOTSTRAP`,
-//! `E2E_PROTOCOL`, and athomic's own `ATHOMIC_...` for other settings. A line of the journal is written
+//! `E2E_PROTOCOL`, for the ordered mode those of the module `ordered`, and athomic's own `ATHOMIC_...` for other settings. A line of the journal is written
 //! by one system call to a file opened for appending, so that it is there or not there after a
 //! `kill -9`, never half.
 
