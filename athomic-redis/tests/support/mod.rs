@@ -90,7 +90,7 @@ pub(crate) fn completion(aggregate: &Aggregate, sequence: u64, token: FencingTok
         digest: digest(sequence),
         time: 1_000,
         keep: false,
-        skip: false,
+        skip: None,
     }
 }
 

@@ -167,7 +167,7 @@ impl<'a, S: OrderingStore> Fleet<'a, S> {
             digest: digest(sequence),
             time: 1_000,
             keep: false,
-            skip: false,
+            skip: None,
         }
     }
 

@@ -226,7 +226,7 @@ impl Calls {
             digest: self.digest(sequence),
             time: self.time(),
             keep: self.chance.one_in(3),
-            skip: self.chance.one_in(6),
+            skip: self.chance.one_in(6).then(|| self.chance.below(3)),
         }
     }
 
@@ -275,7 +275,7 @@ impl Calls {
             }
             (Call::Complete(session, _, completions), Answer::Completed(answers)) => {
                 for (completion, answer) in completions.iter().zip(answers) {
-                    if let Ok(Completed::Done { frames }) = answer
+                    if let Ok(Completed::Done { frames, .. }) = answer
                         && let Some(frame) = frames.first()
                     {
                         learn(*session, &completion.aggregate, completion.token, frame.sequence);

@@ -144,7 +144,7 @@ pub async fn a_skipped_sequence_that_comes_is_late<R: TestStores>(stores: &R) {
     one.do_all(1..=1).await;
     let grant = one.run(2).await;
     let skip = Completion {
-        skip: true,
+        skip: Some(0),
         ..one.completion(4, grant.token)
     };
     one.complete_this(skip).await;
@@ -178,7 +178,13 @@ pub async fn a_condemned_aggregate_says_so_with_the_grant<R: TestStores>(stores:
     assert!(grant.condemned);
     // Nothing follows by itself: each is granted, so that it is known to be given up.
     let done = one.complete(2, grant.token).await;
-    assert_eq!(done, Completed::Done { frames: Vec::new() });
+    assert_eq!(
+        done,
+        Completed::Done {
+            frames: Vec::new(),
+            held: false
+        }
+    );
     assert!(one.is_due().await);
 }
 
@@ -276,7 +282,7 @@ pub async fn frames_come_back_as_they_were<R: TestStores>(stores: &R) {
         assert_eq!(one.admit_this(arrival).await, PARKED);
     }
     let grant = one.run(1).await;
-    let Completed::Done { frames } = one.complete(1, grant.token).await else {
+    let Completed::Done { frames, held: true } = one.complete(1, grant.token).await else {
         panic!("the lease is held");
     };
     assert_eq!(frames.len(), contents.len());

@@ -60,7 +60,8 @@ pub async fn a_claim_takes_what_waits_at_the_head<R: TestStores>(stores: &R) {
     assert_eq!(
         done,
         Completed::Done {
-            frames: frames(2..=3)
+            frames: frames(2..=3),
+            held: true
         }
     );
 }
@@ -138,11 +139,17 @@ pub async fn a_gap_is_told_after_its_time_with_the_lease<R: TestStores>(stores: 
     assert_eq!((missing, head, since), (2, 4, began));
     // The lease is there to act on it: here the missing ones are skipped.
     let skip = Completion {
-        skip: true,
+        skip: Some(0),
         ..one.completion(head - 1, grant.token)
     };
     let done = one.complete_this(skip).await;
-    assert_eq!(done, Completed::Done { frames: frames([4]) });
+    assert_eq!(
+        done,
+        Completed::Done {
+            frames: frames([4]),
+            held: true
+        }
+    );
 }
 
 pub async fn the_clock_of_a_gap_begins_anew_with_each<R: TestStores>(stores: &R) {

@@ -5,8 +5,22 @@ use crate::store::ordering::{Completed, Completion, FencingToken, OrderingStore 
 use crate::testing::ordering::TestStores;
 use crate::testing::ordering::fleet::{TTL, frames, one as only};
 
-const DONE: Completed = Completed::Done { frames: Vec::new() };
-const ALREADY: Completed = Completed::Already { frames: Vec::new() };
+const DONE: Completed = Completed::Done {
+    frames: Vec::new(),
+    held: false,
+};
+const ALREADY: Completed = Completed::Already {
+    frames: Vec::new(),
+    held: false,
+};
+const KEPT: Completed = Completed::Done {
+    frames: Vec::new(),
+    held: true,
+};
+const ALREADY_HELD: Completed = Completed::Already {
+    frames: Vec::new(),
+    held: true,
+};
 
 pub async fn a_completion_moves_on_and_frees<R: TestStores>(stores: &R) {
     let stage = Stage::new(stores).await;
@@ -29,11 +43,18 @@ pub async fn a_completion_returns_what_follows_and_keeps_the_lease<R: TestStores
     assert_eq!(
         done,
         Completed::Done {
-            frames: frames(2..=3)
+            frames: frames(2..=3),
+            held: true
         }
     );
     let done = one.complete(2, grant.token).await;
-    assert_eq!(done, Completed::Done { frames: frames([3]) });
+    assert_eq!(
+        done,
+        Completed::Done {
+            frames: frames([3]),
+            held: true
+        }
+    );
     assert_eq!(one.inspect().await.deliveries, 1);
     assert_eq!(one.complete(3, grant.token).await, DONE);
     let report = one.inspect().await;
@@ -52,7 +73,8 @@ pub async fn a_completion_returns_no_more_frames_than_asked<R: TestStores>(store
     assert_eq!(
         done,
         Completed::Done {
-            frames: frames(2..=3)
+            frames: frames(2..=3),
+            held: true
         }
     );
     // Who wants none gives the lease back, and somebody is told to look.
@@ -71,7 +93,10 @@ pub async fn a_repeated_completion_is_answered_with_the_same_frames<R: TestStore
     let grant = one.run(1).await;
     one.complete(1, grant.token).await;
     let frames = frames(2..=3);
-    assert_eq!(one.complete(1, grant.token).await, Completed::Already { frames });
+    assert_eq!(
+        one.complete(1, grant.token).await,
+        Completed::Already { frames, held: true }
+    );
     assert_eq!(one.inspect().await.parked, 2);
 }
 
@@ -85,7 +110,7 @@ pub async fn a_late_repetition_cannot_free_the_lease_of_the_next<R: TestStores>(
     assert_eq!(one.run(2).await, second);
     one.park(3).await;
     one.complete(2, second.token).await;
-    assert_eq!(one.complete(1, second.token).await, ALREADY);
+    assert_eq!(one.complete(1, second.token).await, ALREADY_HELD);
     assert!(one.inspect().await.owner.is_some());
 }
 
@@ -117,7 +142,7 @@ pub async fn a_completion_out_of_turn_is_fenced<R: TestStores>(stores: &R) {
         ..one.completion(sequence, grant.token)
     });
     for done in one.store.complete(one.session, 0, &completions).await {
-        assert_eq!(done.expect("taken"), DONE);
+        assert_eq!(done.expect("taken"), KEPT);
     }
 }
 
@@ -146,13 +171,19 @@ pub async fn a_lease_is_kept_where_that_is_asked<R: TestStores>(stores: &R) {
         keep: true,
         ..one.completion(1, grant.token)
     };
-    assert_eq!(one.complete_this(completion).await, DONE);
+    assert_eq!(one.complete_this(completion).await, KEPT);
     other.park(2).await;
     // The same token for the next; and what another process parked is returned with it.
     assert_eq!(one.run(2).await.token, grant.token);
     other.park(3).await;
     let done = one.complete(2, grant.token).await;
-    assert_eq!(done, Completed::Done { frames: frames([3]) });
+    assert_eq!(
+        done,
+        Completed::Done {
+            frames: frames([3]),
+            held: true
+        }
+    );
 }
 
 pub async fn a_skip_jumps_and_removes_what_it_passes<R: TestStores>(stores: &R) {
@@ -163,14 +194,21 @@ pub async fn a_skip_jumps_and_removes_what_it_passes<R: TestStores>(stores: &R) 
     }
     let grant = one.run(1).await;
     let skip = Completion {
-        skip: true,
+        skip: Some(2),
         ..one.completion(499, grant.token)
     };
+    // One of those that wait was given up by nobody: it came meanwhile.
+    let too_few = Completion {
+        skip: Some(1),
+        ..skip.clone()
+    };
+    assert_eq!(one.complete_this(too_few).await, Completed::Fenced);
     let done = one.complete_this(skip).await;
     assert_eq!(
         done,
         Completed::Done {
-            frames: frames(500..=501)
+            frames: frames(500..=501),
+            held: true
         }
     );
     let report = one.inspect().await;

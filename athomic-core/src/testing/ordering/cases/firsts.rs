@@ -28,9 +28,21 @@ pub async fn the_last_number_is_invalid_and_the_one_before_runs<R: TestStores>(s
     let grant = one.run(u64::MAX - 2).await;
     let done = one.complete(u64::MAX - 2, grant.token).await;
     let expected = frames([u64::MAX - 1]);
-    assert_eq!(done, Completed::Done { frames: expected });
+    assert_eq!(
+        done,
+        Completed::Done {
+            frames: expected,
+            held: true
+        }
+    );
     let done = one.complete(u64::MAX - 1, grant.token).await;
-    assert_eq!(done, Completed::Done { frames: Vec::new() });
+    assert_eq!(
+        done,
+        Completed::Done {
+            frames: Vec::new(),
+            held: false
+        }
+    );
     assert_eq!(one.next().await, Some(u64::MAX));
     assert_eq!(one.complete(u64::MAX, grant.token).await, Completed::Fenced);
 }
@@ -45,7 +57,7 @@ pub async fn neighbours_above_two_to_the_53_are_told_apart<R: TestStores>(stores
             one.park(sequence).await;
         }
         let grant = one.run(base).await;
-        let Completed::Done { frames: found } = one.complete(base, grant.token).await else {
+        let Completed::Done { frames: found, .. } = one.complete(base, grant.token).await else {
             panic!("the lease is held");
         };
         assert_eq!(found, frames(base + 1..base + 6));

@@ -53,7 +53,13 @@ pub async fn the_lease_of_a_dead_session_is_taken_over<R: TestStores>(stores: &R
     assert_eq!(grant.deliveries, 2);
     assert!(grant.token > dead.token);
     let done = other.complete(1, grant.token).await;
-    assert_eq!(done, Completed::Done { frames: frames([2]) });
+    assert_eq!(
+        done,
+        Completed::Done {
+            frames: frames([2]),
+            held: true
+        }
+    );
 }
 
 pub async fn an_owner_is_told_who_is_wanted_once<R: TestStores>(stores: &R) {

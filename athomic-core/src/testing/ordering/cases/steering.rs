@@ -15,7 +15,10 @@ pub async fn a_halt_stops_and_a_resumption_goes_on<R: TestStores>(stores: &R) {
     // What runs may end and count, and nothing follows it.
     assert_eq!(
         one.complete(1, grant.token).await,
-        Completed::Done { frames: Vec::new() }
+        Completed::Done {
+            frames: Vec::new(),
+            held: false
+        }
     );
     assert_eq!(one.claim().await, Claim::Halted);
     assert_eq!(one.admit(2).await, Admission::Parked { halted: true });
