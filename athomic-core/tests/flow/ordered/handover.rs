@@ -11,7 +11,7 @@ use super::stage::{Stage, counts};
 async fn a_clean_stop_hands_over_at_once_and_repeats_nothing() {
     let stage = Stage::new(2);
     for seq in 1..=60 {
-        let partition = i32::try_from(seq % 2).unwrap();
+        let partition = seq % 2;
         stage.publish(partition, &format!(r#"{{"of":"a","seq":{seq},"ms":50}}"#));
     }
     let first = stage.start(0, |_| {}).await;
