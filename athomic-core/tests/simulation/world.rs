@@ -277,9 +277,10 @@ impl World {
         let state = &mut *self.state();
         let fate = state.weather.fate(&mut state.chance, point);
         if !fate.is_smooth() {
-            let event = Event::Struck(instance, point, fate);
-            state.checker.see(&event);
-            state.trace.push(self.began.elapsed().as_millis(), event);
+            state.trace.push(
+                self.began.elapsed().as_millis(),
+                Event::Struck(instance, point, fate),
+            );
         }
         fate
     }
@@ -369,6 +370,7 @@ impl World {
             (Disturbance::StoreClock(time), ..) => {
                 self.clock
                     .shift(i64::try_from(time.as_micros()).expect("a few seconds"));
+                self.note(Event::StoreShaken { lost: false });
             }
             (Disturbance::StoreLoss, ..) => self.lose_state(MemoryOrdering::lose_everything),
             (Disturbance::StoreFallback, ..) => {
@@ -399,6 +401,7 @@ impl World {
             && let Some(store) = self.store()
         {
             lose(&store);
+            self.note(Event::StoreShaken { lost: true });
         }
     }
 

@@ -226,7 +226,7 @@ impl Calls {
             digest: self.digest(sequence),
             time: self.time(),
             keep: self.chance.one_in(3),
-            skip: self.chance.one_in(6).then(|| u64::from(self.chance.one_in(2))),
+            skip: self.chance.one_in(6).then(|| self.chance.below(3)),
         }
     }
 

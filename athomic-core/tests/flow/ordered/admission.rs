@@ -34,7 +34,9 @@ async fn another_payload_with_the_last_sequence_is_given_up_and_blocks_nothing()
 #[tokio::test(start_paused = true)]
 async fn a_sequence_below_the_first_or_without_a_next_is_given_up() {
     let stage = Stage::new(1);
-    [4, u64::MAX, 5, 6].map(|seq| stage.event(0, "a", seq));
+    [4, u64::MAX, 5, 6]
+        .iter()
+        .for_each(|&seq| stage.event(0, "a", seq));
     let app = stage
         .start(0, |policies| {
             policies.first_sequence = Some(FirstSequenceRule::Exact(5))

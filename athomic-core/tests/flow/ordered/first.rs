@@ -21,7 +21,7 @@ async fn the_lowest_that_came_in_the_settle_time_is_the_first() {
         })
         .await;
     sleep(Duration::from_secs(3)).await;
-    [9, 7].map(|seq| stage.event(1, "a", seq));
+    [9, 7].iter().for_each(|&seq| stage.event(1, "a", seq));
     stage.until_order("a", &[7, 8, 9]).await;
     stage.event(0, "a", 6);
     stage.event(0, "a", 10);
@@ -32,8 +32,8 @@ async fn the_lowest_that_came_in_the_settle_time_is_the_first() {
 #[tokio::test(start_paused = true)]
 async fn the_application_says_where_an_aggregate_begins_and_is_asked_until_it_does() {
     let stage = Stage::new(1);
-    [3, 6, 5].map(|seq| stage.event(0, "a", seq));
-    [2, 1].map(|seq| stage.event(0, "b", seq));
+    [3, 6, 5].iter().for_each(|&seq| stage.event(0, "a", seq));
+    [2, 1].iter().for_each(|&seq| stage.event(0, "b", seq));
     let asked = Arc::new(AtomicU32::new(0));
     let handler = stage.handler(0, |events| {
         events.policies(|policies| policies.first_sequence = Some(FirstSequenceRule::Hook))

@@ -11,7 +11,7 @@ use super::stage::{Stage, counts};
 async fn a_clean_stop_hands_over_at_once_and_repeats_nothing() {
     let stage = Stage::new(2);
     for seq in 1..=60 {
-        let partition = i32::try_from(seq % 2).unwrap();
+        let partition = seq % 2;
         stage.publish(partition, &format!(r#"{{"of":"a","seq":{seq},"ms":50}}"#));
     }
     let first = stage.start(0, |_| {}).await;
@@ -30,20 +30,20 @@ async fn a_clean_stop_hands_over_at_once_and_repeats_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_dead_process_held_goes_on_under_a_higher_token() {
+async fn what_runs_under_a_session_that_lapsed_runs_again_under_a_higher_token() {
     let stage = Stage::new(1);
     stage.event(0, "a", 1);
-    let first = stage.start(0, |_| {}).await;
+    let app = stage.start(0, |_| {}).await;
     stage.until_done(1).await;
-    stage.publish(0, r#"{"of":"a","seq":2,"ms":1000}"#);
-    sleep(Duration::from_millis(500)).await;
-    drop(first);
-    let second = stage.start(1, |_| {}).await;
-    stage.until_order("a", &[1, 2]).await;
+    stage.publish(0, r#"{"of":"a","seq":2,"ms":5000}"#);
+    stage.event(0, "a", 3);
+    sleep(Duration::from_secs(2)).await;
+    stage.store().clock().shift(20_000_000);
+    stage.until_order("a", &[1, 2, 3]).await;
     let tokens: Vec<u64> = stage.done().iter().map(|done| done.token).collect();
-    assert!(tokens[0] < tokens[1], "{tokens:?}");
+    assert!(tokens[0] < tokens[1] && tokens[1] == tokens[2], "{tokens:?}");
+    assert_eq!(counts(&app).lapses, 1);
     stage.until_all_committed().await;
-    second.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -282,7 +282,7 @@ pub async fn frames_come_back_as_they_were<R: TestStores>(stores: &R) {
         assert_eq!(one.admit_this(arrival).await, PARKED);
     }
     let grant = one.run(1).await;
-    let Completed::Done { frames, .. } = one.complete(1, grant.token).await else {
+    let Completed::Done { frames, held: true } = one.complete(1, grant.token).await else {
         panic!("the lease is held");
     };
     assert_eq!(frames.len(), contents.len());
