@@ -171,7 +171,7 @@ impl OrderedAccount {
 
     /// C1 and C2: each sequence ended, for the first time after all lower ones did.
     fn check_order(&self, aggregate: &str, count: u64, ends: &[&Turn], allowed: Allowed<'_>) {
-        let is_dead = |seq: u64| allowed.dead.iter().any(|dead| *dead == (aggregate, seq));
+        let is_dead = |seq: u64| allowed.dead.contains(&(aggregate, seq));
         let mut wanted = (1..=count).filter(|seq| !is_dead(*seq)).peekable();
         let mut highest = 0;
         for end in ends {
@@ -242,10 +242,7 @@ impl OrderedAccount {
     pub fn assert_no_early_commit(&self, allowed: Allowed<'_>) {
         let mut ends: HashMap<(i32, i64), u128> = HashMap::new();
         for turn in &self.turns {
-            let is_dead = allowed
-                .dead
-                .iter()
-                .any(|dead| *dead == (turn.aggregate.as_str(), turn.seq));
+            let is_dead = allowed.dead.contains(&(turn.aggregate.as_str(), turn.seq));
             let (place, nanos) = ((turn.partition, turn.offset), turn.nanos);
             match turn.what {
                 What::End => ends
