@@ -610,7 +610,8 @@ where
     fn next_timer(&self) -> Instant {
         let queues = [self.patient.front(), self.again.front()];
         let first = queues.into_iter().flatten().map(|(until, _)| *until).min();
-        let session = self.session.map(|session| session.until);
+        let session = self.session.filter(|_| !mutant::is(Mutant::ForgetsToFence));
+        let session = session.map(|session| session.until);
         let times = [first, session, Some(self.sweeper.next)];
         times.into_iter().flatten().min().expect("the sweeper's")
     }
