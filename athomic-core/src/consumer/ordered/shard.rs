@@ -472,9 +472,9 @@ where
         else {
             return; // it was let go meanwhile
         };
-        let next = local
-            .lease
-            .and_then(|grant| Some((grant, local.queue.pop_front()?)));
+        // What was done already may have come since it was made ready, and stands first.
+        let lease = local.lease.filter(|_| local.has_next());
+        let next = lease.and_then(|grant| Some((grant, local.queue.pop_front()?)));
         let Some((grant, mut entry)) = next else {
             local.pause();
             return self.consider(index);
