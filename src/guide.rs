@@ -1,1 +1,4 @@
 #![doc = include_str!("../docs/guide.md")]
+
+#[doc = include_str!("../docs/ordered.md")]
+pub mod ordered {}

@@ -5,7 +5,8 @@
 //! - `kafka`: Kafka through librdkafka, which is built from C.
 //! - `kafka-tls`: TLS and SASL for Kafka, linked against the system's OpenSSL.
 //! - `kafka-tls-vendored`: the same with OpenSSL built from source.
-//! - `redis`: Redis as the store of ordered consumers.
+//! - `kafka-oauth`: SASL OAUTHBEARER with tokens of an OpenID Connect server; `kafka-tls` and the system's libcurl.
+//! - `redis`: Redis as the store of ordered consumers; see `docs/redis.md`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[doc(hidden)]

@@ -56,7 +56,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn what_is_built_exists() {
-    let crates = ["athomic-core", "athomic-macros", "athomic-kafka"];
+    let crates = ["athomic-core", "athomic-macros", "athomic-kafka", "athomic-redis"];
     let sources = crates.map(|name| (name.replace('-', "_"), sources(&root().join(name).join("src"))));
     let keys: BTreeSet<String> = athomic::settings::keys().map(|key| key.path).collect();
     let attributes = read("docs/attributes.md");
@@ -149,7 +149,14 @@ fn every_parameter_of_the_attributes_is_in_the_docs_and_the_map() {
 #[test]
 fn files_and_tests_of_the_architecture_exist() {
     let page = read("ARCHITECTURE.md");
-    let tests: String = ["athomic-core", "athomic-kafka", "athomic-macros", "tests"]
+    let folders = [
+        "athomic-core",
+        "athomic-kafka",
+        "athomic-macros",
+        "athomic-redis",
+        "tests",
+    ];
+    let tests: String = folders
         .iter()
         .map(|folder| sources(&root().join(folder)))
         .collect();

@@ -7,8 +7,8 @@ use athomic_core::message::PartitionOffset;
 use athomic_core::transport::{ClientCondition, Consumer, ConsumerEvent, Subscription, TransportError};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::client::librdkafka::CommitError;
 use crate::client::librdkafka::member::{Happening, Member};
+use crate::client::librdkafka::{CommitError, Watch};
 use crate::error::{Endpoint, Task};
 use crate::settings::ConsumerOptions;
 
@@ -32,10 +32,11 @@ impl KafkaConsumer {
         options: &ConsumerOptions,
         subscription: &Subscription,
         endpoint: Endpoint,
+        watch: Arc<Watch>,
     ) -> Result<Self, TransportError> {
         let endpoint = Arc::new(endpoint);
         let group = subscription.group_id.clone();
-        let (member, happenings) = Member::join(options, subscription, Arc::clone(&endpoint))
+        let (member, happenings) = Member::join(options, subscription, Arc::clone(&endpoint), watch)
             .map_err(|fault| endpoint.error(Task::Join(&group), fault))?;
         Ok(Self {
             member,

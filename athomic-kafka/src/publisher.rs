@@ -1,17 +1,18 @@
 //! `KafkaPublisher`: publishes, idempotently.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use athomic_core::transport::{Delivery, OutgoingMessage, Publisher, TransportError};
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::client::librdkafka::producer::Publishing;
 use crate::client::librdkafka::{Code, Fault};
 use crate::error::{Endpoint, Task};
+use crate::settings::Connection;
 
 /// How long what is under way may take before a producer with new certificates takes over: so long, the
 /// order of messages holds over the change.
@@ -22,7 +23,14 @@ const HANDING_OVER: Duration = Duration::from_secs(5);
 /// A full queue is waited for. Dropping it flushes in the background. When its certificates are replaced
 /// on disk, what is published next goes over new connections that use the new ones.
 pub struct KafkaPublisher {
-    options: BTreeMap<String, String>,
+    line: Arc<Line>,
+    /// Hands over when certificates are replaced, also while nobody publishes.
+    handing_over: JoinHandle<()>,
+}
+
+/// A producer, and what its successor is made of.
+struct Line {
+    connection: Connection,
     endpoint: Endpoint,
     publishing: RwLock<Arc<Publishing>>,
     /// Held by who changes `publishing`.
@@ -30,20 +38,35 @@ pub struct KafkaPublisher {
 }
 
 impl KafkaPublisher {
-    pub(crate) fn start(
-        options: BTreeMap<String, String>,
-        endpoint: Endpoint,
-    ) -> Result<Self, TransportError> {
-        let publishing = Publishing::start(&options, endpoint.clone())
-            .map_err(|fault| endpoint.error(Task::MakePublisher, fault))?;
-        Ok(Self {
-            options,
+    pub(crate) fn start(connection: Connection) -> Result<Self, TransportError> {
+        let endpoint = connection.producer_endpoint();
+        let publishing =
+            start(&connection, &endpoint).map_err(|fault| endpoint.error(Task::MakePublisher, fault))?;
+        let line = Arc::new(Line {
+            connection,
             endpoint,
             publishing: RwLock::new(Arc::new(publishing)),
             handing_over: Mutex::new(()),
-        })
+        });
+        let handing_over = tokio::spawn(hand_over_whenever_outdated(Arc::clone(&line)));
+        Ok(Self { line, handing_over })
     }
+}
 
+impl Drop for KafkaPublisher {
+    fn drop(&mut self) {
+        self.handing_over.abort();
+    }
+}
+
+async fn hand_over_whenever_outdated(line: Arc<Line>) {
+    loop {
+        line.present().until_outdated().await;
+        let _successor = line.publishing().await;
+    }
+}
+
+impl Line {
     /// Return the producer, a new one if the certificates of the old one were replaced.
     async fn publishing(&self) -> Arc<Publishing> {
         if !self.present().is_outdated() {
@@ -54,17 +77,19 @@ impl KafkaPublisher {
         if !old.is_outdated() {
             return old;
         }
-        // In time or not: at the latest the delivery time-out ends what is still under way.
         let _flushed = timeout(HANDING_OVER, old.flush()).await;
-        match Publishing::start(&self.options, self.endpoint.clone()) {
+        match start(&self.connection, &self.endpoint) {
             Ok(new) => {
                 let new = Arc::new(new);
+                // In time or not: what was sent and not answered ends at the delivery time-out at the latest.
+                old.give_way_to(&new).await;
                 *self.publishing.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&new);
                 tracing::info!(connection = %self.endpoint.connection, "publishing with the new certificates");
                 new
             }
             Err(fault) => {
                 tracing::warn!(connection = %self.endpoint.connection, %fault, "publishing with the old certificates");
+                old.stay();
                 old
             }
         }
@@ -76,17 +101,23 @@ impl KafkaPublisher {
     }
 }
 
+/// Start a producer with secrets as they are now.
+fn start(connection: &Connection, endpoint: &Endpoint) -> Result<Publishing, Fault> {
+    let options = connection.producer_options();
+    Publishing::start(&options, connection.secrets(), endpoint.clone())
+}
+
 impl Publisher for KafkaPublisher {
     // Cancel safety: what is under way goes on, see `Publishing`.
     async fn publish(&self, messages: Vec<OutgoingMessage>) -> Vec<Result<Delivery, TransportError>> {
-        self.publishing().await.publish(messages).await
+        self.line.publishing().await.publish(messages).await
     }
 
     async fn flush(&self, timeout: Duration) -> Result<(), TransportError> {
-        let flushed = tokio::time::timeout(timeout, self.present().flush()).await;
+        let flushed = tokio::time::timeout(timeout, self.line.present().flush()).await;
         flushed.map_err(|_elapsed| {
             let fault = Fault::new(Code::OperationTimedOut, format!("not flushed within {timeout:?}"));
-            self.endpoint.error(Task::Flush, fault)
+            self.line.endpoint.error(Task::Flush, fault)
         })
     }
 }
@@ -94,7 +125,7 @@ impl Publisher for KafkaPublisher {
 impl fmt::Debug for KafkaPublisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaPublisher")
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &self.line.endpoint)
             .finish_non_exhaustive()
     }
 }

@@ -1,10 +1,43 @@
 //! From the section `security` to librdkafka's options.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use athomic_core::settings::{SaslMechanism, SecurityProtocol, SecuritySettings};
+use athomic_core::settings::{SaslMechanism, Secret, SecurityProtocol, SecuritySettings};
 
 use crate::settings::{Options, pairs};
+
+/// The option with a user's password: the one secret that a running client can be told anew.
+pub(crate) const PASSWORD: &str = "sasl.password";
+const KEY_PASSWORD: &str = "ssl.key.password";
+const CLIENT_SECRET: &str = "sasl.oauthbearer.client.secret";
+
+/// Secrets that stand in files, by librdkafka's names of them. The files may be replaced at any time.
+pub(crate) type Secrets = BTreeMap<&'static str, Secret>;
+
+/// Return the secrets that stand in files.
+pub(crate) fn secrets(settings: &SecuritySettings) -> Secrets {
+    let all = [
+        (PASSWORD, &settings.password),
+        (KEY_PASSWORD, &settings.key_password),
+        (CLIENT_SECRET, &settings.oauth_client_secret),
+    ];
+    let in_files = all.into_iter().filter_map(|(name, secret)| {
+        let secret = secret.as_ref().filter(|secret| secret.file().is_some())?;
+        Some((name, secret.clone()))
+    });
+    in_files.collect()
+}
+
+/// Read secrets again, for those of the options that they stand in.
+pub(crate) fn renew(options: &mut Options, secrets: &Secrets) {
+    for (name, secret) in secrets {
+        if let Some(value) = options.get_mut(*name) {
+            let now = secret.read_again();
+            now.as_ref().unwrap_or(secret).expose().clone_into(value);
+        }
+    }
+}
 
 /// Return the options of encryption and identity, checked against what librdkafka was built with.
 pub(crate) fn options(settings: &SecuritySettings, features: &[String]) -> Result<Options, String> {
@@ -24,7 +57,7 @@ pub(crate) fn options(settings: &SecuritySettings, features: &[String]) -> Resul
             options.extend(file.as_deref().map(|file| (name.to_owned(), text_of(file))));
         }
         let password = settings.key_password.as_ref();
-        options.extend(password.map(|it| ("ssl.key.password".to_owned(), it.expose().to_owned())));
+        options.extend(password.map(|it| (KEY_PASSWORD.to_owned(), it.expose().to_owned())));
     }
     if settings.protocol.uses_sasl() {
         let mechanism = settings.mechanism.ok_or("SASL needs `security.mechanism`")?;
@@ -53,10 +86,7 @@ fn user(settings: &SecuritySettings) -> Options {
         .password
         .as_ref()
         .map(|secret| secret.expose().to_owned());
-    given([
-        ("sasl.username", settings.username.clone()),
-        ("sasl.password", password),
-    ])
+    given([("sasl.username", settings.username.clone()), (PASSWORD, password)])
 }
 
 fn tokens(settings: &SecuritySettings) -> Options {
@@ -69,10 +99,7 @@ fn tokens(settings: &SecuritySettings) -> Options {
             settings.oauth_token_url.clone(),
         ),
         ("sasl.oauthbearer.client.id", settings.oauth_client_id.clone()),
-        (
-            "sasl.oauthbearer.client.secret",
-            secret.map(|secret| secret.expose().to_owned()),
-        ),
+        (CLIENT_SECRET, secret.map(|secret| secret.expose().to_owned())),
         ("sasl.oauthbearer.scope", settings.oauth_scope.clone()),
         ("sasl.oauthbearer.extensions", settings.oauth_extensions.clone()),
         ("https.ca.location", authorities.map(text_of)),
@@ -119,7 +146,7 @@ fn text_of(path: &Path) -> String {
 mod tests {
     use athomic_core::settings::{SaslMechanism, Secret, SecurityProtocol, SecuritySettings};
 
-    use super::options;
+    use super::{PASSWORD, options, renew, secrets};
 
     fn settings(protocol: SecurityProtocol, mechanism: SaslMechanism) -> SecuritySettings {
         let mut settings = SecuritySettings::default();
@@ -141,6 +168,24 @@ mod tests {
         check(&scram, "`security.mechanism = \"SCRAM-SHA-512\"` needs");
         let tokens = settings(SecurityProtocol::SaslPlaintext, SaslMechanism::OauthBearer);
         check(&tokens, "add the feature `kafka-oauth`");
+    }
+
+    #[test]
+    fn secrets_in_files_are_read_for_each_client() {
+        let file = std::env::temp_dir().join(format!("athomic-password-{}", std::process::id()));
+        std::fs::write(&file, "old\n").expect("written");
+        let mut settings = settings(SecurityProtocol::SaslPlaintext, SaslMechanism::Plain);
+        settings.username = Some("alice".to_owned());
+        settings.password = Some(Secret::in_file(&file).expect("read"));
+        settings.key_password = Some(Secret::new("in the settings"));
+        let mut options = options(&settings, &["sasl_plain".to_owned()]).expect("valid settings");
+        assert_eq!(options[PASSWORD], "old");
+        std::fs::write(&file, "new\n").expect("written");
+        let secrets = secrets(&settings);
+        assert_eq!(secrets.keys().collect::<Vec<_>>(), [&PASSWORD]);
+        renew(&mut options, &secrets);
+        assert_eq!(options[PASSWORD], "new");
+        std::fs::remove_file(&file).expect("removed");
     }
 
     #[test]

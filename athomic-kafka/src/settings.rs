@@ -10,7 +10,7 @@ use athomic_core::settings::{
 use athomic_core::transport::{Subscription, TransportError};
 
 use crate::error::Endpoint;
-use crate::security;
+use crate::security::{self, Secrets};
 
 /// Options of librdkafka by their names. Holds secrets: never printed.
 pub(crate) type Options = BTreeMap<String, String>;
@@ -26,6 +26,8 @@ pub(crate) struct Connection {
     producer: ProducerSettings,
     /// What every client of the connection has: identity and encryption.
     common: Options,
+    /// Those of it that stand in files.
+    secrets: Secrets,
     /// The beginning of each client's id.
     client_id: String,
 }
@@ -54,6 +56,7 @@ impl Connection {
             consumer: connection.consumer.clone(),
             producer: connection.producer.clone(),
             common: security::options(&connection.security, features).map_err(refuse)?,
+            secrets: security::secrets(&connection.security),
             client_id,
         })
     }
@@ -97,6 +100,7 @@ impl Connection {
         ConsumerOptions {
             group,
             fetch,
+            secrets: self.secrets.clone(),
             offset_reset: self.consumer.auto_offset_reset,
         }
     }
@@ -166,6 +170,11 @@ impl Connection {
         ])
     }
 
+    /// Return what of the options stands in files.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// Return the options of a producer.
     pub(crate) fn producer_options(&self) -> Options {
         let settings = &self.producer;
@@ -198,6 +207,7 @@ impl Connection {
 
     fn client_options(&self, servers: &[String]) -> Options {
         let mut options = self.common.clone();
+        security::renew(&mut options, &self.secrets);
         options.extend(pairs([
             ("bootstrap.servers", servers.join(",")),
             ("client.id", self.client_id.clone()),
@@ -242,6 +252,8 @@ pub(crate) struct ConsumerOptions {
     pub(crate) group: Options,
     /// Of the client that fetches, which is no member.
     pub(crate) fetch: Options,
+    /// What of the options stands in files.
+    pub(crate) secrets: Secrets,
     /// Where a group without a commit begins.
     pub(crate) offset_reset: OffsetReset,
 }
@@ -594,8 +606,12 @@ mod tests {
                 connection: "default".to_owned(),
                 servers: "localhost:1".to_owned(),
             };
-            let consumer =
-                crate::KafkaConsumer::join(&options, &subscription(FetchOverrides::default()), endpoint);
+            let consumer = crate::KafkaConsumer::join(
+                &options,
+                &subscription(FetchOverrides::default()),
+                endpoint,
+                std::sync::Arc::default(),
+            );
             assert!(consumer.is_ok(), "{consumer:?}");
         }
     }

@@ -7,7 +7,7 @@ use athomic_core::settings::{ConnectionSettings, Settings};
 use athomic_core::transport::{Subscription, Transport, TransportError};
 
 use crate::admin::SeenTopics;
-use crate::client::librdkafka::features;
+use crate::client::librdkafka::{Watch, features};
 use crate::settings::Connection;
 use crate::{KafkaAdmin, KafkaConsumer, KafkaPublisher};
 
@@ -15,6 +15,7 @@ use crate::{KafkaAdmin, KafkaConsumer, KafkaPublisher};
 pub struct KafkaTransport {
     connection: Connection,
     seen: Arc<SeenTopics>,
+    watch: Arc<Watch>,
 }
 
 impl KafkaTransport {
@@ -27,6 +28,7 @@ impl KafkaTransport {
         Ok(Self {
             connection: Connection::new(settings, connection, &features())?,
             seen: Arc::default(),
+            watch: Arc::default(),
         })
     }
 }
@@ -43,14 +45,12 @@ impl Transport for KafkaTransport {
     async fn consumer(&self, subscription: Subscription) -> Result<KafkaConsumer, TransportError> {
         let partitions = self.seen.partitions(&subscription.topics);
         let options = self.connection.consumer_options(&subscription, partitions);
-        KafkaConsumer::join(&options, &subscription, self.connection.consumer_endpoint())
+        let (endpoint, watch) = (self.connection.consumer_endpoint(), Arc::clone(&self.watch));
+        KafkaConsumer::join(&options, &subscription, endpoint, watch)
     }
 
     async fn publisher(&self) -> Result<KafkaPublisher, TransportError> {
-        KafkaPublisher::start(
-            self.connection.producer_options(),
-            self.connection.producer_endpoint(),
-        )
+        KafkaPublisher::start(self.connection.clone())
     }
 
     async fn admin(&self) -> Result<KafkaAdmin, TransportError> {

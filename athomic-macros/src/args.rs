@@ -232,7 +232,7 @@ pub(crate) static KEYS: &[Key] = &[
         need: BOTH,
         example: "concurrency = 8",
         doc: "How many executions of the handler run at once in this process, at most.",
-        default: "one for each assigned partition",
+        default: "one for each assigned partition; of an ordered consumer 16",
         read: |args, key, input| set(&mut args.concurrency, number(key, input)),
     },
     Key {

@@ -15,41 +15,52 @@ use crate::keys::Keys;
 
 /// A script and its name in Redis.
 pub(crate) struct Script {
-    pub(crate) text: String,
+    text: String,
     hash: String,
+    /// Which keys of each bucket it takes, by their letters and in this order.
+    bucket: &'static str,
+    /// Which of each aggregate.
+    aggregate: &'static str,
 }
 
 impl Script {
-    fn new(flags: &str, parts: &[&str]) -> Self {
+    fn new(flags: &str, bucket: &'static str, aggregate: &'static str, parts: &[&str]) -> Self {
         let text = format!("#!lua{flags}\n{}", parts.concat());
         let hash = fred::util::sha1_hash(&text);
-        Self { text, hash }
+        Self {
+            text,
+            hash,
+            bucket,
+            aggregate,
+        }
     }
 }
 
-/// Declare scripts: `allow-oom` lets those run that let a full server drain.
+/// Declare scripts: with flags, of which `allow-oom` lets those run that let a full server drain, the keys
+/// that they take, and the files that they are made of.
 macro_rules! scripts {
-    ($($(#[$doc:meta])* $name:ident = $flags:literal $($part:literal)+;)+) => {
+    ($($name:ident = $flags:literal ($bucket:literal, $aggregate:literal) $($part:literal)+;)+) => {
         $(
-            $(#[$doc])*
-            pub(crate) static $name: LazyLock<Script> =
-                LazyLock::new(|| Script::new($flags, &[$(include_str!(concat!("scripts/", $part, ".lua"))),+]));
+            pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {
+                let parts = [$(include_str!(concat!("scripts/", $part, ".lua"))),+];
+                Script::new($flags, $bucket, $aggregate, &parts)
+            });
         )+
     };
 }
 
 scripts! {
-    ADMIT = "" "time" "sequences" "room" "admit";
-    COMPLETE = " flags=allow-oom" "time" "sequences" "room" "schedule" "complete";
-    RELEASE = " flags=allow-oom" "time" "schedule" "release";
-    CLAIM = " flags=allow-oom" "time" "sequences" "room" "claim";
-    BEAT = " flags=allow-oom" "time" "beat";
-    STEER = " flags=allow-oom" "time" "sequences" "room" "schedule" "steer";
-    DUE = " flags=no-writes" "time" "due";
-    PROBE = " flags=no-writes" "time" "probe";
-    INSPECT = " flags=no-writes" "time" "inspect";
-    SURVEY = " flags=no-writes" "time" "survey";
-    ROOMS = " flags=no-writes" "rooms";
+    ADMIT = "" ("sfmrqgh", "awp") "time" "sequences" "room" "admit";
+    COMPLETE = " flags=allow-oom" ("mrg", "awp") "time" "sequences" "room" "schedule" "complete";
+    RELEASE = " flags=allow-oom" ("rg", "aw") "time" "schedule" "release";
+    CLAIM = " flags=allow-oom" ("sfrqg", "awp") "time" "sequences" "room" "claim";
+    BEAT = " flags=allow-oom" ("sfmq", "") "time" "beat";
+    STEER = " flags=allow-oom" ("sfmrqgh", "awp") "time" "sequences" "room" "schedule" "steer";
+    DUE = " flags=no-writes" ("r", "") "time" "due";
+    PROBE = " flags=no-writes" ("", "a") "time" "probe";
+    INSPECT = " flags=no-writes" ("s", "awp") "time" "inspect";
+    SURVEY = " flags=no-writes" ("smrgh", "") "time" "survey";
+    ROOMS = " flags=no-writes" ("", "w") "rooms";
 }
 
 /// A call that is being written, and that can be sent more than once.
@@ -74,7 +85,7 @@ impl Call {
 
     pub(crate) fn bucket(&mut self, keys: &Keys, bucket: u16) {
         let (pieces, count) = (&mut self.pieces, &mut self.keys);
-        keys.put_bucket(bucket, &mut self.text, |end| {
+        keys.put_bucket(bucket, self.script.bucket, &mut self.text, |end| {
             pieces.push((end, true));
             *count += 1;
         });
@@ -82,7 +93,7 @@ impl Call {
 
     pub(crate) fn aggregate(&mut self, keys: &Keys, aggregate: &Aggregate) {
         let (pieces, count) = (&mut self.pieces, &mut self.keys);
-        keys.put_aggregate(aggregate, &mut self.text, |end| {
+        keys.put_aggregate(aggregate, self.script.aggregate, &mut self.text, |end| {
             pieces.push((end, true));
             *count += 1;
         });

@@ -1,17 +1,21 @@
 //! One connection, or one to each node of a cluster, that all calls share.
 //!
 //! The client sends each command once: what becomes of one that was under way when its connection broke is
-//! unknown, and only the caller may ask again.
+//! unknown, and only the caller may ask again. What a node of a cluster refuses, because another has the
+//! slot, was not done, and is sent there.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use fred::clients::Client;
 use fred::error::Error;
 use fred::interfaces::{ClientLike as _, ClusterInterface as _};
-use fred::types::config::{ConnectionConfig, PerformanceConfig, ReconnectPolicy, Server, UnresponsiveConfig};
+use fred::types::config::{
+    ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, Server, UnresponsiveConfig,
+};
 use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Value};
+use tokio::sync::Mutex;
 
 use crate::call::Written;
 use crate::error::{is_demoted, is_no_script};
@@ -29,9 +33,56 @@ pub(crate) struct Copies {
     pub(crate) fsync: bool,
 }
 
+/// How often a command follows a slot that moves.
+const REDIRECTIONS: u32 = 5;
+
+/// A connection that is made when it is wanted first, and again when its client gave up.
+pub(crate) struct Link {
+    /// Whether commands may follow a slot that moves.
+    redirects: bool,
+    current: RwLock<Option<Arc<Connection>>>,
+    /// Only one makes it.
+    making: Mutex<()>,
+}
+
+impl Link {
+    pub(crate) fn new(redirects: bool) -> Self {
+        Self {
+            redirects,
+            current: RwLock::default(),
+            making: Mutex::default(),
+        }
+    }
+
+    /// Return the connection.
+    pub(crate) async fn get(&self, target: &Target) -> Result<Arc<Connection>, Error> {
+        if let Some(connection) = self.current() {
+            return Ok(connection);
+        }
+        let _making = self.making.lock().await;
+        if let Some(connection) = self.current() {
+            return Ok(connection);
+        }
+        let connection = Arc::new(Connection::open(target, self.redirects).await?);
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    fn current(&self) -> Option<Arc<Connection>> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current
+            .clone()
+            .filter(|connection| !connection.task.is_finished())
+    }
+}
+
 /// A connection. Ends when it is dropped.
 pub(crate) struct Connection {
     client: Client,
+    /// How commands are sent.
+    options: Options,
+    is_cluster: bool,
     task: ConnectHandle,
     /// Whether another master is being looked for.
     looks: Arc<AtomicBool>,
@@ -46,6 +97,10 @@ impl Drop for Connection {
 impl Connection {
     /// Connect. From then on a lost connection is made anew until the end.
     pub(crate) async fn open(target: &Target, redirects: bool) -> Result<Self, Error> {
+        let is_cluster = target.is_cluster();
+        let redirections = if redirects && is_cluster { REDIRECTIONS } else { 0 };
+        // To follow a slot counts as an attempt, and so does to ask for that.
+        let attempts = 1 + 2 * redirections;
         let performance = PerformanceConfig {
             default_command_timeout: ANSWER,
             ..PerformanceConfig::default()
@@ -53,8 +108,10 @@ impl Connection {
         let connection = ConnectionConfig {
             connection_timeout: ANSWER,
             internal_command_timeout: ANSWER,
-            max_command_attempts: 1,
-            max_redirections: if redirects { 5 } else { 0 },
+            max_command_attempts: attempts,
+            max_redirections: redirections,
+            // Whether all slots are served is checked at the start, and told by answers later on.
+            disable_cluster_health_check: true,
             unresponsive: UnresponsiveConfig {
                 max_timeout: Some(2 * ANSWER),
                 interval: ANSWER / 3,
@@ -71,15 +128,29 @@ impl Connection {
         let task = client.init().await?;
         Ok(Self {
             client,
+            options: Options {
+                // Whatever attempts are left: what was under way when a connection broke ends with it.
+                fail_fast: true,
+                ..Options::default()
+            },
+            is_cluster,
             task,
             looks: Arc::default(),
         })
     }
 
+    /// Return the slot of a script's first key.
+    fn slot(&self, arguments: &[Value]) -> ClusterHash {
+        // The client takes nothing else for commands that it does not know, and hashes their first argument.
+        let key = arguments.get(2).filter(|_| self.is_cluster);
+        let key = key.and_then(Value::as_bytes).unwrap_or_default();
+        ClusterHash::Custom(fred::util::redis_keyslot(key))
+    }
+
     /// Run a script. Where it is not known it is sent in full; nothing was done then.
     pub(crate) async fn run(&self, call: &Written) -> Result<Value, Error> {
-        match self.command("EVALSHA", call.by_hash()).await {
-            Err(error) if is_no_script(&error) => self.command("EVAL", call.by_text()).await,
+        match self.script("EVALSHA", call.by_hash()).await {
+            Err(error) if is_no_script(&error) => self.script("EVAL", call.by_text()).await,
             result => result,
         }
     }
@@ -104,9 +175,7 @@ impl Connection {
         arguments: Vec<Value>,
         copies: Copies,
     ) -> Result<(Value, Vec<u32>), Error> {
-        // A cluster's node is found by the first key of the script.
-        let key = arguments.get(2).and_then(Value::as_bytes).unwrap_or_default();
-        let slot = ClusterHash::Custom(fred::util::redis_keyslot(key));
+        let slot = self.slot(&arguments);
         let limit = REPLICAS.as_millis().to_string();
         let (wait, wanted) = match copies {
             Copies {
@@ -120,10 +189,7 @@ impl Connection {
         };
         let pipeline = self.client.pipeline();
         let () = pipeline
-            .custom(
-                CustomCommand::new_static(name, ClusterHash::Offset(2), false),
-                arguments,
-            )
+            .custom(CustomCommand::new_static(name, slot.clone(), false), arguments)
             .await?;
         let () = pipeline
             .custom(CustomCommand::new_static(wait, slot, false), wanted)
@@ -137,17 +203,18 @@ impl Connection {
         Ok((value, copies.filter_map(count).collect()))
     }
 
-    /// Run a command that has its key, if any, where scripts have their first one.
-    pub(crate) async fn command(&self, name: &'static str, arguments: Vec<Value>) -> Result<Value, Error> {
-        let command = CustomCommand::new_static(name, ClusterHash::Offset(2), false);
-        let result = self.client.custom(command, arguments).await;
+    async fn script(&self, name: &'static str, arguments: Vec<Value>) -> Result<Value, Error> {
+        let command = CustomCommand::new_static(name, self.slot(&arguments), false);
+        let client = self.client.with_options(&self.options);
+        let result = client.custom(command, arguments).await;
         self.answer(result)
     }
 
     /// Run a command whose first argument is its key.
     pub(crate) async fn on_key(&self, name: &'static str, arguments: &[&str]) -> Result<Value, Error> {
         let command = CustomCommand::new_static(name, ClusterHash::FirstKey, false);
-        let result = self.client.custom(command, arguments.to_vec()).await;
+        let client = self.client.with_options(&self.options);
+        let result = client.custom(command, arguments.to_vec()).await;
         self.answer(result)
     }
 

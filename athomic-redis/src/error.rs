@@ -41,7 +41,8 @@ pub(crate) fn classify(store: &str, error: Error) -> StoreError {
         }
         // Told for a lost connection too, and then to commands that had been sent: the outcome is unknown.
         "CLUSTERDOWN" => return unreachable(store, error),
-        _ if reason.contains("ACL failure") => {
+        // What a script says of a command that its user may not run, in Redis 7.0 and later.
+        _ if reason.contains("ACL failure") || reason.contains("The user executing the script") => {
             format!("its user needs the commands {COMMANDS} on the keys `ath:*`")
         }
         "ERR" | "WRONGTYPE" | "NOSCRIPT" => return StoreError::Malformed { store, reason },

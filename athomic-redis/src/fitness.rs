@@ -11,8 +11,9 @@ use fred::types::config::Server;
 use crate::connection::Connection;
 use crate::error::classify;
 
-/// The commands that the user needs, as `ACL SETUSER` takes them.
-pub const COMMANDS: &str = "+evalsha +eval +info +client|id +cluster|slots +cluster|info +wait +waitaof +time \
+/// The commands that the user needs, as `ACL SETUSER` takes them; `+waitaof` too where parked messages
+/// wait for the disk.
+pub const COMMANDS: &str = "+evalsha +eval +info +cluster|slots +cluster|info +wait +time \
      +get +set +del +exists +persist +pexpire +hget +hmget +hset +hsetnx +hdel +hexists +hstrlen +hincrby \
      +lpush +ltrim +lrange +zadd +zrem +zscore +zcard +zcount +zrange +zrangebyscore +zrangebylex \
      +zremrangebylex";
@@ -179,4 +180,31 @@ pub(crate) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
 fn number(version: &str, part: usize) -> u32 {
     let part = version.split('.').nth(part).unwrap_or_default();
     part.parse().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_documents_list_the_rights() {
+        let page = include_str!("../../docs/redis.md");
+        let (_, list) = page.split_once("ACL SETUSER").expect("the command is there");
+        let (list, _) = list.split_once("```").expect("it ends");
+        let words = |text: &'static str| text.split_whitespace().filter(|word| word.starts_with('+'));
+        assert_eq!(words(list).collect::<BTreeSet<_>>(), words(COMMANDS).collect());
+    }
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        assert_eq!(
+            (number("7.0.15", 0), number("7.2.4", 1), number("10", 1)),
+            (7, 2, 0)
+        );
+        let info = "# Server\r\nredis_version:7.0.15\r\nredis_versions:8\r\n";
+        assert_eq!(field(info, "redis_version"), Some("7.0.15"));
+        assert_eq!(field(info, "redis"), None);
+    }
 }

@@ -25,11 +25,6 @@
 use athomic_core::store::ordering::Aggregate;
 use bytes::{BufMut, BytesMut};
 
-/// The keys of a bucket, in the order in which scripts take them.
-const OF_BUCKETS: [u8; 7] = *b"sfmrqgh";
-/// The keys of an aggregate, likewise.
-const OF_AGGREGATES: [u8; 3] = *b"awp";
-
 /// Names the keys of a scope.
 #[derive(Debug)]
 pub(crate) struct Keys {
@@ -57,25 +52,32 @@ impl Keys {
         format!("ath:{{{}:{bucket}}}:", self.scope)
     }
 
-    /// Write the keys of a bucket, and tell of each where it ends.
-    pub(crate) fn put_bucket(&self, bucket: u16, into: &mut BytesMut, mut ended: impl FnMut(usize)) {
+    /// Write keys of a bucket, each named by its letter, and tell of each where it ends.
+    pub(crate) fn put_bucket(
+        &self,
+        bucket: u16,
+        kinds: &str,
+        into: &mut BytesMut,
+        mut ended: impl FnMut(usize),
+    ) {
         let prefix = self.prefix(bucket);
-        for kind in OF_BUCKETS {
+        for kind in kinds.bytes() {
             into.put_slice(prefix.as_bytes());
             into.put_u8(kind);
             ended(into.len());
         }
     }
 
-    /// Write the keys of an aggregate, and tell of each where it ends.
+    /// Write keys of an aggregate, likewise.
     pub(crate) fn put_aggregate(
         &self,
         aggregate: &Aggregate,
+        kinds: &str,
         into: &mut BytesMut,
         mut ended: impl FnMut(usize),
     ) {
         let prefix = self.prefix(aggregate.bucket());
-        for kind in OF_AGGREGATES {
+        for kind in kinds.bytes() {
             into.put_slice(prefix.as_bytes());
             into.put_slice(&[kind, b':']);
             into.put_slice(aggregate.key().as_bytes());

@@ -5,6 +5,7 @@ mod operation;
 mod reports;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use athomic_core::ordering::Durability;
@@ -16,10 +17,9 @@ use athomic_core::store::ordering::{
 };
 use athomic_core::store::{KeyValueSettings, Scope, StoreError};
 use fred::error::Error;
-use tokio::sync::OnceCell;
 
 use crate::call::{self, Call, Script, Written};
-use crate::connection::{Connection, Copies};
+use crate::connection::{Connection, Copies, Link};
 use crate::error::{classify, malformed};
 use crate::fitness::Fitness;
 use crate::keys::Keys;
@@ -41,10 +41,10 @@ pub struct RedisOrdering {
     scope: Scope,
     /// What tests drive in place of Redis' own clock.
     clock: Option<StoreClock>,
-    connection: OnceCell<Connection>,
+    connection: Link,
     /// Another one for calls that wait for replicas: what is sent behind them has to wait with them, and
     /// a session's beat must not.
-    waiting: OnceCell<Connection>,
+    waiting: Link,
 }
 
 impl fmt::Debug for RedisOrdering {
@@ -67,8 +67,8 @@ impl RedisOrdering {
             keys: Keys::new(scope.id()),
             scope,
             clock: None,
-            connection: OnceCell::new(),
-            waiting: OnceCell::new(),
+            connection: Link::new(true),
+            waiting: Link::new(false),
         })
     }
 
@@ -80,14 +80,12 @@ impl RedisOrdering {
         self
     }
 
-    async fn connection(&self) -> Result<&Connection, Error> {
-        let connect = || Connection::open(&self.target, true);
-        self.connection.get_or_try_init(connect).await
+    async fn connection(&self) -> Result<Arc<Connection>, Error> {
+        self.connection.get(&self.target).await
     }
 
-    async fn waiting(&self) -> Result<&Connection, Error> {
-        let connect = || Connection::open(&self.target, false);
-        self.waiting.get_or_try_init(connect).await
+    async fn waiting(&self) -> Result<Arc<Connection>, Error> {
+        self.waiting.get(&self.target).await
     }
 
     /// Return what a park has to wait for, if for anything.
@@ -157,7 +155,7 @@ impl OrderingStore for RedisOrdering {
         let connection = self.connection().await.map_err(|error| self.failed(error))?;
         let fitness = Fitness {
             store: &self.target.name,
-            connection,
+            connection: &connection,
             is_cluster: self.target.is_cluster(),
             durability: self.scope.policies().durability,
         };

@@ -138,6 +138,15 @@ async fn a_cut_connection_leaves_the_outcome_unknown_and_is_made_anew() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_is_down_leaves_the_outcome_unknown() {
+    // The client cuts the connection at this, with whatever else was under way.
+    let (_fake, store) = stage(&[Step::Say("-CLUSTERDOWN The cluster is down\r\n")]).await;
+    let error = admit(&store).await.expect_err("it is down");
+    assert!(matches!(&error, StoreError::Unreachable { .. }), "{error:?}");
+    assert!(error.is_retriable());
+}
+
+#[tokio::test]
 async fn silence_leaves_the_outcome_unknown() {
     let (fake, store) = stage(&[Step::Silence]).await;
     let error = admit(&store).await.expect_err("nobody answers");

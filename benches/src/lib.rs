@@ -12,6 +12,7 @@ pub mod child;
 pub mod goal;
 pub mod measurement;
 pub mod order;
+pub mod ordered;
 pub mod probe;
 pub mod question;
 pub mod report;

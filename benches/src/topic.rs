@@ -12,6 +12,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::{ClientConfig, Offset};
 
 use crate::order::OrderEvent;
+use crate::ordered::VersionedOrder;
 
 /// A topic full of orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,55 @@ pub struct Topic {
     pub partitions: i32,
     /// How many messages it holds.
     pub messages: u64,
+    /// What they are.
+    pub events: Events,
+}
+
+/// What a topic is full of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Events {
+    /// Orders, keyed by their customers.
+    Orders,
+    /// Versions of orders, keyed by the orders and in their order.
+    Keyed,
+    /// Versions of orders over all partitions by chance, in no order within a window.
+    Scattered,
+}
+
+/// A message to fill a topic with.
+struct Filling {
+    key: String,
+    payload: Vec<u8>,
+    /// By the key, if not said.
+    partition: Option<i32>,
+}
+
+impl Events {
+    /// Make the message of a number; the same each time.
+    fn nth(self, number: u64, partitions: i32) -> Result<Filling> {
+        let versioned =
+            |event: &VersionedOrder| -> Result<_> { Ok((event.order_id.clone(), event.payload()?)) };
+        let ((key, payload), partition) = match self {
+            Self::Orders => {
+                let event = OrderEvent::nth(number);
+                ((event.key(), event.payload()?), None)
+            }
+            Self::Keyed => (versioned(&VersionedOrder::nth(number))?, None),
+            Self::Scattered => {
+                let partitions = u64::try_from(partitions)?;
+                let partition = i32::try_from(crate::ordered::chance(number) % partitions)?;
+                (
+                    versioned(&VersionedOrder::nth_scattered(number))?,
+                    Some(partition),
+                )
+            }
+        };
+        Ok(Filling {
+            key,
+            payload,
+            partition,
+        })
+    }
 }
 
 /// The topic of most cases.
@@ -29,6 +79,7 @@ pub const ORDERS: Topic = Topic {
     name: "athomic-bench.orders.v1",
     partitions: 4,
     messages: 1_000_000,
+    events: Events::Orders,
 };
 
 /// Orders in many partitions.
@@ -36,6 +87,7 @@ pub const ORDERS_64: Topic = Topic {
     name: "athomic-bench.orders-64.v1",
     partitions: 64,
     messages: 500_000,
+    events: Events::Orders,
 };
 
 /// Orders in very many partitions.
@@ -43,6 +95,23 @@ pub const ORDERS_256: Topic = Topic {
     name: "athomic-bench.orders-256.v1",
     partitions: 256,
     messages: 500_000,
+    events: Events::Orders,
+};
+
+/// Versions of orders as a topic has them that is keyed by the order.
+pub const KEYED: Topic = Topic {
+    name: "athomic-bench.versions-keyed.v1",
+    partitions: 4,
+    messages: 400_000,
+    events: Events::Keyed,
+};
+
+/// Versions of orders, of which neighbours come from any partition in any order.
+pub const SCATTERED: Topic = Topic {
+    name: "athomic-bench.versions-scattered.v1",
+    partitions: 4,
+    messages: 400_000,
+    events: Events::Scattered,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -116,9 +185,13 @@ impl Topic {
             .set("queue.buffering.max.messages", "200000")
             .create()?;
         for number in 0..self.messages {
-            let event = OrderEvent::nth(number);
-            let (key, payload) = (event.key(), event.payload()?);
+            let Filling {
+                key,
+                payload,
+                partition,
+            } = self.events.nth(number, self.partitions)?;
             let mut record = BaseRecord::to(self.name).key(&key).payload(&payload);
+            record.partition = partition;
             while let Err((error, unsent)) = producer.send(record) {
                 let is_full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
                 ensure!(is_full, "cannot send message {number}: {error}");

@@ -40,11 +40,13 @@ struct OrderEvent {
     what: String,
 }
 
+/// Events of orders, each with the token under which it was processed.
+type Events = BTreeMap<String, Vec<(OrderEvent, FencingToken)>>;
+
 /// What the handler did, and one permit for each time it did something.
 #[derive(Debug, Clone, Default)]
 struct Processed {
-    /// By order, each with the token under which it was processed.
-    events: Arc<Mutex<BTreeMap<String, Vec<(OrderEvent, FencingToken)>>>>,
+    events: Arc<Mutex<Events>>,
     done: Arc<Counted>,
 }
 
@@ -129,6 +131,7 @@ async fn main() -> athomic::Result<()> {
     let all = u32::try_from(names.len() * EVENTS.len())?;
     drop(processed.done.0.acquire_many(all).await?);
 
+    app.stop().await;
     println!("{:<12}{:<18}{:<18}", "order", "arrived", "processed");
     let events = processed.events.lock().expect("no handler panicked");
     for (name, (_, shuffled)) in names.iter().zip(SHUFFLED) {
@@ -142,8 +145,6 @@ async fn main() -> athomic::Result<()> {
             what.join(", ")
         );
     }
-    drop(events);
-    app.stop().await;
     println!("stopped: all is committed, nothing waits");
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::MessageProcessor;
 use super::error::InvalidConsumerConfigurationError;
@@ -271,6 +271,7 @@ impl<'a> ConsumerFactory<'a> {
                 ordered: ordered.clone(),
                 failures: DlqHandler::new(&self.settings.messaging.dlq),
                 has_read: AtomicBool::new(false),
+                news: Notify::new(),
             }),
             commit_interval: consumer.commit_interval,
             revoke_timeout: consumer.revoke_timeout,

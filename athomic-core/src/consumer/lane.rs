@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -50,6 +50,8 @@ pub(crate) struct LaneSettings {
     pub(crate) failures: DlqHandler,
     /// Whether the handler's topics could be read at least once.
     pub(crate) has_read: AtomicBool,
+    /// Notified at each read: there may be something to commit soon.
+    pub(crate) news: Notify,
 }
 
 impl LaneSettings {
@@ -64,6 +66,14 @@ impl LaneSettings {
     /// that comes later is waited out, since what it takes is repaired on the broker.
     fn waits_out(&self, error: &TransportError) -> bool {
         may_pass(error) || (error.is_refusal() && self.has_read.load(Relaxed))
+    }
+
+    /// Take note of a read.
+    fn note_read(&self) {
+        if !self.has_read.load(Relaxed) {
+            self.has_read.store(true, Relaxed);
+        }
+        self.news.notify_one();
     }
 
     /// Say whether a message that is left as it is may lie below others that are settled.
@@ -372,8 +382,8 @@ impl LaneSource {
                 () = context.state.stopped() => return Ok(None),
                 fetched = self.stream.fetch(limits) => fetched,
             };
-            if fetched.is_ok() && !context.settings.has_read.load(Relaxed) {
-                context.settings.has_read.store(true, Relaxed);
+            if fetched.is_ok() {
+                context.settings.note_read();
             }
             match fetched {
                 Ok(Fetched::Records(batch)) => {

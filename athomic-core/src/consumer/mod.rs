@@ -5,6 +5,7 @@
 //! partition is a lane (`lane.rs`) that runs its messages by a strategy (`strategies/`) through the
 //! handler's processor (`processor.rs`); what is settled is committed (`committer.rs`).
 
+mod commit_timer;
 mod committer;
 mod error;
 mod factory;

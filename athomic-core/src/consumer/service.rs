@@ -12,8 +12,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
+use super::commit_timer::CommitTimer;
 use super::committer::Committer;
 use super::error::ConsumeError;
 use super::factory::ConsumerPlan;
@@ -237,8 +238,7 @@ impl<'a> Membership<'a> {
 
     /// Serve the group until told to stop or until something fails for good.
     async fn serve(&mut self, handle: &ServiceHandle) -> Result<(), ConsumeError> {
-        let mut tick = tokio::time::interval(self.plan.commit_interval);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut timer = CommitTimer::new(self.plan.commit_interval);
         let consumer = Arc::clone(&self.consumer);
         let mut commit = None;
         loop {
@@ -251,7 +251,11 @@ impl<'a> Membership<'a> {
                 stopped = until_stopped(self.orchestration.as_mut()) => return Err(self.on_stopped(stopped).await),
                 Some(_) = self.drains.join_next(), if !self.drains.is_empty() => {}
                 result = until_some(&mut commit) => self.on_commit(result),
-                _ = tick.tick(), if commit.is_none() => commit = self.commit().map(FutureExt::boxed),
+                () = self.plan.lane.news.notified(), if timer.is_idle() => timer.hurry(),
+                () = timer.due(), if commit.is_none() => {
+                    commit = self.commit().map(FutureExt::boxed);
+                    timer.rest(commit.is_none() && self.is_idle());
+                }
             }
         }
     }
@@ -377,6 +381,11 @@ impl<'a> Membership<'a> {
             self.on_commit(Ok(()));
         }
         is_new.then(|| Arc::clone(&self.committer).commit(states))
+    }
+
+    /// Say whether nothing is in flight: only what is fetched next can bring something to commit.
+    fn is_idle(&self) -> bool {
+        self.lanes.values().all(|lane| lane.state.in_flight() == 0)
     }
 
     fn states(&self) -> Vec<Arc<PartitionState>> {

@@ -1,7 +1,8 @@
 //! Whether an application lives and is ready, and what keeps it from that, by name.
 //!
-//! A [`HealthProbe`] looks at the consumers when it is asked and costs nothing otherwise: what runs
-//! writes down only what happens seldom. An HTTP endpoint calls [`HealthProbe::check`].
+//! A [`HealthProbe`] looks at the consumers when it is asked. What runs writes down what happens seldom,
+//! and of executions those that have to wait for something: one that ends at its first poll leaves no
+//! trace. An HTTP endpoint calls [`HealthProbe::check`].
 //!
 //! - *Live* means that a restart would not help. Only a handler that does not end, or a consumer that
 //!   is not served any more, makes an application dead.

@@ -11,8 +11,8 @@ use crate::consumer::{OrderedSettings, PartitionState};
 use crate::dead_letter::Chain;
 use crate::transport::{DynConsumer, TransportError};
 
-/// How long a group may go unserved at least. The client looks every ten seconds at
-/// least, the service at each commit.
+/// How long a group may go unserved at least. The client and the service look every ten seconds
+/// at least, or at each commit interval.
 const UNSERVED: Duration = Duration::from_secs(30);
 
 /// A consumer's health, written by its service and read by probes.

@@ -21,8 +21,8 @@ pub enum StoreError {
         #[source]
         source: Source,
     },
-    /// The store answers and cannot do it now: it loads, has no memory, is a replica, or is busy.
-    /// Nothing was written. Retriable.
+    /// The store answers and cannot do it now: it loads, has no memory, is a replica, or is busy. Nothing
+    /// was written; or it was, and too few others have it to count on it. Retriable.
     #[error("store `{store}` cannot take this now: {reason}")]
     Unavailable {
         /// The store's name in the settings, with its address.

@@ -3,7 +3,7 @@
 //! A store serves one *scope*: the messages of one handler in one group. For each aggregate it knows
 //! the next expected sequence, the lease of the process that runs it, and the *room*, where messages
 //! wait that came too early. Aggregates are spread over *buckets*; a call concerns elements of any
-//! buckets, and each bucket's part of it is carried out as one step, or not at all.
+//! buckets. What it says of one aggregate is carried out in its order as one step, or not at all.
 //!
 //! # Time
 //! Only the store's clock counts: leases end by it, gaps age by it, tokens rise by it.

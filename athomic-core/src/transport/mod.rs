@@ -357,7 +357,8 @@ pub trait Publisher: Send + Sync + 'static {
 
 /// Looks at topics and makes them.
 pub trait Admin: Send + Sync + 'static {
-    /// Return the number of partitions of each of the topics that exists.
+    /// Return the number of partitions of each of the topics that exists, as one broker knows it: a topic that
+    /// was made a moment ago may be missing, and whoever cares asks again.
     ///
     /// # Errors
     /// The broker cannot be reached or refuses.

@@ -73,6 +73,25 @@ async fn nothing_is_committed_when_nothing_is_new() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comes_after_a_silence_is_committed_at_the_interval() {
+    let (cluster, journal) = (Cluster::new(1), Journal::new());
+    let commits = watch(&cluster);
+    let _app = cluster.start(handler().handler(journal.worker(0))).await;
+    for count in 1..=3 {
+        tokio::time::sleep(Duration::from_secs(63)).await;
+        let published = Instant::now();
+        cluster.publish(0, None, 2500);
+        cluster.until_committed(0, count).await;
+        let late = published.elapsed() - Duration::from_millis(2500);
+        assert!(
+            late <= Duration::from_millis(1050),
+            "committed {late:?} after it was settled"
+        );
+    }
+    assert_eq!(offsets(&commits), [0, 1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_commit_waits_for_the_slow_message_below() {
     let (cluster, journal) = (Cluster::new(1), Journal::new());
     for (key, millis) in [("a", 0), ("slow", 10_000), ("b", 0), ("c", 0)] {

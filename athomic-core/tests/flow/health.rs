@@ -56,6 +56,19 @@ async fn a_consumer_that_gets_no_partition_is_ready_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_consumer_without_work_is_served() {
+    let (cluster, journal) = (Cluster::new(1), Journal::new());
+    let app = cluster.start(handler().handler(journal.worker(0))).await;
+    until_ready(&app.health()).await;
+    for _minute in 0..10 {
+        for _second in 0..60 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(finding(&app.health().check()), None);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_start_that_waits_for_the_broker_says_so() {
     let (cluster, journal) = (Cluster::new(1), Journal::new());
     cluster.control.stop();

@@ -3,7 +3,7 @@
 
 use std::env;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use athomic_core::message::{Offset, PartitionOffset, RecordBatch, TopicPartition};
 use athomic_core::settings::{ConnectionSettings, Settings};
@@ -49,6 +49,7 @@ impl Kafka {
             .create_topics(&[NewTopic::new(&topic, partitions)])
             .await
             .expect("the topic is made");
+        until_known(&admin, &topic).await;
         let publisher = transport.publisher().await.expect("a publisher");
         Some(Self {
             transport,
@@ -215,4 +216,19 @@ pub(crate) async fn fetch(stream: &mut dyn PartitionStream) -> Fetched {
 
 pub(crate) fn text(bytes: Option<&[u8]>) -> String {
     String::from_utf8(bytes.expect("not null").to_vec()).expect("text")
+}
+
+/// Wait until a topic is known to the broker that is asked, which may lag behind the one that made it.
+async fn until_known(admin: &impl Admin, topic: &String) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let known = admin.partitions(std::slice::from_ref(topic)).await;
+        if known.expect("an answer").contains_key(topic) {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "topic {topic} was made and never shows"
+        );
+    }
 }

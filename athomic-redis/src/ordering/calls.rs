@@ -85,7 +85,15 @@ impl Operation for Admissions {
                 .iter()
                 .zip(&wanted)
                 .all(|(count, wanted)| count >= wanted);
-        Ok((!is_enough).then(|| format!("there are {:?} copies and not {wanted:?}", sent.copies)))
+        let tell = |counts: &[u32]| match counts {
+            [replicas] => format!("{replicas} replicas"),
+            [disk, replicas] => format!("{disk} disks and {replicas} replicas"),
+            _ => "nobody".to_owned(),
+        };
+        Ok((!is_enough).then(|| {
+            let (wanted, found) = (tell(&wanted), tell(&sent.copies));
+            format!("{wanted} are to have what waits, and {found} have it")
+        }))
     }
 
     fn answer(&self, too_few: &Option<String>, _: &Arrival, reply: &mut Reply) -> Read<Admission> {
@@ -143,11 +151,7 @@ impl Operation for Completions {
             .number(completion.token.get())
             .digest(completion.digest)
             .sortable(completion.time)
-            .number(
-                completion
-                    .skip
-                    .map_or(u64::from(completion.keep), |waiting| 2 + waiting),
-            );
+            .number(u64::from(completion.keep) + completion.skip.map_or(0, |waiting| 2 + 2 * waiting));
     }
 
     fn common(&self, _: &mut Sent) -> Result<(), Unreadable> {

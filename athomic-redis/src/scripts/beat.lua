@@ -1,6 +1,6 @@
 -- Keep a session alive in buckets, and tell it what it is asked for.
 --
--- ARGV: time, session, time to live; then a 0 for each bucket. KEYS: for each bucket s f m r q g h.
+-- ARGV: time, session, time to live; then a 0 for each bucket. KEYS: for each bucket s f m q.
 -- Returns the server's INFO, and for each bucket: state, token, bytes, messages, wanted ...
 local NEW, LIVE, LAPSED = 1, 2, 3
 local FORGOTTEN, WANTED = 600000, 512
@@ -27,7 +27,7 @@ local function bucket(ks, kf, km, kq)
   return reply
 end
 
-for key = 0, #KEYS - 7, 7 do
-  out[#out + 1] = bucket(KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], KEYS[key + 5])
+for key = 0, #KEYS - 4, 4 do
+  out[#out + 1] = bucket(KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], KEYS[key + 4])
 end
 return out

@@ -2,7 +2,7 @@
 --
 -- ARGV: time, session, frames, after how long a gap is told or -1, settle, sweep; then for each bucket the
 -- number of elements.
--- KEYS: for each bucket s f m r q g h, and of each element a w p.
+-- KEYS: for each bucket s f r q g, and of each element a w p.
 -- Returns for each element a code, or a list that begins with it.
 local EMPTY, HALTED, BUSY, WAITING, LAPSED = 1, 2, 3, 4, 5
 local GRANTED, MINE, GAP = 6, 7, 8
@@ -82,8 +82,8 @@ end
 while arg <= args do
   local elements = tonumber(ARGV[arg])
   arg = arg + 1
-  ks, kf, kr, kq, kg = KEYS[key + 1], KEYS[key + 2], KEYS[key + 4], KEYS[key + 5], KEYS[key + 6]
-  key = key + 7
+  ks, kf, kr, kq, kg = KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], KEYS[key + 4], KEYS[key + 5]
+  key = key + 5
   token, granted = nil, nil
   local live = is_live(me)
   for _ = 1, elements do

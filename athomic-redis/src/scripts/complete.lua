@@ -1,19 +1,16 @@
 -- Messages that are done or given up, and what follows them.
 --
 -- ARGV: time, session, frames, sweep, time to live; then for each bucket the number of elements and of
--- each: sequence, token, digest, record's time, and 1 to keep the lease or 2 and more to skip, with the
--- number of those given up that wait.
--- KEYS: for each bucket s f m r q g h, and of each element a w p.
+-- each: sequence, token, digest, record's time, and flags: 1 to keep the lease, and to skip twice the
+-- number of those given up that wait, and 2.
+-- KEYS: for each bucket m r g, and of each element a w p.
 -- Returns for each element a code, or in its place a list of frames with the code as its first; a code is
 -- higher by two where the lease stays.
 local FENCED, ALREADY, DONE, HELD = 1, 2, 3, 2
 
--- Of what was skipped the last 16 ranges are kept, two sequences each.
-local SKIPPED = 16 * 40
-
 local me, limit, sweep, ttl = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local out, key, arg, args = {}, 0, 6, #ARGV
-local kf, km, kr, kg
+local km, kr, kg
 local count_gone, bytes_gone
 
 local function reply(code, frames)
@@ -35,7 +32,7 @@ local function drain(ka, kw, kp, state, sequence, x, goes_on, keep, skip)
   count_gone, bytes_gone = count_gone + gone, bytes_gone + size
   local frames = goes_on and take(kp, x, limit, count) or {}
   local owner = goes_on and (keep or #frames > 0) and me or ''
-  local name = sub(ka, #kf + 2)
+  local name = sub(ka, #km + 2)
   -- The clock of a gap begins anew with each.
   if state[7] and state[7] ~= '' then call('ZREM', kg, name) end
   local gap = reschedule(kw, kr, kg, name, x, owner, state[4], '', count, sweep)
@@ -62,14 +59,14 @@ local function complete(ka, kw, kp, sequence, token, digest, time, flags)
     return ALREADY + HELD
   end
   flags = tonumber(flags)
-  local keep, skip = flags == 1, flags > 1
+  local keep, skip = flags % 2 == 1, flags > 1
   if not current or sequence == LAST or (sequence > x and not skip) then return FENCED end
-  if skip and call('ZLEXCOUNT', kw, '-', '[' .. sequence) ~= flags - 2 then return FENCED end
+  if skip and call('ZLEXCOUNT', kw, '-', '[' .. sequence) ~= (flags - 2 - flags % 2) / 2 then return FENCED end
   local next = after(sequence)
   local goes_on = mine and not halted and not state[5]
   local owner = goes_on and keep and me or ''
   if skip then
-    call('HSET', ka, 'x', next, 'k', 0, 'o', owner, 'd', '', 's', sub((state[12] or '') .. x .. sequence, -SKIPPED))
+    call('HSET', ka, 'x', next, 'k', 0, 'o', owner, 'd', '', 's', skipped(state[12], x, sequence))
   else
     if state[9] and state[9] > time then time = state[9] end
     call('HSET', ka, 'x', next, 'k', 0, 'o', owner, 'd', digest, 'm', time)
@@ -87,8 +84,8 @@ local element = 0
 while arg <= args do
   local elements = tonumber(ARGV[arg])
   arg = arg + 1
-  kf, km, kr, kg = KEYS[key + 2], KEYS[key + 3], KEYS[key + 4], KEYS[key + 6]
-  key = key + 7
+  km, kr, kg = KEYS[key + 1], KEYS[key + 2], KEYS[key + 3]
+  key = key + 3
   count_gone, bytes_gone = 0, 0
   for _ = 1, elements do
     element = element + 1

@@ -1,8 +1,8 @@
 -- All that is known of an aggregate, and what waits from a sequence on.
 --
--- ARGV: time, from, limit. KEYS: s f m r q g h a w p.
+-- ARGV: time, from, limit. KEYS: s a w p.
 -- Returns nothing if there is nothing, else the fields, the owner if it is alive, sequences and frames.
-local ks, ka, kw, kp = KEYS[1], KEYS[8], KEYS[9], KEYS[10]
+local ks, ka, kw, kp = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local state = call('HMGET', ka, 'x', 'f', 'k', 'n', 'b', 'g', 'h', 'c', 's', 'e', 'o', 'z')
 local ends = tonumber(state[12] or nil)
 if call('EXISTS', ka) == 0 or (ends and ends <= now) then return {} end

@@ -1,7 +1,7 @@
 -- Leases that are given back. One that is not held under the token is left as it is.
 --
 -- ARGV: time, session, sweep, time to live; then for each bucket the number of elements and the token of each.
--- KEYS: for each bucket s f m r q g h, and of each element a w p.
+-- KEYS: for each bucket r g, and of each element a w.
 -- Returns one for each element.
 local me, sweep, ttl = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local out, key, arg, args = {}, 0, 5, #ARGV
@@ -9,8 +9,8 @@ local out, key, arg, args = {}, 0, 5, #ARGV
 while arg <= args do
   local elements = tonumber(ARGV[arg])
   arg = arg + 1
-  local kf, kr, kg = KEYS[key + 2], KEYS[key + 4], KEYS[key + 6]
-  key = key + 7
+  local kr, kg = KEYS[key + 1], KEYS[key + 2]
+  key = key + 2
   for _ = 1, elements do
     local ka, kw = KEYS[key + 1], KEYS[key + 2]
     local state = call('HMGET', ka, 'o', 'f', 'k', 'x', 'h', 'g', 'n', 'z')
@@ -18,13 +18,13 @@ while arg <= args do
       local count, halted = tonumber(state[7] or 0), state[5]
       local gap = ''
       if count > 0 then
-        gap = reschedule(kw, kr, kg, sub(ka, #kf + 2), state[4], '', halted, state[6], count, sweep)
+        gap = reschedule(kw, kr, kg, sub(ka, #kr + 2), state[4], '', halted, state[6], count, sweep)
       end
       call('HSET', ka, 'o', '', 'k', math.max(tonumber(state[3] or 0) - 1, 0), 'g', gap)
       expire(ka, ttl, state[8], count == 0 and not halted)
     end
     out[#out + 1] = 1
-    key, arg = key + 3, arg + 1
+    key, arg = key + 2, arg + 1
   end
 end
 return out

@@ -9,3 +9,9 @@ local function after(sequence)
   end
   return string.format('%05d', tonumber(sub(sequence, 1, 5)) + 1) .. '000000000000000'
 end
+
+-- Ranges of skipped sequences, two sequences each, the last sixteen of them: add one.
+local SKIPPED = 16 * 40
+local function skipped(ranges, first, last)
+  return sub((ranges or '') .. first .. last, -SKIPPED)
+end

@@ -3,9 +3,18 @@
 -- ARGV: time, sweep, time to live, what, value. KEYS: s f m r q g h a w p.
 -- Returns 1.
 local sweep, ttl, what, value = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local kf, km, kr, kq, kg, kh = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local ks, kf, km, kr, kq, kg, kh = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local ka, kw, kp = KEYS[8], KEYS[9], KEYS[10]
 local name = sub(ka, #kf + 2)
+
+-- The sequence before one, which is not the first.
+local function before(sequence)
+  local low = tonumber(sub(sequence, 6)) - 1
+  if low >= 0 then
+    return sub(sequence, 1, 5) .. string.format('%015.0f', low)
+  end
+  return string.format('%05d', tonumber(sub(sequence, 1, 5)) - 1) .. '999999999999999'
+end
 
 local function known()
   local ends = tonumber(call('HGET', ka, 'z') or nil)
@@ -16,7 +25,8 @@ end
 -- Have whoever holds the aggregate look at it, also if nothing of it runs there.
 local function tell_owner()
   local owner = call('HGET', ka, 'o')
-  if owner and owner ~= '' then call('ZADD', kq, 0, owner .. '|' .. name) end
+  local ends = owner and owner ~= '' and call('ZSCORE', ks, owner)
+  if ends and tonumber(ends) > now then call('ZADD', kq, 0, owner .. '|' .. name) end
 end
 
 -- From now on something is known of it.
@@ -81,7 +91,13 @@ else
     call('HDEL', ka, 'h', 'c')
     call('HSET', ka, 'k', 0)
     call('ZREM', kh, name)
-    if value ~= '' then expect(value) end
+    if value ~= '' then
+      -- What was not done below is late from now on.
+      local state = call('HMGET', ka, 'x', 's')
+      local x = state[1]
+      if x and x < value then call('HSET', ka, 's', skipped(state[2], x, before(value))) end
+      expect(value)
+    end
   elseif what == 'restore' then
     local x = call('HGET', ka, 'x')
     if not x then

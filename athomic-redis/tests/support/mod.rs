@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 
+pub(crate) mod cluster;
 pub(crate) mod fake;
 pub(crate) mod server;
 

@@ -18,7 +18,7 @@ use crate::application;
 use crate::goal::Goal;
 use crate::measurement::{cpu_time, rss_mb, status};
 use crate::order::OrderEvent;
-use crate::topic::Topic;
+use crate::topic::{Events, Topic};
 
 /// How many handlers there are, each with a topic and a group of its own.
 const HANDLERS: usize = 20;
@@ -80,6 +80,7 @@ pub fn topics() -> Vec<Topic> {
             name: format!("athomic-bench.idle-{number:02}.v1").leak(),
             partitions: 3,
             messages: 3,
+            events: Events::Orders,
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 
 mod support;
 
-use athomic_rig::{Account, Feeder, Foreign, Tool, Tools, until};
+use athomic_rig::{Account, Feeder, Foreign, Rig, Tool, Tools, until};
 use support::{rig, worker};
 
 const KEYS: u64 = 500;
@@ -64,13 +64,7 @@ async fn shares_a_group(name: &str, protocol: &str, java: &[&str], with_kcat: bo
         feeder.resume();
     }
     all_take_part(&mut account, &["second"]).await;
-    let described = tools
-        .run(
-            Tool::ConsumerGroups,
-            &rig.bootstrap,
-            &["--describe", "--group", &rig.group],
-        )
-        .await;
+    let described = describe_group(&tools, &rig).await;
     assert_eq!(
         lags(&described, &rig.topic).len(),
         6,
@@ -90,15 +84,15 @@ async fn shares_a_group(name: &str, protocol: &str, java: &[&str], with_kcat: bo
         repeats[0],
         account.folder()
     );
-    let described = tools
-        .run(
-            Tool::ConsumerGroups,
-            &rig.bootstrap,
-            &["--describe", "--group", &rig.group],
-        )
-        .await;
+    let described = describe_group(&tools, &rig).await;
     assert_eq!(lags(&described, &rig.topic), [0; 6], "{described}");
     println!("{name}: {events} events, none repeated");
+}
+
+/// Return what `kafka-consumer-groups` prints about the group.
+async fn describe_group(tools: &Tools, rig: &Rig) -> String {
+    let arguments = ["--describe", "--group", &rig.group];
+    tools.run(Tool::ConsumerGroups, &rig.bootstrap, &arguments).await
 }
 
 /// Read the lag of each partition from what `kafka-consumer-groups --describe` prints.

@@ -53,6 +53,11 @@ async fn stop(worker: &mut Worker) -> Duration {
     took
 }
 
+/// Return how many messages are committed.
+async fn committed(rig: &Rig) -> i64 {
+    rig.committed().await.values().sum()
+}
+
 fn events(key: &str, sequences: std::ops::Range<u64>) -> String {
     sequences
         .map(|seq| format!("{key}{seq}:{{\"key\":\"{key}{seq}\",\"seq\":1}}\n"))
@@ -76,11 +81,7 @@ async fn full(cluster: &Cluster, protocol: &str) {
     until_said(&worker, "messages are in flight").await;
     assert!(says(&worker, "health: live, ready;"), "that is no fault");
     stop(&mut worker).await;
-    assert_eq!(
-        rig.committed().await.values().sum::<i64>(),
-        200,
-        "what was handled is committed"
-    );
+    assert_eq!(committed(&rig).await, 200, "what was handled is committed");
 }
 
 async fn retrying(cluster: &Cluster, protocol: &str) {
@@ -97,11 +98,7 @@ async fn retrying(cluster: &Cluster, protocol: &str) {
     })
     .await;
     stop(&mut worker).await;
-    assert_eq!(
-        rig.committed().await.values().sum::<i64>(),
-        100,
-        "up to what is not settled"
-    );
+    assert_eq!(committed(&rig).await, 100, "up to what is not settled");
 }
 
 /// A member that is stopped holds the classic group up: who joins waits for it.

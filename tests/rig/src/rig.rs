@@ -125,8 +125,17 @@ impl Rig {
         let partitions: Vec<_> = (0..count)
             .map(|number| TopicPartition::new(&*self.topic, number))
             .collect();
-        let offsets = self.admin.committed(&self.group, &partitions).await;
-        let offsets = offsets.expect("committed offsets").into_iter();
+        let mut asked = self.admin.committed(&self.group, &partitions).await;
+        // On a machine that does other things as well an answer may come too late.
+        for _ in 0..3 {
+            if asked
+                .as_ref()
+                .is_err_and(athomic::transport::TransportError::is_retriable)
+            {
+                asked = self.admin.committed(&self.group, &partitions).await;
+            }
+        }
+        let offsets = asked.expect("committed offsets").into_iter();
         offsets
             .map(|offset| (offset.partition.partition, offset.offset))
             .collect()
@@ -193,6 +202,25 @@ impl Worker {
         let ended = tokio::time::timeout(STOP_LIMIT, self.child.wait()).await;
         let status = ended.expect("it ends within the drain time").expect("its status");
         assert!(status.success(), "{} ended with {status}", self.name);
+    }
+
+    /// Wait until it has ended by itself.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn until_ended(&mut self) {
+        let ended = tokio::time::timeout(STOP_LIMIT, self.child.wait()).await;
+        ended.expect("it ends by itself").expect("its status");
+    }
+
+    /// Check that it still runs.
+    ///
+    /// # Panics
+    /// When it has ended by itself.
+    pub fn assert_runs(&mut self) {
+        if let Some(status) = self.child.try_wait().expect("its state") {
+            panic!("{} ended with {status}; {}", self.name, self.log());
+        }
     }
 
     /// Send it a signal.

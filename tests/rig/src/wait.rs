@@ -25,6 +25,11 @@ pub async fn within(limit: Duration, what: &str, mut holds: impl AsyncFnMut() ->
 
 /// Make a name that no other run has, for topics and groups on a broker that is shared.
 pub fn unique(what: &str) -> String {
+    format!("{what}.{}", now())
+}
+
+/// Return the time as journals have it: in nanoseconds since 1970.
+pub(crate) fn now() -> u128 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    format!("{what}.{}", now.expect("after 1970").as_nanos())
+    now.expect("after 1970").as_nanos()
 }

@@ -711,8 +711,8 @@ where
             token = %completion.token,
             "the message was done too late: somebody else has its aggregate, and its result there does not count"
         );
+        // What was next here is remembered: if the store has lost its state, nobody else may know it.
         local.lease = None;
-        local.next = None;
         if local
             .completing
             .front()

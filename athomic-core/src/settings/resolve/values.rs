@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
@@ -92,10 +91,9 @@ impl Resolver<'_> {
                 Some(text) => Ok(Secret::new(text)),
                 None => Err(format!("environment variable {name} is not set")),
             },
-            SecretPlace::File(path) => match fs::read_to_string(path) {
-                Ok(text) => Ok(Secret::new(text.trim_end_matches(['\r', '\n']))),
-                Err(error) => Err(format!("cannot read `{}`: {error}", path.display())),
-            },
+            SecretPlace::File(path) => {
+                Secret::in_file(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Ordered consumption: the events of an aggregate in their order, wherever they arrive.
 
 mod admission;
+mod desk;
 mod first;
 mod gaps;
 mod handover;
@@ -63,4 +64,21 @@ async fn every_permutation_over_any_number_of_partitions_runs_in_order() {
         app.stop().await;
         stage.nothing_is_left().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_arrives_while_the_next_message_waits_for_its_turn_is_not_run() {
+    let stage = Stage::new(2);
+    stage.publish(0, r#"{"of":"a","seq":1}"#);
+    stage.publish(0, r#"{"of":"long","seq":1,"ms":1000}"#);
+    stage.publish(0, r#"{"of":"a","seq":2}"#);
+    let handler = stage.handler(0, |events| events.concurrency(1));
+    let app = stage.app(crate::support::NO_JITTER, handler).build().unwrap();
+    let _app = app.start().await.unwrap();
+    stage.until_done(1).await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    stage.publish(1, r#"{"of":"a","seq":1}"#);
+    stage.until_done(3).await;
+    stage.until_all_committed().await;
+    assert_eq!(stage.order("a"), [1, 2]);
 }

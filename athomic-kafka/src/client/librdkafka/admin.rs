@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::thread::park_timeout;
 use std::time::{Duration, Instant};
 
 use athomic_core::message::{Partition, PartitionOffset, TopicPartition};
@@ -14,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::native::why_refused;
 use super::{Code, Fault, FaultKind};
 use crate::error::{Endpoint, Task};
 
@@ -22,16 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it is waited for between two looks at what went wrong meanwhile.
 const STEP: Duration = Duration::from_millis(200);
 
-/// How long a new topic may take to be known to all brokers.
-const SPREADING: Duration = Duration::from_secs(2);
-/// How long to wait before brokers are asked about it again.
-const PAUSE: Duration = Duration::from_millis(100);
-
 type Options = BTreeMap<String, String>;
 
-/// Return the number of partitions of each of the topics that exists. Blocks.
-///
-/// A broker may lag behind the one that made a topic, so what is unknown is asked for again for a while.
+/// Return the number of partitions of each of the topics that exists, as one broker knows it: others may
+/// have heard more. Blocks.
 pub(crate) fn partitions(
     options: &Options,
     topics: &[String],
@@ -39,20 +33,12 @@ pub(crate) fn partitions(
 ) -> Result<BTreeMap<String, Partition>, TransportError> {
     let client = Asking::new(options, None).map_err(|fault| endpoint.error(Task::LookAtTopics, fault))?;
     let mut found = BTreeMap::new();
-    let deadline = Instant::now() + SPREADING;
-    loop {
-        for topic in topics {
-            if !found.contains_key(topic) {
-                let count = client.partitions(topic);
-                let count = count.map_err(|fault| endpoint.error(Task::LookAt(topic), fault))?;
-                found.extend(count.map(|count| (topic.clone(), count)));
-            }
-        }
-        if found.len() == topics.len() || Instant::now() >= deadline {
-            return Ok(found);
-        }
-        park_timeout(PAUSE); // nobody unparks this thread; if somebody did, it would ask early
+    for topic in topics {
+        let count = client.partitions(topic);
+        let count = count.map_err(|fault| endpoint.error(Task::LookAt(topic), fault))?;
+        found.extend(count.map(|count| (topic.clone(), count)));
     }
+    Ok(found)
 }
 
 /// Make topics; one that exists already is left as it is.
@@ -96,6 +82,7 @@ pub(crate) fn committed(
 /// A client that joins no group and creates no topic by asking about it.
 struct Asking {
     client: BaseConsumer<Refusals>,
+    options: Options,
 }
 
 impl Asking {
@@ -108,7 +95,8 @@ impl Asking {
             config.set("group.id", group_id);
         }
         let client = config.create_with_context(Refusals::default())?;
-        Ok(Self { client })
+        let options = options.clone();
+        Ok(Self { client, options })
     }
 
     /// Return how many partitions a topic has, if it exists.
@@ -144,9 +132,21 @@ impl Asking {
     }
 
     /// Ask until there is an answer, the time is over, or it is clear that no broker lets us in.
-    ///
-    /// librdkafka itself only says that nothing came: it goes on trying.
     fn ask<T>(&self, question: impl Fn(&BaseConsumer<Refusals>) -> KafkaResult<T>) -> Result<T, Fault> {
+        self.ask_patiently(question).map_err(|fault| {
+            if fault.is_distrust() {
+                fault.because(why_refused(&self.options, PATIENCE))
+            } else {
+                fault
+            }
+        })
+    }
+
+    /// librdkafka itself only says that nothing came: it goes on trying.
+    fn ask_patiently<T>(
+        &self,
+        question: impl Fn(&BaseConsumer<Refusals>) -> KafkaResult<T>,
+    ) -> Result<T, Fault> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let fault = match question(&self.client) {

@@ -4,12 +4,16 @@ use std::fmt;
 
 pub(crate) use rdkafka_sys::types::RDKafkaErrorCode as Code;
 
+use super::native::Distrust;
+
 /// An error of librdkafka: its code, what the code means for us, and its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) kind: FaultKind,
     pub(crate) code: Code,
     pub(crate) text: String,
+    /// Why the broker's certificate is refused, if it is and somebody has asked.
+    distrust: Option<Distrust>,
 }
 
 /// What an error code means for us.
@@ -49,12 +53,28 @@ impl Fault {
         } else {
             kind_of(code)
         };
-        Self { kind, code, text }
+        Self {
+            kind,
+            code,
+            text,
+            distrust: None,
+        }
     }
 
     /// Make a fault of a code with librdkafka's own description of it.
     pub(crate) fn of(code: Code) -> Self {
         Self::new(code, String::new())
+    }
+
+    /// Say whether the broker's certificate is refused.
+    pub(super) fn is_distrust(&self) -> bool {
+        self.code == Code::SSL && self.text.contains("certificate verify failed")
+    }
+
+    /// Add why the broker's certificate is refused.
+    pub(super) fn because(mut self, distrust: Option<Distrust>) -> Self {
+        self.distrust = distrust;
+        self
     }
 
     /// Say what to look at when the broker refuses who we are, or we refuse who it is.
@@ -68,10 +88,7 @@ impl Fault {
                 "the broker wants a certificate that it trusts and that has not expired: check \
                  `security.certificate_file` and `security.key_file`"
             }
-            (Code::SSL, _) if self.text.contains("certificate verify failed") => {
-                "the broker's certificate is not trusted: it must be of an authority in `security.ca_file`, \
-                 for the host in `bootstrap_servers`, and not expired"
-            }
+            _ if self.is_distrust() => remedy_of(self.distrust),
             (Code::UnsupportedSASLMechanism, _) => {
                 "the broker does not take this `security.mechanism` on this port"
             }
@@ -90,6 +107,7 @@ impl Fault {
             kind: FaultKind::TopicRecreated,
             code: Code::UnknownTopicId,
             text: format!("topic {topic} has another id"),
+            distrust: None,
         }
     }
 
@@ -127,7 +145,30 @@ impl From<rdkafka::error::KafkaError> for Fault {
                 kind: FaultKind::Lasting,
                 code: Code::Fail,
                 text: error.to_string(),
+                distrust: None,
             },
+        }
+    }
+}
+
+/// Say what to do about a broker's certificate.
+fn remedy_of(distrust: Option<Distrust>) -> &'static str {
+    match distrust {
+        Some(Distrust::UnknownAuthority) => {
+            "the broker's certificate is of an authority that is not known here: add that authority's \
+             certificate to `security.ca_file`"
+        }
+        Some(Distrust::Expired) => "the broker's certificate has expired: it is to be renewed at the broker",
+        Some(Distrust::NotYetValid) => {
+            "the broker's certificate is not valid yet: check the clocks here and where it was issued"
+        }
+        Some(Distrust::OtherHost) => {
+            "the broker's certificate is for another host: name brokers in `bootstrap_servers`, and in the \
+             brokers' `advertised.listeners`, as their certificates do"
+        }
+        Some(Distrust::Other) | None => {
+            "the broker's certificate is not trusted: it must be of an authority in `security.ca_file`, \
+             for the host in `bootstrap_servers`, and not expired"
         }
     }
 }
@@ -250,7 +291,7 @@ pub(super) fn log_line(level: i32, facility: &str, line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Code, Fault, FaultKind};
+    use super::{Code, Distrust, Fault, FaultKind};
 
     #[test]
     fn a_refused_certificate_is_no_lost_connection() {
@@ -274,6 +315,15 @@ mod tests {
             "`security.password`",
         );
         check(Code::SSL, "certificate verify failed", "`security.ca_file`");
+        for (distrust, expected) in [
+            (Distrust::UnknownAuthority, "`security.ca_file`"),
+            (Distrust::Expired, "has expired"),
+            (Distrust::NotYetValid, "not valid yet"),
+            (Distrust::OtherHost, "for another host"),
+        ] {
+            let fault = Fault::new(Code::SSL, "certificate verify failed").because(Some(distrust));
+            assert!(fault.remedy().contains(expected), "{}", fault.remedy());
+        }
         check(Code::SSL, "wrong version number", "`security.protocol`");
         check(Code::UnsupportedSASLMechanism, "", "`security.mechanism`");
     }

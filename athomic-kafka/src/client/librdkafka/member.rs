@@ -23,11 +23,12 @@ use athomic_core::transport::{ClientCondition, ConsumerEvent, Revocation, Subscr
 use tokio::sync::{mpsc, watch};
 
 use super::commits::{CommitError, Committer};
-use super::files::Files;
+use super::files::{Change, Files};
 use super::native::{Begin, Client, Event, Queue};
 use super::owned::Owned;
 use super::starting::Starter;
 use super::topics::Topics;
+use super::watch::Watch;
 use super::{Code, Fault, FaultKind};
 use crate::error::Endpoint;
 use crate::settings::ConsumerOptions;
@@ -65,8 +66,9 @@ impl Member {
         options: &ConsumerOptions,
         subscription: &Subscription,
         endpoint: Arc<Endpoint>,
+        watch: Arc<Watch>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Happening>), Fault> {
-        let files = Files::of(&endpoint.connection, &options.group);
+        let files = Files::of(&endpoint.connection, &options.group, &options.secrets);
         let group = Client::consumer(&options.group)?;
         let fetch = Client::consumer(&options.fetch)?;
         let queue = Arc::new(group.main_queue(None)?);
@@ -95,7 +97,7 @@ impl Member {
                 Arc::clone(&committer),
                 reset,
             ),
-            topics: Topics::new(Arc::clone(&group), Arc::clone(&queue), topics),
+            topics: Topics::new(Arc::clone(&group), Arc::clone(&queue), topics, watch),
             group,
             queue,
             fetch_queue,
@@ -221,6 +223,7 @@ impl Poller {
             while let Some(event) = self.fetch_queue.poll(Duration::ZERO) {
                 self.serve(event);
             }
+            self.begin_anew_what_was_made_anew();
             self.finish_draining();
             self.finish_renewals();
             self.find_new_places();
@@ -234,12 +237,19 @@ impl Poller {
         left.send_replace(Some(departure));
     }
 
-    /// Make room for a member that has read the new certificates.
+    /// Have new connections made with a new password; make room for a member that has read new certificates.
     fn look_at_files(&mut self) {
-        if self.files.were_replaced() {
-            let connection = self.endpoint.connection.clone();
-            self.send(Err(TransportError::CertificatesReplaced { connection }));
-            self.leaving.store(true, Ordering::SeqCst);
+        match self.files.look() {
+            Change::Nothing => {}
+            Change::Password(new) => new.tell(|user, password| {
+                self.group.set_credentials(user, password)?;
+                self.owned.set_credentials(user, password)
+            }),
+            Change::Certificates => {
+                let connection = self.endpoint.connection.clone();
+                self.send(Err(TransportError::CertificatesReplaced { connection }));
+                self.leaving.store(true, Ordering::SeqCst);
+            }
         }
     }
 
@@ -265,10 +275,7 @@ impl Poller {
             Event::Revoke(partitions) => self.revoke(partitions),
             Event::RebalanceFailed(fault) => self.abandon(fault),
             Event::Committed(token, answer) => self.committer.answer(token, answer),
-            Event::Topics(seen) => {
-                let made_anew = self.topics.compare(seen);
-                made_anew.iter().for_each(|topic| self.begin_anew(topic));
-            }
+            Event::Topics(seen) => self.topics.tell(&seen),
             Event::Error(fault) => self.trouble(fault),
             Event::Fatal(fault) => self.fail(fault),
         }
@@ -302,6 +309,12 @@ impl Poller {
         let begun = self.owned.begin_at_commits(known.partitions, &self.topics);
         if let Err(fault) = begun {
             self.fail(fault);
+        }
+    }
+
+    fn begin_anew_what_was_made_anew(&mut self) {
+        for topic in self.topics.compare() {
+            self.begin_anew(&topic);
         }
     }
 
@@ -556,9 +569,13 @@ mod tests {
         let fetch = consumer("127.0.0.1:1");
         let fetch_queue = fetch.main_queue(Some(&queue)).expect("a consumer has one");
         let (begun, patience) = (Instant::now(), Duration::from_secs(60));
-        assert!(queue.poll(patience).is_none());
-        assert!(begun.elapsed() < patience, "it waited until its time was over");
-        let told = fetch_queue.poll(Duration::ZERO);
-        assert!(matches!(told, Some(Event::Error(_))), "{told:?}");
+        let told = loop {
+            assert!(queue.poll(patience).is_none());
+            assert!(begun.elapsed() < patience, "it waited until its time was over");
+            if let Some(event) = fetch_queue.poll(Duration::ZERO) {
+                break event;
+            }
+        };
+        assert!(matches!(told, Event::Error(_)), "{told:?}");
     }
 }

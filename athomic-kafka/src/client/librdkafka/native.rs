@@ -1,8 +1,8 @@
 //! The C interface of librdkafka that the safe wrapper lacks: batches from partition queues, events of
 //! the main queue with their words, commits with a token, and an end that does not block.
 //!
-//! With what it asks beside the group protocol (`native/asking.rs`) the only module with `unsafe`. Its
-//! invariants:
+//! With what it asks beside the group protocol (`native/asking.rs`), and about refused certificates
+//! (`native/trust.rs`), the only module with `unsafe`. Its invariants:
 //! - A [`Client`] is freed when its last reference goes; queues and batches hold one, so no pointer
 //!   into the client outlives it.
 //! - librdkafka's handles are thread safe unless said otherwise below; what is not is behind a lock.
@@ -10,8 +10,10 @@
 //!   callback that runs.
 
 mod asking;
+mod trust;
 
 pub(super) use asking::{Begin, Committed, TopicId, TopicSeen};
+pub(super) use trust::{Distrust, why_refused};
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -27,6 +29,7 @@ use athomic_core::message::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka_sys as sys;
 use rdkafka_sys::types::RDKafkaErrorCode as Code;
@@ -133,6 +136,8 @@ impl Client {
                     Arc::as_ptr(other).cast_mut().cast::<c_void>(),
                 );
             }
+            // For what came before.
+            other.wake();
         }
         Ok(Queue {
             queue,
@@ -274,6 +279,12 @@ impl Client {
     /// Say whether there is a connection to a broker.
     pub(super) fn connected(&self) -> bool {
         self.sockets.connected()
+    }
+
+    /// Log in to new connections with another password.
+    pub(super) fn set_credentials(&self, user: &str, password: &str) -> Result<(), Fault> {
+        // SAFETY: the handle is valid.
+        unsafe { tell_credentials(self.handle.as_ptr(), user, password) }
     }
 
     /// Have all connections made anew.
@@ -624,6 +635,25 @@ pub(super) fn may_be_written(message: &rdkafka::message::BorrowedMessage<'_>) ->
     // SAFETY: the pointer is valid for as long as the message is borrowed.
     let status = unsafe { sys::rd_kafka_message_status(message.ptr()) };
     status != sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED
+}
+
+/// Log in to new connections with another password.
+pub(super) fn set_credentials<C: ProducerContext>(
+    producer: &BaseProducer<C>,
+    user: &str,
+    password: &str,
+) -> Result<(), Fault> {
+    // SAFETY: the handle is valid for as long as the producer is borrowed.
+    unsafe { tell_credentials(producer.client().native_ptr(), user, password) }
+}
+
+/// # Safety
+/// `handle` is a valid client.
+unsafe fn tell_credentials(handle: *mut sys::rd_kafka_t, user: &str, password: &str) -> Result<(), Fault> {
+    let text = |text: &str| CString::new(text).map_err(|_zero| Fault::of(Code::InvalidArgument));
+    let (user, password) = (text(user)?, text(password)?);
+    // SAFETY: the handle is valid as the caller promises; librdkafka copies both texts.
+    check_owned(unsafe { sys::rd_kafka_sasl_set_credentials(handle, user.as_ptr(), password.as_ptr()) })
 }
 
 /// Return what librdkafka was built with, such as `ssl` or `sasl_scram`.

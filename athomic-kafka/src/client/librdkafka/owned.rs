@@ -164,6 +164,11 @@ impl Owned {
         self.fetch.start(&places)
     }
 
+    /// Make new connections with another password.
+    pub(super) fn set_credentials(&self, user: &str, password: &str) -> Result<(), Fault> {
+        self.fetch.set_credentials(user, password)
+    }
+
     /// Say whether a partition was ever fetched.
     pub(super) fn has_begun(&self) -> bool {
         self.has_begun

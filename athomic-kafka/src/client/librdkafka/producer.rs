@@ -6,29 +6,36 @@
 //!   at the delivery time-out at the latest.
 //! - A call that has begun goes on if its future is dropped: what does not fit into librdkafka's queue
 //!   is fed to it by a task of its own.
+//! - A producer that has an heir gives it what it cannot write any more: records that were certainly not
+//!   written, in their order.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{Thread, park_timeout};
+use std::time::{Duration, Instant};
 
 use athomic_core::message::{Headers, TopicPartition};
 use athomic_core::transport::{Delivery, DeliveryState, OutgoingMessage, TransportError};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::{ClientContext, Statistics};
 use rdkafka_sys::types::RDKafkaErrorCode as Code;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
-use super::files::Files;
-use super::native::may_be_written;
+use super::call::Call;
+use super::files::{Change, Files};
+use super::native::{may_be_written, set_credentials};
 use super::{Fault, FaultKind};
 use crate::error::Endpoint;
+use crate::security::Secrets;
 
-/// How long the polling thread sleeps if there are no reports.
-const IDLE: Duration = Duration::from_millis(100);
+/// How long the polling thread waits for reports before it looks whether it is to stop.
+const POLL: Duration = Duration::from_millis(100);
+/// How long it sleeps if nothing is under way; what is published wakes it.
+const IDLE: Duration = Duration::from_secs(10);
 /// How long a full queue is waited for before it is tried again anyway.
 const FULL: Duration = Duration::from_millis(50);
 /// How long the end waits for records on their way.
@@ -46,12 +53,20 @@ struct Shared {
     producer: BaseProducer<Reports>,
     stopping: AtomicBool,
     /// Whether the certificates were replaced that the producer has read.
-    outdated: AtomicBool,
+    outdated: watch::Sender<bool>,
+    /// Told when the polling thread has taken back what waits to be sent.
+    taking_back: Mutex<Option<oneshot::Sender<()>>>,
+    /// Sleeps while nothing is under way.
+    poller: OnceLock<Thread>,
 }
 
 impl Publishing {
-    pub(crate) fn start(options: &BTreeMap<String, String>, endpoint: Endpoint) -> Result<Self, Fault> {
-        let files = Files::of(&endpoint.connection, options);
+    pub(crate) fn start(
+        options: &BTreeMap<String, String>,
+        secrets: &Secrets,
+        endpoint: Endpoint,
+    ) -> Result<Self, Fault> {
+        let files = Files::of(&endpoint.connection, options, secrets);
         let mut config: ClientConfig = options
             .iter()
             .map(|(name, value)| (name.clone(), value.clone()))
@@ -62,18 +77,22 @@ impl Publishing {
             under_way: AtomicUsize::new(0),
             progress: Notify::new(),
             refused: AtomicBool::new(false),
+            heir: OnceLock::new(),
         };
         let producer = config.create_with_context(reports)?;
         let shared = Arc::new(Shared {
             producer,
             stopping: AtomicBool::new(false),
-            outdated: AtomicBool::new(false),
+            outdated: watch::Sender::new(false),
+            taking_back: Mutex::new(None),
+            poller: OnceLock::new(),
         });
         let polled = Arc::clone(&shared);
-        std::thread::Builder::new()
+        let poller = std::thread::Builder::new()
             .name("athomic-publish".to_owned())
             .spawn(move || polled.poll_until_stopped(files))
             .map_err(|error| Fault::new(Code::Fail, error.to_string()))?;
+        shared.poller.get_or_init(|| poller.thread().clone());
         Ok(Self { shared })
     }
 
@@ -95,7 +114,35 @@ impl Publishing {
 
     /// Say whether the certificates were replaced, so that another producer has to take over.
     pub(crate) fn is_outdated(&self) -> bool {
-        self.shared.outdated.load(Ordering::Relaxed)
+        *self.shared.outdated.borrow()
+    }
+
+    /// Go on with the old certificates until others come: there is no successor.
+    pub(crate) fn stay(&self) {
+        self.shared.outdated.send_replace(false);
+    }
+
+    /// Wait until the certificates were replaced.
+    pub(crate) async fn until_outdated(&self) {
+        let mut outdated = self.shared.outdated.subscribe();
+        // The sender is in `shared`, which this function holds.
+        let _changed = outdated.wait_for(|outdated| *outdated).await;
+    }
+
+    /// Let another producer write what this one has not sent, and whatever fails here later without
+    /// having been written.
+    pub(crate) async fn give_way_to(&self, heir: &Self) {
+        let shared = &self.shared;
+        shared
+            .producer
+            .context()
+            .heir
+            .get_or_init(|| Arc::clone(&heir.shared));
+        let (taken_back, done) = oneshot::channel();
+        *shared.lock_taking_back() = Some(taken_back);
+        shared.wake_poller();
+        // The thread runs at least until `self` is dropped.
+        let _taken_back = done.await;
     }
 
     /// Wait until nothing is under way.
@@ -114,6 +161,7 @@ impl Publishing {
 impl Drop for Publishing {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.wake_poller();
     }
 }
 
@@ -130,9 +178,11 @@ impl Shared {
         while let Some((index, message)) = refused {
             let progress = self.producer.context().progress.notified();
             let _room_or_not = tokio::time::timeout(FULL, progress).await;
-            let accepted = self.accept(call, index, &message);
+            let heir = self.producer.context().heir.get();
+            let writer = heir.map_or(self, |heir| &**heir);
+            let accepted = writer.accept(call, index, &message);
             refused = if accepted {
-                self.feed(call, &mut rest)
+                writer.feed(call, &mut rest)
             } else {
                 Some((index, message))
             };
@@ -150,35 +200,105 @@ impl Shared {
         record.key = message.key.as_deref();
         record.payload = message.payload.as_deref();
         record.headers = headers_of(&message.headers);
-        let reports = self.producer.context();
-        reports.under_way.fetch_add(1, Ordering::SeqCst);
-        let Err((error, _returned)) = self.producer.send(record) else {
+        let Err((error, _ticket)) = self.send(record) else {
             return true;
         };
-        reports.settled();
         if matches!(error, KafkaError::MessageProduction(Code::QueueFull)) {
             return false;
         }
         let fault = Fault::from(error);
-        let failed = reports
-            .endpoint
-            .publishing(&message.topic, DeliveryState::NotWritten, fault);
+        let failed =
+            self.producer
+                .context()
+                .endpoint
+                .publishing(&message.topic, DeliveryState::NotWritten, fault);
         call.settle(index, Err(failed));
         true
     }
 
+    fn send(&self, record: BaseRecord<'_, [u8], [u8], Box<Ticket>>) -> Result<(), (KafkaError, Box<Ticket>)> {
+        let reports = self.producer.context();
+        let is_first = reports.under_way.fetch_add(1, Ordering::SeqCst) == 0;
+        match self.producer.send(record) {
+            Ok(()) => {
+                if is_first {
+                    self.wake_poller();
+                }
+                Ok(())
+            }
+            Err((error, record)) => {
+                reports.settled();
+                Err((error, record.delivery_opaque))
+            }
+        }
+    }
+
+    /// Take a record over that another producer has not written; the ticket comes back if there is no room.
+    /// It keeps its partition, so that it stays behind those that were written before it.
+    fn inherit(&self, message: &BorrowedMessage<'_>, ticket: Box<Ticket>) -> Result<(), Box<Ticket>> {
+        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(message.topic(), ticket);
+        record.partition = (message.partition() >= 0).then_some(message.partition());
+        record.key = message.key();
+        record.payload = message.payload();
+        record.headers = message.headers().map(BorrowedHeaders::detach);
+        self.send(record).map_err(|(_error, ticket)| ticket)
+    }
+
     fn poll_until_stopped(&self, mut files: Files) {
         while !self.stopping.load(Ordering::SeqCst) {
-            self.producer.poll(IDLE);
+            self.rest(&files);
+            self.take_back();
+            self.producer.poll(POLL);
             if self.producer.context().refused.swap(false, Ordering::Relaxed) {
                 files.hurry();
             }
-            if files.were_replaced() {
-                self.outdated.store(true, Ordering::Relaxed);
+            match files.look() {
+                Change::Nothing => {}
+                Change::Password(new) => {
+                    new.tell(|user, password| set_credentials(&self.producer, user, password))
+                }
+                Change::Certificates => drop(self.outdated.send_replace(true)),
             }
         }
         if let Err(error) = self.producer.flush(LAST_FLUSH) {
             tracing::warn!(%error, "a publisher ended before everything was acknowledged");
+        }
+    }
+
+    /// Let go of what was not sent yet, if that is asked for, so that the heir gets it.
+    fn take_back(&self) {
+        let Some(taken_back) = self.lock_taking_back().take() else {
+            return;
+        };
+        self.producer.purge(PurgeConfig::default().queue());
+        // All reports are there, and are served in the time of one poll.
+        self.producer.poll(POLL);
+        let _nobody_waits = taken_back.send(());
+    }
+
+    fn lock_taking_back(&self) -> MutexGuard<'_, Option<oneshot::Sender<()>>> {
+        self.taking_back.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sleep while nothing is under way, on the polling thread. Whoever changes that wakes it afterwards, and
+    /// a wake-up that comes too early is not lost.
+    fn rest(&self, files: &Files) {
+        let nothing_to_do = || {
+            let under_way = self.producer.context().under_way.load(Ordering::SeqCst);
+            let asked = self.stopping.load(Ordering::SeqCst) || self.lock_taking_back().is_some();
+            under_way == 0 && !asked
+        };
+        if nothing_to_do() {
+            let until_due = files
+                .due()
+                .map(|due| due.saturating_duration_since(Instant::now()));
+            park_timeout(until_due.unwrap_or(IDLE).min(IDLE));
+        }
+    }
+
+    fn wake_poller(&self) {
+        if let Some(poller) = self.poller.get() {
+            poller.unpark();
         }
     }
 }
@@ -192,6 +312,8 @@ struct Reports {
     progress: Notify,
     /// Set when a broker refuses who we are.
     refused: AtomicBool,
+    /// Who writes what this producer cannot write any more.
+    heir: OnceLock<Arc<Shared>>,
 }
 
 impl Reports {
@@ -222,7 +344,16 @@ impl ClientContext for Reports {
 impl ProducerContext for Reports {
     type DeliveryOpaque = Box<Ticket>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, mut ticket: Box<Ticket>) {
+        if let (Err((error, message)), Some(heir)) = (result, self.heir.get())
+            && !may_be_written(message)
+            && may_be_tried_again(error)
+        {
+            match heir.inherit(message, ticket) {
+                Ok(()) => return self.settled(),
+                Err(no_room) => ticket = no_room,
+            }
+        }
         let outcome = match result {
             Ok(message) => Ok(Delivery {
                 partition: TopicPartition::new(message.topic(), message.partition()),
@@ -245,56 +376,16 @@ impl ProducerContext for Reports {
     }
 }
 
+/// Say whether another producer may succeed with what was not written.
+fn may_be_tried_again(error: &KafkaError) -> bool {
+    let purged = error.rdkafka_error_code() == Some(Code::PurgeQueue);
+    purged || Fault::from(error.clone()).is_retriable()
+}
+
 /// What librdkafka gives back with the report on a record.
 struct Ticket {
     call: Arc<Call>,
     index: usize,
-}
-
-/// One call of `publish`: its outcomes so far, and who waits for the last.
-struct Call {
-    progress: Mutex<Progress>,
-}
-
-struct Progress {
-    outcomes: Vec<Option<Outcome>>,
-    left: usize,
-    done: Option<oneshot::Sender<()>>,
-}
-
-impl Call {
-    fn new(messages: &[OutgoingMessage]) -> (Arc<Self>, oneshot::Receiver<()>) {
-        let (done, completed) = oneshot::channel();
-        let outcomes = messages.iter().map(|_| None).collect();
-        // With no messages nothing settles, so the sender is not kept and the wait ends at once.
-        let done = (!messages.is_empty()).then_some(done);
-        let progress = Mutex::new(Progress {
-            outcomes,
-            left: messages.len(),
-            done,
-        });
-        (Arc::new(Self { progress }), completed)
-    }
-
-    fn settle(&self, index: usize, outcome: Outcome) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.outcomes[index] = Some(outcome);
-        progress.left -= 1;
-        if progress.left == 0
-            && let Some(done) = progress.done.take()
-        {
-            let _caller_gone = done.send(());
-        }
-    }
-
-    fn outcomes(&self) -> Vec<Outcome> {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcomes = std::mem::take(&mut progress.outcomes);
-        outcomes
-            .into_iter()
-            .map(|outcome| outcome.unwrap_or(Err(TransportError::Closed)))
-            .collect()
-    }
 }
 
 fn headers_of(headers: &Headers) -> Option<OwnedHeaders> {
@@ -309,4 +400,62 @@ fn headers_of(headers: &Headers) -> Option<OwnedHeaders> {
         })
     };
     Some(headers.iter().fold(empty, insert))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// A producer that reaches nobody.
+    fn publishing() -> Publishing {
+        let options = BTreeMap::from([("bootstrap.servers".to_owned(), "127.0.0.1:1".to_owned())]);
+        let endpoint = Endpoint {
+            connection: "default".to_owned(),
+            servers: "127.0.0.1:1".to_owned(),
+        };
+        Publishing::start(&options, &Secrets::new(), endpoint).expect("valid options")
+    }
+
+    async fn until_under_way(publishing: &Publishing, count: usize) {
+        let under_way = &publishing.shared.producer.context().under_way;
+        let begun = Instant::now();
+        while under_way.load(Ordering::SeqCst) != count {
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "{under_way:?} are under way"
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_not_sent_is_the_heirs() {
+        let (old, heir) = (Arc::new(publishing()), publishing());
+        let message = |partition| OutgoingMessage {
+            topic: "orders".to_owned(),
+            partition,
+            ..Default::default()
+        };
+        let messages = vec![message(None), message(Some(0)), message(Some(0))];
+        let giving_way = Arc::clone(&old);
+        let call = tokio::spawn(async move { giving_way.publish(messages).await });
+        until_under_way(&old, 3).await;
+        old.give_way_to(&heir).await;
+        until_under_way(&old, 0).await;
+        until_under_way(&heir, 3).await;
+        assert!(!call.is_finished(), "nothing has failed");
+        call.abort();
+    }
+
+    #[tokio::test]
+    async fn who_is_outdated_is_told_and_may_stay() {
+        let publishing = publishing();
+        assert!(!publishing.is_outdated());
+        publishing.shared.outdated.send_replace(true);
+        publishing.until_outdated().await;
+        publishing.stay();
+        assert!(!publishing.is_outdated());
+    }
 }

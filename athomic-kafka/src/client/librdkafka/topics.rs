@@ -2,7 +2,7 @@
 //!
 //! librdkafka reads on in a topic that was deleted and made anew, at the offset where it was in the old
 //! one. If the new one is long enough, what lies below is never seen, and nothing says so. So the
-//! topics' ids are compared here.
+//! topics' ids are compared here. Who asks for them is the affair of `watch.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use athomic_core::message::{Partition, TopicPartition};
 
-use super::Fault;
 use super::native::{Client, Queue, TopicId, TopicSeen};
+use super::watch::{MemberId, Watch};
 
-/// How often the topics are looked at: each look wakes four threads.
-const EVERY: Duration = Duration::from_secs(10);
 /// How long the group's commits for a topic that was made anew are not asked for: a member that has not
 /// noticed yet commits offsets of the old one.
 const SETTLING: Duration = Duration::from_secs(60);
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a look waits at a sign that something is wrong with a topic: there may be many signs.
+const SOON: Duration = Duration::from_millis(200);
 
 /// Knows the topics of a subscription.
 pub(super) struct Topics {
@@ -27,7 +27,10 @@ pub(super) struct Topics {
     queue: Arc<Queue>,
     names: Vec<String>,
     seen: Seen,
-    next: Instant,
+    watch: Arc<Watch>,
+    member: MemberId,
+    /// When to look at these topics without waiting for a turn.
+    soon: Option<Instant>,
 }
 
 /// What was seen of the topics so far.
@@ -45,42 +48,61 @@ struct Known {
 }
 
 impl Topics {
-    pub(super) fn new(group: Arc<Client>, queue: Arc<Queue>, names: Vec<String>) -> Self {
+    /// Begin with a look at once.
+    pub(super) fn new(group: Arc<Client>, queue: Arc<Queue>, names: Vec<String>, watch: Arc<Watch>) -> Self {
+        let woken = Arc::clone(&queue);
+        let member = watch.join(&names, move || woken.wake());
         Self {
             group,
             queue,
             names,
             seen: Seen::default(),
-            next: Instant::now(),
+            watch,
+            member,
+            soon: Some(Instant::now()),
         }
     }
 
     /// Return when [`look`](Self::look) is to be called.
     pub(super) fn due(&self) -> Instant {
-        self.next
+        let turn = self.watch.due(self.member);
+        self.soon.map_or(turn, |soon| soon.min(turn))
     }
 
     /// Ask for the topics' ids if it is time.
     pub(super) fn look(&mut self) {
         let now = Instant::now();
-        if now < self.next {
-            return;
-        }
         // Answers come in the order of the questions, so that a slow one costs only time.
-        self.next = now + EVERY;
-        if let Err(fault) = self.group.describe_topics(&self.names, PATIENCE, &self.queue) {
-            report(&fault);
+        if self.soon.is_some_and(|soon| soon <= now) {
+            self.soon = None;
+            self.ask(&self.names);
+        }
+        if let Some(topics) = self.watch.turn(self.member, now) {
+            self.ask(&topics);
+        }
+    }
+
+    fn ask(&self, topics: &[String]) {
+        if let Err(fault) = self.group.describe_topics(topics, PATIENCE, &self.queue) {
+            tracing::debug!(%fault, "cannot ask for the topics' ids");
         }
     }
 
     /// Look soon: something is wrong with a topic.
     pub(super) fn hurry(&mut self) {
-        self.next = self.next.min(Instant::now() + Duration::from_millis(200));
+        let soon = Instant::now() + SOON;
+        self.soon = Some(self.soon.map_or(soon, |sooner| sooner.min(soon)));
     }
 
-    /// Take note of what was seen, and return the topics that are no longer those of before.
-    pub(super) fn compare(&mut self, seen: Vec<TopicSeen>) -> Vec<String> {
-        self.seen.compare(seen)
+    /// Pass on what was seen of topics, to this member and to others.
+    pub(super) fn tell(&self, seen: &[TopicSeen]) {
+        self.watch.tell(seen);
+    }
+
+    /// Take note of what this member or another has seen, and return the topics that are no longer those
+    /// of before.
+    pub(super) fn compare(&mut self) -> Vec<String> {
+        self.seen.compare(self.watch.news(self.member))
     }
 
     /// Say whether a partition came after the member had seen its topic: what stands in it was published
@@ -92,6 +114,12 @@ impl Topics {
     /// Say whether a topic was made anew so recently that the group's commits may be of the old one.
     pub(super) fn is_settling(&self, topic: &str) -> bool {
         self.seen.is_made_anew(topic, SETTLING)
+    }
+}
+
+impl Drop for Topics {
+    fn drop(&mut self) {
+        self.watch.leave(self.member);
     }
 }
 
@@ -131,10 +159,6 @@ impl Seen {
         let made_anew = self.0.get(topic).and_then(|known| known.made_anew);
         made_anew.is_some_and(|seen| seen.elapsed() < within)
     }
-}
-
-fn report(fault: &Fault) {
-    tracing::debug!(%fault, "cannot ask for the topics' ids");
 }
 
 #[cfg(test)]

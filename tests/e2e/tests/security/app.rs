@@ -52,6 +52,16 @@ impl Client {
         self
     }
 
+    /// Say in which file the password is.
+    pub(crate) fn password_file(mut self, path: &Path) -> Self {
+        let text = format!(
+            "[{SECURITY}]\npassword = {{ file = {:?} }}",
+            path.display().to_string()
+        );
+        self.loader = self.loader.text("password.toml", text);
+        self
+    }
+
     pub(crate) fn file(self, key: &str, path: &Path) -> Self {
         self.set(key, &path.display().to_string())
     }

@@ -1,13 +1,10 @@
-//! Certificates that are replaced on disk are used without a restart of the process, also when the old
-//! ones are worth nothing any more.
+//! Certificates and passwords that are replaced on disk are used without a restart of the process, also
+//! when the old ones are worth nothing any more.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use athomic::RunningApp;
-use athomic::transport::DeliveryState;
-use athomic_rig::{Cluster, Spec, Tool};
+use athomic_rig::{Cluster, Listener, Spec, Tool};
 
 use crate::app::{Client, SOON, publish};
 use crate::broker::listener;
@@ -56,17 +53,6 @@ fn install(new: &Path, old: &Path) {
     fs::rename(beside, old).expect("replaced");
 }
 
-/// What was given to the producer before the replacement was noticed fails at its delivery time-out, as not
-/// written, and can be published again.
-async fn publish_again(app: &RunningApp, topic: &str, order: u32) {
-    let deadline = Instant::now() + 2 * SOON;
-    while let Err(error) = app.publisher().publish(topic, &order).await {
-        assert!(error.is_retriable(), "{error:?}");
-        assert_eq!(error.delivery_state(), DeliveryState::NotWritten, "{error:?}");
-        assert!(Instant::now() < deadline, "{error:?}");
-    }
-}
-
 async fn goes_on_with_new_certificates(protocol: &str) {
     logs::keep();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("security-rotated-{protocol}"));
@@ -87,8 +73,7 @@ async fn goes_on_with_new_certificates(protocol: &str) {
         .file("ca_file", &installed.trust)
         .identity(&installed.client)
         .with("integration.messaging.consumer.group_protocol", protocol)
-        .with("integration.messaging.consumer.commit_interval_ms", 200)
-        .with("integration.messaging.producer.delivery_timeout_ms", 15_000);
+        .with("integration.messaging.consumer.commit_interval_ms", 200);
     let (app, mut orders) = client.build();
     let app = app.start().await.expect("it starts");
     for order in 0..10 {
@@ -106,7 +91,8 @@ async fn goes_on_with_new_certificates(protocol: &str) {
     node.wait_until_ready().await;
     let mut seen = Vec::new();
     for order in 10..20 {
-        publish_again(&app, topic, order).await;
+        // What the old certificates cannot be sent with any more goes out with the new ones.
+        publish(&app, topic, order).await;
         while !seen.contains(&order) {
             let next = tokio::time::timeout(2 * SOON, orders.recv()).await;
             seen.extend(next.expect("it goes on by itself"));
@@ -114,6 +100,66 @@ async fn goes_on_with_new_certificates(protocol: &str) {
     }
     let repeats = seen.len() - 10;
     println!("{protocol}: {repeats} repeats");
+    app.stop().await;
+    cluster.stop().await;
+}
+
+/// A user of the broker whose password is changed.
+const USER: &str = "carol";
+
+async fn change_password(cluster: &Cluster, new: &str) {
+    let set = format!("SCRAM-SHA-256=[password={new}]");
+    let of_user = ["--entity-type", "users", "--entity-name", USER];
+    let arguments = [&["--alter", "--add-config", &set], &of_user[..]].concat();
+    cluster
+        .tools()
+        .run(Tool::Configs, &cluster.bootstrap(), &arguments)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_changed_at_the_broker_and_in_its_file() {
+    logs::keep();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("security-password");
+    let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+    let listener = Listener::new("SCRAM", "SASL_PLAINTEXT")
+        .property("sasl.enabled.mechanisms", "SCRAM-SHA-256")
+        .property("scram-sha-256.sasl.jaas.config", scram);
+    let Some(cluster) = Cluster::start(Spec::new(folder.join("cluster")).listener(listener)).await else {
+        return;
+    };
+    let (topic, file) = ("passwords", folder.join("password"));
+    let create = ["--create", "--topic", topic, "--partitions", "1"];
+    let tools = cluster.tools();
+    tools.run(Tool::Topics, &cluster.bootstrap(), &create).await;
+    change_password(&cluster, "the-old-one").await;
+    fs::write(&file, "the-old-one\n").expect("written");
+    let client = Client::on(&cluster.bootstrap_of("SCRAM"), topic, "sasl_plaintext")
+        .set("mechanism", "SCRAM-SHA-256")
+        .set("username", USER)
+        .password_file(&file);
+    let (app, mut orders) = client.build();
+    let app = app.start().await.expect("it starts");
+    for order in 0..3 {
+        publish(&app, topic, order).await;
+        let next = tokio::time::timeout(SOON, orders.recv()).await;
+        assert_eq!(next.expect("in time"), Some(order));
+    }
+
+    change_password(&cluster, "the-new-one").await;
+    let beside = file.with_extension("new");
+    fs::write(&beside, "the-new-one\n").expect("written");
+    fs::rename(beside, &file).expect("replaced");
+    // All connections are made anew, by which time the old password is worth nothing.
+    cluster.node(1).restart().await;
+    for order in 3..6 {
+        publish(&app, topic, order).await;
+        let next = tokio::time::timeout(2 * SOON, async {
+            // What was not committed when the broker went comes again.
+            while orders.recv().await.expect("it runs") != order {}
+        });
+        next.await.expect("it goes on by itself");
+    }
     app.stop().await;
     cluster.stop().await;
 }

@@ -1,7 +1,6 @@
 //! A cluster of brokers that lives no longer than the test.
 
 mod node;
-mod ports;
 mod properties;
 mod spec;
 mod topology;
@@ -10,6 +9,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::ports;
 use crate::tools::Tools;
 
 pub use node::Node;

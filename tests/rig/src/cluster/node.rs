@@ -1,30 +1,20 @@
 //! One broker: a process that is killed, paused and started again.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
-use tokio::sync::Mutex;
+
+use crate::watched::Watched;
 
 /// How long a broker may take until it answers, on a machine that does other things as well.
 const START_LIMIT: Duration = Duration::from_secs(120);
-/// How long a broker may take to hand over its partitions and end.
-const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// Become the broker, and leave behind a shell that kills it when nobody holds our standard input.
-///
-/// So a broker ends with the test in whatever way that ends, `kill -9` included. A line on standard
-/// input tells the shell that the broker is gone: its process id may be another's by then.
-/// `$0` is the settings file, `$1` the folder of the jars, `$2` the data; more is for the formatting.
+/// Become the broker. `$0` is the settings file, `$1` the folder of the jars, `$2` the data; more is for
+/// the formatting.
 const SCRIPT: &str = r#"
-exec 3<&0 </dev/null
-{ read -r line <&3 || kill -9 $$; } &
-exec 3<&-
 libs=$1 data=$2; shift 2
 java="java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dlog4j2.configurationFile=log4j2.properties"
 test -e "$data/meta.properties" ||
@@ -41,7 +31,7 @@ pub struct Node {
     /// Where it is asked whether it is ready.
     port: u16,
     format_arguments: Vec<String>,
-    process: Mutex<Option<Child>>,
+    process: Watched,
 }
 
 impl Node {
@@ -54,11 +44,11 @@ impl Node {
     ) -> Self {
         Self {
             id,
+            process: Watched::new(format!("node {id}"), folder.join("broker.log")),
             folder,
             jars,
             port,
             format_arguments,
-            process: Mutex::new(None),
         }
     }
 
@@ -71,12 +61,12 @@ impl Node {
     /// Return the file with all that it printed.
     #[must_use]
     pub fn log(&self) -> PathBuf {
-        self.folder.join("broker.log")
+        self.process.log().to_owned()
     }
 
     /// Return its process id while it runs.
     pub async fn pid(&self) -> Option<u32> {
-        self.process.lock().await.as_ref().and_then(Child::id)
+        self.process.pid().await
     }
 
     /// Start it, with the data and ports that it had. Does not wait until it is ready.
@@ -84,9 +74,14 @@ impl Node {
     /// # Panics
     /// When it runs already, or cannot be started.
     pub async fn start(&self) {
-        let mut process = self.process.lock().await;
-        assert!(process.is_none(), "node {} runs already", self.id);
-        *process = Some(self.spawn());
+        let settings = self.folder.join(SETTINGS).display().to_string();
+        let (jars, data) = (
+            self.jars.display().to_string(),
+            self.folder.join(DATA).display().to_string(),
+        );
+        let mut arguments = vec![&*settings, &jars, &data];
+        arguments.extend(self.format_arguments.iter().map(String::as_str));
+        self.process.start(SCRIPT, &arguments, &self.folder).await;
     }
 
     /// Wait until it serves clients.
@@ -96,22 +91,12 @@ impl Node {
     pub async fn wait_until_ready(&self) {
         let deadline = Instant::now() + START_LIMIT;
         while !answers(self.port).await {
-            let ended = match self.process.lock().await.as_mut() {
-                Some(child) => child.try_wait().expect("its state"),
-                None => panic!("node {} was not started", self.id),
-            };
-            let log = self.log();
-            assert!(
-                ended.is_none(),
-                "node {} ended while starting; {}",
-                self.id,
-                end_of(&log)
-            );
+            self.process.assert_runs().await;
             assert!(
                 Instant::now() < deadline,
                 "node {} does not answer; {}",
                 self.id,
-                end_of(&log)
+                self.process.end_of_log()
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -119,7 +104,7 @@ impl Node {
 
     /// End it as `kill -9` does; returns when it is gone.
     pub async fn kill(&self) {
-        self.end(Signal::KILL).await;
+        self.process.end(Signal::KILL).await;
     }
 
     /// Ask it to hand over its partitions and end; returns when it is gone.
@@ -127,7 +112,7 @@ impl Node {
     /// # Panics
     /// When it takes longer than a minute.
     pub async fn terminate(&self) {
-        self.end(Signal::TERM).await;
+        self.process.end(Signal::TERM).await;
     }
 
     /// Kill it, start it again, and wait until it is ready.
@@ -139,71 +124,17 @@ impl Node {
 
     /// Stop it from running, with its connections open (SIGSTOP).
     pub async fn pause(&self) {
-        self.signal(Signal::STOP).await;
+        self.process.signal(Signal::STOP).await;
     }
 
     /// Let it run on after [`pause`](Self::pause).
     pub async fn resume(&self) {
-        self.signal(Signal::CONT).await;
-    }
-
-    async fn signal(&self, signal: Signal) {
-        let process = self.process.lock().await;
-        let child = process.as_ref().expect("the node runs");
-        send(child, signal);
-    }
-
-    /// Signal it, wait for its end, and tell the watching shell. Does nothing if it does not run.
-    async fn end(&self, signal: Signal) {
-        let mut process = self.process.lock().await;
-        let Some(child) = process.as_mut() else {
-            return;
-        };
-        let mut watcher = child.stdin.take();
-        send(child, signal);
-        let ended = tokio::time::timeout(STOP_LIMIT, child.wait()).await;
-        ended
-            .unwrap_or_else(|_late| panic!("node {} takes too long to end; {}", self.id, end_of(&self.log())))
-            .expect("its status");
-        if let Some(watcher) = &mut watcher {
-            // It is gone already if the whole group was killed from outside.
-            let _watching = watcher.write_all(b"\n").await;
-        }
-        *process = None;
-    }
-
-    fn spawn(&self) -> Child {
-        let log = File::options().create(true).append(true).open(self.log());
-        let log = log.expect("the log can be written");
-        Command::new("sh")
-            .args(["-c", SCRIPT])
-            .arg(self.folder.join(SETTINGS))
-            .arg(&self.jars)
-            .arg(self.folder.join(DATA))
-            .args(&self.format_arguments)
-            .current_dir(&self.folder)
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone().expect("one more handle"))
-            .stderr(log)
-            // Ctrl-C in a terminal is for the test; its end is what ends the broker.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .expect("a shell")
+        self.process.signal(Signal::CONT).await;
     }
 }
 
 pub(super) const SETTINGS: &str = "server.properties";
 pub(super) const DATA: &str = "data";
-
-/// Signal a process that was not yet waited for, so that the id is its own.
-fn send(child: &Child, signal: Signal) {
-    let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-    if let Some(id) = id {
-        // Failing means that it has just ended by itself.
-        let _ended = kill_process(id, signal);
-    }
-}
 
 /// Say whether the broker replies to an ApiVersions request: an open port alone proves nothing, as
 /// a broker accepts connections before it serves them.
@@ -221,11 +152,3 @@ async fn answers(port: u16) -> bool {
 
 /// Size, api key 18, version 0, correlation id 7, no client id.
 const API_VERSIONS_REQUEST: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff];
-
-/// Quote the last lines of a log, for the text of a panic.
-fn end_of(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<_> = text.lines().collect();
-    let last = lines[lines.len().saturating_sub(20)..].join("\n");
-    format!("the end of {}:\n{last}", log.display())
-}

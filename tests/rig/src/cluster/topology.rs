@@ -17,11 +17,35 @@ impl Cluster {
     /// Return the id of the node that leads a partition; `None` while nobody does, or where the topic
     /// is not known yet.
     pub async fn leader(&self, topic: &str, partition: i32) -> Option<u32> {
-        let wanted = topic.to_owned();
-        let metadata = self.metadata(Some(wanted)).await?;
+        let leader = self.look_at(topic, partition, MetadataPartition::leader).await?;
+        u32::try_from(leader).ok()
+    }
+
+    /// Return the ids of the nodes that have a copy of a partition; `None` where the topic is not known yet.
+    pub async fn copies(&self, topic: &str, partition: i32) -> Option<Vec<u32>> {
+        let ids = |it: &MetadataPartition| it.replicas().iter().map(|id| id.cast_unsigned()).collect();
+        self.look_at(topic, partition, ids).await
+    }
+
+    /// Return the ids of the nodes whose copy of a partition is in sync.
+    pub async fn in_sync(&self, topic: &str, partition: i32) -> Option<Vec<u32>> {
+        let ids = |it: &MetadataPartition| it.isr().iter().map(|id| id.cast_unsigned()).collect();
+        self.look_at(topic, partition, ids).await
+    }
+
+    async fn look_at<T>(
+        &self,
+        topic: &str,
+        partition: i32,
+        look: impl Fn(&MetadataPartition) -> T,
+    ) -> Option<T> {
+        let metadata = self.metadata(Some(topic.to_owned())).await?;
         let topic = metadata.topics().iter().find(|it| it.name() == topic)?;
-        let partition = topic.partitions().iter().find(|it| it.id() == partition)?;
-        u32::try_from(partition.leader()).ok()
+        topic
+            .partitions()
+            .iter()
+            .find(|it| it.id() == partition)
+            .map(look)
     }
 
     /// Return the id of the node that coordinates a group; `None` while nobody does, or before the

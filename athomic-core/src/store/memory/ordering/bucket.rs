@@ -494,11 +494,11 @@ impl Bucket {
         match action {
             Steering::Halt { reason } => {
                 self.state(&key, now).halted = Some(reason);
-                self.tell_owner(&key);
+                self.tell_owner(&key, now);
             }
             Steering::Condemn { reason } => {
                 self.state(&key, now).condemned = Some(reason);
-                self.tell_owner(&key);
+                self.tell_owner(&key, now);
             }
             Steering::Resume { next } => {
                 let state = self.state(&key, now);
@@ -543,8 +543,9 @@ impl Bucket {
     }
 
     /// Have whoever holds the aggregate look at it, also if nothing of it runs there.
-    fn tell_owner(&mut self, key: &Arc<str>) {
-        if let Some(owner) = self.aggregates.get(key).and_then(|state| state.owner) {
+    fn tell_owner(&mut self, key: &Arc<str>, now: Now<'_>) {
+        let state = self.aggregates.get(key);
+        if let Some(owner) = state.and_then(|state| self.owner(state, now)) {
             self.wanted.insert((owner, Arc::clone(key)));
         }
     }

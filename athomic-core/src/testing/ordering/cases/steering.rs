@@ -39,6 +39,7 @@ pub async fn a_resumption_elsewhere_removes_what_is_below_and_voids_the_lease<R:
     let report = one.inspect().await;
     assert_eq!((report.next, report.parked, report.owner), (Some(7), 1, None));
     assert!(matches!(one.claim().await, Claim::Granted(_, found) if found == frames([7])));
+    assert_eq!(one.admit(2).await, Admission::Late);
     // Backwards too.
     one.steer(Steering::Resume { next: Some(2) }).await;
     one.run(2).await;

@@ -1,9 +1,11 @@
 //! A consumer to be killed: it notes the start and the end of each message in a file.
 //!
 //! Told by the environment: `E2E_NAME`, `E2E_TOPIC`, `E2E_GROUP`, `E2E_JOURNAL`, `E2E_BOOTSTRAP`,
-//! `E2E_PROTOCOL`, and athomic's own `ATHOMIC_...` for other settings. A line of the journal is written
+//! `E2E_PROTOCOL`, for the ordered mode those of the module `ordered`, and athomic's own `ATHOMIC_...` for other settings. A line of the journal is written
 //! by one system call to a file opened for appending, so that it is there or not there after a
 //! `kill -9`, never half.
+
+mod ordered;
 
 use std::env;
 use std::error::Error;
@@ -31,10 +33,7 @@ struct Journal(Arc<File>);
 
 impl Journal {
     fn note(&self, what: char, event: &Event, meta: &Meta) -> io::Result<()> {
-        let nanos = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_nanos();
+        let nanos = nanos();
         let (partition, offset) = (meta.partition(), meta.offset());
         let line = format!(
             "{what} {} {} {partition} {offset} {nanos}\n",
@@ -42,6 +41,15 @@ impl Journal {
         );
         self.0.as_ref().write_all(line.as_bytes())
     }
+}
+
+fn nanos() -> u128 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_nanos()
+}
+
+fn told(name: &str) -> Result<String, String> {
+    env::var(name).map_err(|_| format!("{name} is not set"))
 }
 
 /// Some events fail at first, some panic at first, those of key `poison` fail always, and those of keys
@@ -71,7 +79,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_writer(io::stderr)
         .with_target(false)
         .init();
-    let told = |name: &str| env::var(name).map_err(|_| format!("{name} is not set"));
     let journal = File::options()
         .create(true)
         .append(true)
@@ -90,14 +97,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
         )
         .load()?
         .settings;
-    let handler = subscribe(told("E2E_TOPIC")?)
-        .group_id(told("E2E_GROUP")?)
-        .concurrency(16)
-        .handler(on_event);
-    let app = athomic::App::builder()
-        .settings(settings)
-        .without_discovery()
-        .register(handler);
+    let app = match env::var("E2E_REDIS") {
+        Ok(redis) => ordered::app(settings, redis)?,
+        Err(_) => {
+            let handler = subscribe(told("E2E_TOPIC")?)
+                .group_id(told("E2E_GROUP")?)
+                .concurrency(16)
+                .handler(on_event);
+            athomic::App::builder()
+                .settings(settings)
+                .without_discovery()
+                .register(handler)
+        }
+    };
     let app = app.state(Journal(Arc::new(journal))).build()?;
     tokio::spawn(tell_health(app.health()));
     app.run().await?;

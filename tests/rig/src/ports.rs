@@ -12,7 +12,7 @@ const COUNT: u32 = 10_000;
 static LOOKED_AT: AtomicU32 = AtomicU32::new(0);
 
 /// Return a port on which nobody listens. Each process begins to look somewhere else.
-pub(super) fn free() -> u16 {
+pub(crate) fn free() -> u16 {
     let start = std::process::id().wrapping_mul(7919);
     for _ in 0..COUNT {
         let step = LOOKED_AT.fetch_add(1, Ordering::Relaxed);
