@@ -211,10 +211,12 @@ pub(crate) struct Weather {
     partitions: u64,
     /// How many processes may still be killed.
     kills: u8,
+    /// Whether there is an ordering store.
+    ordered: bool,
 }
 
 impl Weather {
-    pub(crate) fn new(chance: &mut Chance, partitions: Partition) -> Self {
+    pub(crate) fn new(chance: &mut Chance, partitions: Partition, ordered: bool) -> Self {
         Self {
             delays: chance.pick(&[3, 6, 12, 40]),
             longest_delay: chance.pick(&[10, 200, 900]),
@@ -223,6 +225,7 @@ impl Weather {
             yields: chance.pick(&[1, 2, 4]),
             partitions: partitions.unsigned_abs().into(),
             kills: 3,
+            ordered,
         }
     }
 
@@ -268,7 +271,7 @@ impl Weather {
     }
 
     pub(crate) fn disturbance(&mut self, chance: &mut Chance) -> Option<Disturbance> {
-        Some(match chance.below(18) {
+        Some(match chance.below(if self.ordered { 20 } else { 12 }) {
             0..=2 => {
                 let partition = chance.below(self.partitions);
                 Disturbance::Revoke(Partition::try_from(partition).expect("a few"))
@@ -277,10 +280,10 @@ impl Weather {
             5..=7 => Disturbance::Expire,
             8 | 9 => Disturbance::Silence(chance.millis(12_000)),
             10 => Disturbance::Outage(chance.millis(8_000)),
-            11 | 12 => Disturbance::StoreOutage(chance.millis(9_000)),
-            13 | 14 => Disturbance::StoreClock(chance.millis(9_000)),
-            15 => Disturbance::StoreLoss,
-            16 => Disturbance::StoreFallback,
+            12 | 13 => Disturbance::StoreOutage(chance.millis(9_000)),
+            14..=17 => Disturbance::StoreClock(chance.millis(9_000)),
+            18 => Disturbance::StoreLoss,
+            19 => Disturbance::StoreFallback,
             _ => {
                 self.kills = self.kills.checked_sub(1)?;
                 Disturbance::Kill

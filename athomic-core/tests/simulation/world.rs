@@ -1,5 +1,6 @@
 //! What all instances of a run share: the broker, the seed's decisions, the trace and the checker.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,6 +48,8 @@ struct State {
     store: Option<MemoryOrdering>,
     snapshot: Option<OrderingSnapshot>,
     store_outages: usize,
+    /// When the store counted something of each aggregate last, by its clock.
+    counted: BTreeMap<u64, i64>,
 }
 
 /// One instance as the world sees it.
@@ -68,7 +71,7 @@ impl World {
         control.record_commits(GROUP);
         let mut chance = Chance::new(seed);
         let state = State {
-            weather: Weather::new(&mut chance, PARTITIONS),
+            weather: Weather::new(&mut chance, PARTITIONS, plan.is_some()),
             chance,
             trace: Trace::default(),
             checker: Checker::new(rules, plan.as_ref().map(OrderChecker::new)),
@@ -79,6 +82,7 @@ impl World {
             store: None,
             snapshot: None,
             store_outages: 0,
+            counted: BTreeMap::new(),
         };
         Arc::new(Self {
             seed,
@@ -182,6 +186,22 @@ impl World {
     /// Return the ordering store, made by whoever comes first.
     pub(crate) fn connect_store(&self, make: impl FnOnce() -> MemoryOrdering) -> MemoryOrdering {
         self.state().store.get_or_insert_with(make).clone()
+    }
+
+    /// Take note that the store has counted something of an aggregate.
+    pub(crate) fn counted(&self, of: u64) {
+        let now = self.clock.millis();
+        self.state().counted.insert(of, now);
+    }
+
+    /// Check that a gap of an aggregate can be as old as the store says.
+    pub(crate) fn check_gap(&self, of: u64, limit: Duration) {
+        let counted = self.state().counted.get(&of).copied();
+        let open = counted.map(|counted| self.clock.millis() - counted);
+        if open.is_some_and(|open| i128::from(open) < limit.as_millis().cast_signed()) {
+            let violation = format!("a gap of {of} is acted upon {open:?} ms after it could begin");
+            self.inspect(|checker, _| checker.complain(violation));
+        }
     }
 
     pub(crate) fn store_is_down(&self) -> bool {

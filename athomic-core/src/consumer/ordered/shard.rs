@@ -472,9 +472,8 @@ where
         else {
             return; // it was let go meanwhile
         };
-        // One that was done before may have come since the aggregate became ready, and stand in front.
-        let is_next = local.queue.front().map(|entry| entry.sequence) == local.next;
-        let lease = local.lease.filter(|_| is_next);
+        // What was done already may have come since it was made ready, and stands first.
+        let lease = local.lease.filter(|_| local.has_next());
         let next = lease.and_then(|grant| Some((grant, local.queue.pop_front()?)));
         let Some((grant, mut entry)) = next else {
             local.pause();
@@ -611,7 +610,8 @@ where
     fn next_timer(&self) -> Instant {
         let queues = [self.patient.front(), self.again.front()];
         let first = queues.into_iter().flatten().map(|(until, _)| *until).min();
-        let session = self.session.map(|session| session.until);
+        let session = self.session.filter(|_| !mutant::is(Mutant::ForgetsToFence));
+        let session = session.map(|session| session.until);
         let times = [first, session, Some(self.sweeper.next)];
         times.into_iter().flatten().min().expect("the sweeper's")
     }

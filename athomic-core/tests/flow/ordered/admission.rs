@@ -68,3 +68,21 @@ async fn sequences_that_begin_anew_halt_where_that_is_wanted_until_somebody_resu
     stage.until_all_committed().await;
     assert_eq!(counts(&app).halted, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_of_what_was_done_does_not_run_while_the_next_one_waits_for_its_turn() {
+    let stage = Stage::new(1);
+    stage.event(0, "a", 1);
+    let handler = stage.handler(0, |events| events.concurrency(1));
+    let app = stage.app(crate::support::NO_JITTER, handler).build().unwrap();
+    let app = app.start().await.unwrap();
+    stage.until_done(1).await;
+    stage.publish(0, r#"{"of":"b","seq":1,"ms":5000}"#);
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    stage.event(0, "a", 2); // it is next, and b has the only permit
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    stage.event(0, "a", 1);
+    stage.until_all_committed().await;
+    assert_eq!(stage.order("a"), [1, 2]);
+    assert_eq!(counts(&app).duplicates, 1);
+}

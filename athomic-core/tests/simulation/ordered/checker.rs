@@ -25,8 +25,6 @@ struct Turn {
     instance: Instance,
     message: Message,
     token: u64,
-    /// How often the store's clock had jumped, or its state was lost, when the token was granted.
-    jumps: u64,
 }
 
 pub(crate) struct OrderChecker {
@@ -42,8 +40,10 @@ pub(crate) struct OrderChecker {
     failed: BTreeSet<Message>,
     condemned: BTreeSet<u64>,
     parked: BTreeSet<Message>,
-    /// The last token of each aggregate, and how often the clock had jumped when it was granted.
-    granted: BTreeMap<u64, (u64, u64)>,
+    /// The last token of each aggregate.
+    granted: BTreeMap<u64, u64>,
+    /// How often the store's clock had jumped, or its state was lost, when a token was granted.
+    grants: BTreeMap<(u64, u64), u64>,
     running: BTreeMap<usize, Turn>,
     committed: BTreeMap<Partition, Offset>,
     jumps: u64,
@@ -63,6 +63,7 @@ impl OrderChecker {
             condemned: BTreeSet::new(),
             parked: BTreeSet::new(),
             granted: BTreeMap::new(),
+            grants: BTreeMap::new(),
             running: BTreeMap::new(),
             committed: BTreeMap::new(),
             jumps: 0,
@@ -112,25 +113,21 @@ impl OrderChecker {
                 sequence,
                 token,
             } => {
-                let granted = self.granted.get(of).filter(|(granted, _)| granted == token);
                 let turn = Turn {
                     instance: *instance,
                     message: (*of, *sequence),
                     token: *token,
-                    jumps: granted.map_or(0, |(_, jumps)| *jumps),
                 };
                 self.begun(*execution, turn);
             }
             Event::TurnEnded { execution, end } => self.turn_ended(*execution, *end),
             Event::Granted(_, of, token) => {
-                let before = self.granted.get(of).map(|(token, _)| *token);
+                let before = self.granted.insert(*of, *token);
                 // A store that fell back has leases of before, until their holders notice.
                 self.demand(before <= Some(*token) || self.lost, || {
                     format!("the token of {of} falls from {before:?} to {token}")
                 });
-                if before != Some(*token) {
-                    self.granted.insert(*of, (*token, self.jumps));
-                }
+                self.grants.entry((*of, *token)).or_insert(self.jumps);
             }
             Event::Parked(of, sequence) => {
                 self.parked.insert((*of, *sequence));
@@ -165,13 +162,19 @@ impl OrderChecker {
 
     fn begun(&mut self, execution: usize, turn: Turn) {
         let (of, sequence) = turn.message;
+        // The store took the one with the lower token for dead, if its clock has jumped since.
+        let may_be_dead = |token| {
+            self.grants
+                .get(&(of, token))
+                .is_none_or(|jumps| *jumps < self.jumps)
+        };
         let beside = self.running.values().filter(|other| other.message.0 == of);
         let beside: Vec<_> = beside
-            .filter(|other| other.token >= turn.token || other.jumps == self.jumps)
+            .filter(|other| other.token == turn.token || !may_be_dead(other.token.min(turn.token)))
             .map(|other| format!("{other:?}"))
             .collect();
         self.demand(beside.is_empty(), || format!("{turn:?} runs beside {beside:?}"));
-        let granted = self.granted.get(&of).map(|(token, _)| *token);
+        let granted = self.granted.get(&of).copied();
         self.demand(granted == Some(turn.token) || self.jumps > 0, || {
             format!("{turn:?} begins, and {granted:?} was granted last")
         });
@@ -198,12 +201,22 @@ impl OrderChecker {
             return;
         };
         match end {
+            End::Done if self.is_stale(&turn) => {
+                self.ended.insert(turn.message);
+            }
             End::Done => self.done(turn.message),
             End::Failed | End::Refused | End::TimedOut => {
                 self.failed.insert(turn.message);
             }
             End::Cancelled => {}
         }
+    }
+
+    /// Say whether a handler ended too late where what it handled may have been skipped meanwhile: its
+    /// completion is fenced.
+    fn is_stale(&self, turn: &Turn) -> bool {
+        let granted = self.granted.get(&turn.message.0).copied();
+        self.plan.acts_on_gaps() && granted != Some(turn.token)
     }
 
     fn done(&mut self, message: Message) {
@@ -249,7 +262,7 @@ impl OrderChecker {
     }
 
     fn counted(&mut self, message: Message, token: u64, skip: bool) {
-        let granted = self.granted.get(&message.0).map(|(token, _)| *token);
+        let granted = self.granted.get(&message.0).copied();
         self.demand(granted == Some(token), || {
             format!("{message:?} counts under {token}, and {granted:?} was granted last")
         });

@@ -152,6 +152,7 @@ impl SimulatedStore {
 
     fn saw_completion(&self, completion: &Completion, answer: &Result<Completed, StoreError>) {
         if let Ok(Completed::Done { .. }) = answer {
+            self.world.counted(number(&completion.aggregate));
             self.world.note(Event::Counted {
                 of: number(&completion.aggregate),
                 sequence: completion.sequence,
@@ -263,6 +264,9 @@ impl OrderingStore for SimulatedStore {
             move |store, aggregates| {
                 let claims = now(store.inner.claim(session, terms, aggregates));
                 for (aggregate, claim) in aggregates.iter().zip(&claims) {
+                    if let (Ok(Claim::Gap { .. }), Some(gap)) = (claim, terms.gap) {
+                        store.world.check_gap(number(aggregate), gap);
+                    }
                     if let Ok(Claim::Granted(grant, _) | Claim::Gap { grant, .. }) = claim {
                         store.saw_grant(aggregate, grant.token);
                     }
