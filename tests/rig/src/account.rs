@@ -1,6 +1,6 @@
 //! The account of a group: what its members have noted so far, and what that proves.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
@@ -146,10 +146,17 @@ impl Account {
         }
     }
 
-    /// Return what ended more than once, each with its ends, the earliest first.
+    /// Return how often events stand in the log beyond the first time, as far as they were handled: what
+    /// the producer wrote twice is no repeat of those who consume.
+    #[must_use]
+    pub fn written_twice(&self) -> u64 {
+        self.ends.values().map(|ends| places(ends) - 1).sum()
+    }
+
+    /// Return what ended more than once for one place in the log, each with its ends, the earliest first.
     #[must_use]
     pub fn repeats(&self) -> Vec<Vec<Note>> {
-        let repeated = self.ends.values().filter(|ends| ends.len() > 1);
+        let repeated = self.ends.values().filter(|ends| ends.len() as u64 > places(ends));
         let sorted = repeated.map(|ends| {
             let mut ends = ends.clone();
             ends.sort_by_key(|end| end.nanos);
@@ -163,6 +170,12 @@ impl Account {
     pub fn folder(&self) -> &str {
         &self.folder
     }
+}
+
+/// Return at how many places in the log an event was handled.
+fn places(ends: &[Note]) -> u64 {
+    let places: HashSet<(i32, i64)> = ends.iter().map(|end| (end.partition, end.offset)).collect();
+    places.len() as u64
 }
 
 fn first(ends: &[Note]) -> &Note {
