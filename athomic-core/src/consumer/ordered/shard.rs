@@ -421,6 +421,8 @@ where
 
     /// Go on with what was woken or answered and start what may start. Ready when something has changed.
     fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // First of all: after a stall the timers of what runs, and of its next attempts, are all due.
+        self.fence_in_time();
         let mut ended = 0;
         while let Poll::Ready(Some(reply)) = self.calls.poll_next_unpin(cx) {
             self.on_reply(reply);
@@ -443,10 +445,7 @@ where
     }
 
     fn poll_start(&mut self, cx: &mut Context<'_>) -> usize {
-        if self
-            .session
-            .is_none_or(|session| session.is_over() && !mutant::is(Mutant::ForgetsToFence))
-        {
+        if self.session.is_none() {
             return 0;
         }
         let mut started = 0;
@@ -580,6 +579,13 @@ where
         indices.into_iter().for_each(|index| self.consider(index));
     }
 
+    /// End with a session that may be over by now.
+    fn fence_in_time(&mut self) {
+        if self.session.is_some_and(|session| session.is_over()) && !mutant::is(Mutant::ForgetsToFence) {
+            self.fence();
+        }
+    }
+
     /// Stop all that goes on under a session that is over: it may be somebody else's by now.
     pub(super) fn fence(&mut self) {
         self.session = None;
@@ -618,9 +624,7 @@ where
 
     fn on_time(&mut self) {
         let now = Instant::now();
-        if self.session.is_some_and(|session| session.is_over()) && !mutant::is(Mutant::ForgetsToFence) {
-            self.fence();
-        }
+        self.fence_in_time();
         while let Some(index) = next_due(&mut self.patient, now) {
             let Some(local) = self.locals.get_mut(index) else {
                 continue;
