@@ -100,6 +100,15 @@ impl Broker {
         self.acl("--remove", user, operations, resource).await;
     }
 
+    /// Say whether a group has committed anything.
+    pub(crate) async fn has_committed(&self, group: &str) -> bool {
+        let described = self.tool(Tool::ConsumerGroups, &["--describe", "--group", group]);
+        let described = described.await;
+        // GROUP TOPIC PARTITION CURRENT-OFFSET ..., where an offset that is not there is a dash.
+        let offset = |row: &str| row.split_whitespace().nth(3)?.parse::<u64>().ok();
+        described.lines().filter_map(offset).any(|offset| offset > 0)
+    }
+
     async fn acl(&self, change: &str, user: &str, operations: &[&str], resource: &[&str]) {
         let user = format!("User:{user}");
         let mut arguments = vec![change, "--force", "--allow-principal", &user];

@@ -33,6 +33,11 @@ async fn a_right_that_comes_back(protocol: &str) {
         Some(1)
     );
 
+    // What is not committed by then comes again later.
+    within(SOON, "it is committed", async || {
+        broker.has_committed(&topic).await
+    })
+    .await;
     broker.forbid("alice", &["Read"], &["--topic", &topic]).await;
     broker.forbid("alice", &["Read"], &["--group", &topic]).await;
     within(SOON, "the refusal is reported", async || complaints(&topic) > 0).await;
