@@ -445,11 +445,9 @@ where
     }
 
     fn poll_start(&mut self, cx: &mut Context<'_>) -> usize {
-        if self.session.is_none() {
-            return 0;
-        }
         let mut started = 0;
-        while started < MESSAGES_PER_POLL && !self.ready.is_empty() {
+        // Asked for each: a handler may block, or the process stall, in the middle of this.
+        while started < MESSAGES_PER_POLL && !self.ready.is_empty() && self.may_start() {
             let Poll::Ready(permit) = self.permits.poll_acquire(cx) else {
                 break;
             };
@@ -577,6 +575,11 @@ where
         self.session = session;
         let indices: Vec<usize> = self.locals.iter().map(|(index, _)| index).collect();
         indices.into_iter().for_each(|index| self.consider(index));
+    }
+
+    fn may_start(&self) -> bool {
+        let may = |session: Session| !session.is_over() || mutant::is(Mutant::ForgetsToFence);
+        self.session.is_some_and(may)
     }
 
     /// End with a session that may be over by now.

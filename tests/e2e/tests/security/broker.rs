@@ -102,8 +102,8 @@ impl Broker {
 
     /// Say whether a group has committed anything.
     pub(crate) async fn has_committed(&self, group: &str) -> bool {
-        let described = self.tool(Tool::ConsumerGroups, &["--describe", "--group", group]);
-        let described = described.await;
+        let arguments = ["--describe", "--group", group];
+        let described = self.tool(Tool::ConsumerGroups, &arguments).await;
         // GROUP TOPIC PARTITION CURRENT-OFFSET ..., where an offset that is not there is a dash.
         let offset = |row: &str| row.split_whitespace().nth(3)?.parse::<u64>().ok();
         described.lines().filter_map(offset).any(|offset| offset > 0)
