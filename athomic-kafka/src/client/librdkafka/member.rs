@@ -26,6 +26,7 @@ use super::commits::{CommitError, Committer};
 use super::files::{Change, Files};
 use super::native::{Begin, Client, Event, Queue};
 use super::owned::Owned;
+use super::sockets::Carries;
 use super::starting::Starter;
 use super::topics::Topics;
 use super::watch::Watch;
@@ -69,8 +70,8 @@ impl Member {
         watch: Arc<Watch>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Happening>), Fault> {
         let files = Files::of(&endpoint.connection, &options.group, &options.secrets);
-        let group = Client::consumer(&options.group)?;
-        let fetch = Client::consumer(&options.fetch)?;
+        let group = Client::consumer(&options.group, Carries::Membership)?;
+        let fetch = Client::consumer(&options.fetch, Carries::Messages)?;
         let queue = Arc::new(group.main_queue(None)?);
         let fetch_queue = fetch.main_queue(Some(&queue))?;
         group.subscribe(&subscription.topics)?;
@@ -552,13 +553,14 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::super::native::{Client, Event};
+    use super::super::sockets::Carries;
 
     fn consumer(servers: &str) -> Arc<Client> {
         let options = [("bootstrap.servers", servers), ("group.id", "tests")];
         let options: BTreeMap<_, _> = options
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
-        Client::consumer(&options).expect("valid options")
+        Client::consumer(&options, Carries::Messages).expect("valid options")
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! - `owned.rs` is what the member owns: partitions, and the client that fetches them.
 //! - `starting.rs` finds out where the group stands, and `topics.rs` whether topics are still the same;
 //!   `watch.rs` has one member ask for all.
+//! - `slack.rs` lets threads that carry no messages wake late, which is cheap.
 //! - `sockets.rs` knows a client's sockets, so that its connections can be cut.
 //! - `commits.rs` sends commits, one at a time and for what is owned.
 //! - `partition.rs` is an assigned partition: its queue, drained by an async task, and its batches.
@@ -27,6 +28,7 @@ mod native;
 mod owned;
 mod partition;
 pub(crate) mod producer;
+mod slack;
 mod sockets;
 mod starting;
 mod topics;

@@ -34,8 +34,8 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka_sys as sys;
 use rdkafka_sys::types::RDKafkaErrorCode as Code;
 
-use super::Fault;
-use super::sockets::Sockets;
+use super::sockets::{Carries, Sockets};
+use super::{Fault, slack};
 
 /// How a group takes partitions away and gives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,14 +78,14 @@ unsafe impl Send for Client {}
 unsafe impl Sync for Client {}
 
 impl Client {
-    /// Create a consumer; connections are opened in the background.
-    pub(super) fn consumer(options: &BTreeMap<String, String>) -> Result<Arc<Self>, Fault> {
+    /// Create a consumer; connections are opened in the background, and used for one thing.
+    pub(super) fn consumer(options: &BTreeMap<String, String>, carries: Carries) -> Result<Arc<Self>, Fault> {
         let config: ClientConfig = options
             .iter()
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
         let native = config.create_native_config()?;
-        let sockets = Arc::<Sockets>::default();
+        let sockets = Arc::new(Sockets::new(carries));
         let mut words = [0; 512];
         // SAFETY: `native` is a valid configuration; the callbacks are plain functions that live for
         // ever, and what two of them point to lives until the handle is freed; `words` is a buffer of
@@ -100,12 +100,14 @@ impl Client {
             sys::rd_kafka_conf_set_opaque(native.ptr(), Arc::as_ptr(&sockets).cast_mut().cast());
             sys::rd_kafka_conf_set_socket_cb(native.ptr(), Some(open_socket));
             sys::rd_kafka_conf_set_closesocket_cb(native.ptr(), Some(close_socket));
-            sys::rd_kafka_new(
-                sys::rd_kafka_type_t::RD_KAFKA_CONSUMER,
-                native.ptr(),
-                words.as_mut_ptr(),
-                words.len(),
-            )
+            slack::with(|| {
+                sys::rd_kafka_new(
+                    sys::rd_kafka_type_t::RD_KAFKA_CONSUMER,
+                    native.ptr(),
+                    words.as_mut_ptr(),
+                    words.len(),
+                )
+            })
         };
         let Some(handle) = NonNull::new(handle) else {
             return Err(Fault::new(Code::InvalidArgument, text_in(&words)));

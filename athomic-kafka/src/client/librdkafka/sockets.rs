@@ -17,14 +17,39 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, Protocol, Shutdown, SocketType, getpeername, shutdown, socket};
 
+use super::slack;
+
 /// A second descriptor of each open socket. librdkafka owns the first and closes it when it likes, which
 /// would make a bare number point to something else.
 #[derive(Debug, Default)]
-pub(super) struct Sockets(Mutex<HashMap<RawFd, OwnedFd>>);
+pub(super) struct Sockets {
+    open: Mutex<HashMap<RawFd, OwnedFd>>,
+    carries: Carries,
+}
+
+/// What a client's connections are for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carries {
+    /// Membership and commits.
+    #[default]
+    Membership,
+    /// Messages: their threads wake on time.
+    Messages,
+}
 
 impl Sockets {
-    /// Make a socket for librdkafka, which owns it from here on.
+    pub(super) fn new(carries: Carries) -> Self {
+        Self {
+            carries,
+            ..Self::default()
+        }
+    }
+
+    /// Make a socket for librdkafka, which owns it from here on. Called on the thread that will use it.
     pub(super) fn open(&self, family: c_int, kind: c_int, protocol: c_int) -> io::Result<RawFd> {
+        if self.carries == Carries::Messages {
+            slack::none();
+        }
         let family = u16::try_from(family).map_err(io::Error::other)?;
         let protocol = NonZeroU32::new(protocol.cast_unsigned());
         let opened = socket(
@@ -57,6 +82,6 @@ impl Sockets {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RawFd, OwnedFd>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
