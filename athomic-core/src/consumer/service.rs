@@ -252,8 +252,11 @@ impl<'a> Membership<'a> {
                 Some(_) = self.drains.join_next(), if !self.drains.is_empty() => {}
                 result = until_some(&mut commit) => self.on_commit(result),
                 () = self.plan.lane.news.notified(), if timer.is_idle() => timer.hurry(),
-                () = timer.due(), if commit.is_none() => {
-                    commit = self.commit().map(FutureExt::boxed);
+                () = timer.due() => {
+                    // A commit may take long, and to wait for it is to be alive: the loop turns on.
+                    if commit.is_none() {
+                        commit = self.commit().map(FutureExt::boxed);
+                    }
                     timer.rest(commit.is_none() && self.is_idle());
                 }
             }

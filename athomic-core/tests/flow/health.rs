@@ -69,6 +69,21 @@ async fn a_consumer_without_work_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_consumer_whose_commit_takes_long_is_served() {
+    let (cluster, journal) = (Cluster::new(1), Journal::new());
+    let slow = FaultRule::next(Operation::Commit, Fault::delay(100 * SECOND));
+    cluster.control.inject_next(slow);
+    cluster.publish_all(0, [1]);
+    let app = cluster.start(handler().handler(journal.worker(0))).await;
+    until_ready(&app.health()).await;
+    for _second in 0..90 {
+        sleep(SECOND).await;
+        assert_eq!(finding(&app.health().check()), None);
+    }
+    cluster.until_committed(0, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_start_that_waits_for_the_broker_says_so() {
     let (cluster, journal) = (Cluster::new(1), Journal::new());
     cluster.control.stop();

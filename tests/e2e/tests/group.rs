@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use athomic_rig::{Note, Rig, Worker, ends, until};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 const PARTITIONS: u32 = 6;
 const KEYS: u64 = 500;
@@ -80,7 +80,16 @@ async fn assert_all_committed(rig: &Rig, records: u64) {
     );
 }
 
+/// How many partitions a process has been given that has lost none.
+fn given(worker: &Worker) -> usize {
+    worker.log().matches("(epoch ").count()
+}
+
 /// Two processes, a third that joins, a kill -9 under load, a SIGTERM under load.
+///
+/// The kill comes when the third has its share. In the middle of a rebalance of the classic protocol it
+/// could hit the leader, and then the broker refuses all commits until it gives the leader up: those of
+/// who stops meanwhile, too.
 async fn survives_joins_kills_and_stops(protocol: &str) {
     let _alone = ALONE.lock().await;
     let Some(rig) = rig(protocol).await else {
@@ -88,8 +97,10 @@ async fn survives_joins_kills_and_stops(protocol: &str) {
     };
     let rounds = EVENTS / KEYS;
     let (mut first, mut second) = (worker(&rig, "first", protocol), worker(&rig, "second", protocol));
+    let shared_out = Notify::new();
     let feed = async {
         rig.produce(lines(0..rounds / 2)).await;
+        shared_out.notified().await;
         rig.produce(lines(rounds / 2..rounds) + POISON).await;
     };
     let steer = async {
@@ -98,12 +109,18 @@ async fn survives_joins_kills_and_stops(protocol: &str) {
         })
         .await;
         let mut third = worker(&rig, "third", protocol);
-        until("the third takes part", async || third.journal().len() > 2_000).await;
+        until("the third has its share", async || given(&third) == 2).await;
+        shared_out.notify_one();
+        until("it takes part", async || third.journal().len() > 2_000).await;
+        until("the second half is handled", async || {
+            handled(&[&first, &second, &third]) as u64 > EVENTS / 2 + 5_000
+        })
+        .await;
         let committed = rig.committed().await;
         first.kill().await;
         let before = handled(&[&first, &second, &third]);
         until("the others go on", async || {
-            handled(&[&first, &second, &third]) > before + 10_000
+            handled(&[&first, &second, &third]) > before + 5_000
         })
         .await;
         second.terminate().await;
@@ -118,23 +135,21 @@ async fn survives_joins_kills_and_stops(protocol: &str) {
 
     let notes = notes(&[&first, &second, &third]);
     assert_complete_and_in_order(&notes, EVENTS, &rig.folder());
-    let mut repeats = 0;
-    for found in ends(&notes).values().filter(|found| found.len() > 1) {
-        repeats += 1;
-        assert_eq!(found.len(), 2, "{found:?}; see {}", rig.folder());
-        assert_eq!(
-            found[0].worker,
-            "first",
-            "only the killed one leaves repeats: {found:?}; see {}",
-            rig.folder()
-        );
+    let ends = ends(&notes);
+    let repeated: Vec<_> = ends.values().filter(|found| found.len() > 1).collect();
+    let is_the_killed_ones = |found: &&Vec<Note>| {
         let floor = committed.get(&found[0].partition).copied().unwrap_or(0);
-        assert!(
-            found[0].offset >= floor,
-            "{found:?} repeats below the commit {floor}; see {}",
-            rig.folder()
-        );
-    }
+        found.len() == 2 && found[0].worker == "first" && found[0].offset >= floor
+    };
+    let (allowed, other): (Vec<_>, Vec<_>) = repeated.into_iter().partition(is_the_killed_ones);
+    assert!(
+        other.is_empty(),
+        "only the killed one leaves repeats, not below its commits {committed:?}: {} others, {:?}; see {}",
+        other.len(),
+        &other[..other.len().min(5)],
+        rig.folder()
+    );
+    let repeats = allowed.len();
     println!("{protocol}: {repeats} repeats of {EVENTS} after a kill -9");
     assert_all_committed(&rig, EVENTS + 3).await;
 }

@@ -248,3 +248,22 @@ impl Worker {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
+
+/// What a test that fails shows of each worker's log, which nobody may find any more: its last lines.
+const SHOWN: usize = 60;
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let shown = &lines[lines.len().saturating_sub(SHOWN)..];
+            println!(
+                "--- the last {} lines of {}:\n{}",
+                shown.len(),
+                self.name,
+                shown.join("\n")
+            );
+        }
+    }
+}
