@@ -15,6 +15,7 @@ pub mod transport;
 
 pub mod payload;
 
+pub mod idempotency;
 pub mod ordering;
 pub mod store;
 

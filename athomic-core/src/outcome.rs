@@ -251,6 +251,9 @@ pub enum ConsumptionOutcome {
     Success,
     /// It failed; what follows is decided by the retry policy and the dead-letter handler.
     Failure(FailureContext),
+    /// It was not tried: another one handles it, or the idempotency store gives no answer. To be asked for
+    /// again after this time.
+    Deferred(Duration),
 }
 
 /// Where a message failed.

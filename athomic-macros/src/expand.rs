@@ -133,6 +133,7 @@ fn handler(subscription: &Subscription<'_>) -> TokenStream {
         Mode::Single | Mode::Ordered { .. } => quote!(Self::Payload),
     };
     let call = call(subscription, &names);
+    let idempotency_key = idempotency_key(subscription, item);
     let for_ordered = matches!(subscription.mode, Mode::Ordered { .. })
         .then(|| quote_spanned!(Span::mixed_site()=> let states = &states.for_ordered();));
     let checks = subscription
@@ -148,6 +149,7 @@ fn handler(subscription: &Subscription<'_>) -> TokenStream {
             {
                 #call
             }
+            #idempotency_key
             fn check(&self, states: &__athomic::StateMap) -> __athomic::Result<(), __athomic::MissingState> {
                 #for_ordered
                 #(#checks)*
@@ -155,6 +157,18 @@ fn handler(subscription: &Subscription<'_>) -> TokenStream {
             }
         }
     }
+}
+
+/// Name a message by the resolver. Its type is checked where it is made a constant, on the user's own path.
+fn idempotency_key(subscription: &Subscription<'_>, item: &Ident) -> Option<TokenStream> {
+    let resolver = subscription.args.idempotency_key_resolver.as_ref()?;
+    let ty = subscription.target();
+    Some(quote_spanned! {Span::mixed_site()=>
+        fn idempotency_key(&self, payload: &Self::#item) -> __athomic::Option<__athomic::String> {
+            const __RESOLVER: fn(&#ty) -> __athomic::String = #resolver;
+            __athomic::Some(__RESOLVER(payload))
+        }
+    })
 }
 
 /// Call the user's function and turn its result into an outcome.
@@ -234,7 +248,7 @@ fn member(part: &str, span: Span) -> TokenStream {
     }
 }
 
-/// What only the compiler can check: that `target_type` is the argument's, and the resolver's type.
+/// What only the compiler can check: that `target_type` is the argument's.
 fn type_checks(subscription: &Subscription<'_>) -> TokenStream {
     let args = subscription.args;
     let item = subscription.item();
@@ -242,11 +256,7 @@ fn type_checks(subscription: &Subscription<'_>) -> TokenStream {
         |target| quote_spanned!(target.span()=> const _: () = __athomic::assert_target::<#target, #item>();),
     );
     let target = target.into_iter();
-    let ty = subscription.target();
-    let resolver = args.idempotency_key_resolver.as_ref().map(
-        |resolver| quote_spanned!(Span::mixed_site()=> const _: fn(&#ty) -> __athomic::String = #resolver;),
-    );
-    quote!(#(#target)* #resolver)
+    quote!(#(#target)*)
 }
 
 fn topics(args: &Args) -> TokenStream {

@@ -2,13 +2,27 @@
 
 use std::sync::Arc;
 
-use athomic_core::store::OrderingBackend;
+use athomic_core::store::{IdempotencyBackend, KeyValueBackend, OrderingBackend};
 
-use crate::RedisOrdering;
+use crate::{RedisIdempotency, RedisKeyValue, RedisOrdering};
 
 inventory::submit! {
     OrderingBackend {
         name: "redis",
         connect: |settings, scope| Ok(Arc::new(RedisOrdering::connect(settings, scope)?)),
+    }
+}
+
+inventory::submit! {
+    IdempotencyBackend {
+        name: "redis",
+        connect: |settings, space| Ok(Arc::new(RedisIdempotency::connect(settings, &space)?)),
+    }
+}
+
+inventory::submit! {
+    KeyValueBackend {
+        name: "redis",
+        connect: |settings, space| Ok(Arc::new(RedisKeyValue::connect(settings, &space)?)),
     }
 }

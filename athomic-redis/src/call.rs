@@ -61,6 +61,12 @@ scripts! {
     INSPECT = " flags=no-writes" ("s", "awp") "time" "inspect";
     SURVEY = " flags=no-writes" ("smrgh", "") "time" "survey";
     ROOMS = " flags=no-writes" ("", "w") "rooms";
+    KV_GET = " flags=no-writes" ("", "") "time" "kv" "kv_get";
+    KV_WRITE = "" ("", "") "time" "kv" "kv_write";
+    KV_SCAN = " flags=no-writes" ("", "") "time" "kv" "kv_scan";
+    ACQUIRE = "" ("", "") "time" "marks" "acquire";
+    HOLD = "" ("", "") "time" "marks" "hold";
+    UNLOCK = " flags=allow-oom" ("", "") "time" "marks" "unlock";
 }
 
 /// A call that is being written, and that can be sent more than once.
@@ -97,6 +103,21 @@ impl Call {
             pieces.push((end, true));
             *count += 1;
         });
+    }
+
+    /// Write a key that is made of parts.
+    pub(crate) fn key(&mut self, parts: &[&str]) -> &mut Self {
+        for part in parts {
+            self.text.put_slice(part.as_bytes());
+        }
+        self.pieces.push((self.text.len(), true));
+        self.keys += 1;
+        self
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.text.put_slice(bytes);
+        self.end_argument()
     }
 
     fn end_argument(&mut self) -> &mut Self {

@@ -24,6 +24,16 @@ pub(crate) struct Fitness<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) is_cluster: bool,
     pub(crate) durability: Durability,
+    pub(crate) eviction: Eviction,
+}
+
+/// What is to be said of a server that evicts keys when it is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Eviction {
+    /// It is not fit: what it evicts must not be lost.
+    Refused,
+    /// It is warned of: what it evicts costs repeats.
+    Endured,
 }
 
 impl Fitness<'_> {
@@ -86,6 +96,15 @@ impl Fitness<'_> {
             },
         };
         if policy == "noeviction" {
+            return Ok(());
+        }
+        if self.eviction == Eviction::Endured {
+            tracing::warn!(
+                store = self.store,
+                policy,
+                "the store evicts keys when it is full: messages whose marks it evicts may be handled again; \
+                 set `maxmemory-policy noeviction` there"
+            );
             return Ok(());
         }
         self.unfit(

@@ -4,6 +4,9 @@
 //! one Lua script, so that it happens wholly or not at all; the scripts are in `src/scripts`, and
 //! `athomic_core::store::memory` has the same in Rust, as their specification.
 //!
+//! [`RedisIdempotency`] remembers which messages were handled, and [`RedisKeyValue`] keeps small values by
+//! their names. Both go over a `server::Server` of their own, likewise by scripts.
+//!
 //! Modules in reading order: `settings` (a URI → what the client needs), `connection` (one connection that
 //! all calls share), `error` (what Redis says → [`StoreError`](athomic_core::store::StoreError)), `keys`,
 //! `call` (a script with its keys and arguments), `reply` (what it returned), `batch` (elements → calls →
@@ -21,11 +24,16 @@ mod call;
 mod connection;
 mod error;
 mod fitness;
+mod idempotency;
+mod key_value;
 mod keys;
 mod ordering;
 mod reply;
+mod server;
 mod settings;
 mod tls;
 
 pub use fitness::COMMANDS;
+pub use idempotency::RedisIdempotency;
+pub use key_value::RedisKeyValue;
 pub use ordering::RedisOrdering;

@@ -21,7 +21,7 @@ use fred::error::Error;
 use crate::call::{self, Call, Script, Written};
 use crate::connection::{Connection, Copies, Link};
 use crate::error::{classify, malformed};
-use crate::fitness::Fitness;
+use crate::fitness::{Eviction, Fitness};
 use crate::keys::Keys;
 use crate::reply::{Reply, Unreadable};
 use crate::settings::Target;
@@ -158,6 +158,7 @@ impl OrderingStore for RedisOrdering {
             connection: &connection,
             is_cluster: self.target.is_cluster(),
             durability: self.scope.policies().durability,
+            eviction: Eviction::Refused,
         };
         fitness.check().await?;
         let policies = self.scope.policies().stored();

@@ -77,6 +77,12 @@ impl Reply {
         }
     }
 
+    /// Read bytes from behind a `=`; without one there are none.
+    pub(crate) fn optional_bytes(&mut self) -> Result<Option<Bytes>, Unreadable> {
+        let mut bytes = self.bytes()?;
+        Ok((!bytes.is_empty()).then(|| bytes.split_off(1)))
+    }
+
     /// Read a frame from behind its digest.
     pub(crate) fn frame(&mut self) -> Result<Bytes, Unreadable> {
         let mut bytes = self.bytes()?;

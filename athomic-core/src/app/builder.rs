@@ -161,6 +161,7 @@ impl AppBuilder {
         let description = Description::new(&settings, manager.descriptions(), states.type_names());
         let health = manager.health();
         let ordering = manager.ordering();
+        let idempotency = manager.idempotency();
         manager.register_with(&mut self.lifecycle);
         self.lifecycle.stages()?;
         Ok(App {
@@ -171,6 +172,7 @@ impl AppBuilder {
             description,
             health,
             ordering,
+            idempotency,
         })
     }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::health::{HealthProbe, Phase};
+use crate::idempotency::IdempotencyMonitor;
 use crate::lifecycle::{Lifecycle, RunningLifecycle, ServiceFailure};
 use crate::ordering::OrderingDesk;
 use crate::publisher::Publisher;
@@ -52,6 +53,7 @@ pub struct App {
     description: Description,
     health: HealthProbe,
     ordering: OrderingDesk,
+    idempotency: IdempotencyMonitor,
 }
 
 impl App {
@@ -140,6 +142,7 @@ impl App {
             description: self.description,
             health: self.health,
             ordering: self.ordering,
+            idempotency: self.idempotency,
             shutdown_timeout: limits.shutdown_timeout,
         })
     }
@@ -154,6 +157,12 @@ impl App {
     #[must_use]
     pub fn ordering(&self) -> OrderingDesk {
         self.ordering.clone()
+    }
+
+    /// Return what is counted about the handlers that handle each message once.
+    #[must_use]
+    pub fn idempotency(&self) -> IdempotencyMonitor {
+        self.idempotency.clone()
     }
 
     /// Return a publisher over the default connection.
@@ -197,6 +206,7 @@ pub struct RunningApp {
     description: Description,
     health: HealthProbe,
     ordering: OrderingDesk,
+    idempotency: IdempotencyMonitor,
     shutdown_timeout: Duration,
 }
 
@@ -249,6 +259,12 @@ impl RunningApp {
     #[must_use]
     pub fn ordering(&self) -> OrderingDesk {
         self.ordering.clone()
+    }
+
+    /// Return what is counted about the handlers that handle each message once.
+    #[must_use]
+    pub fn idempotency(&self) -> IdempotencyMonitor {
+        self.idempotency.clone()
     }
 
     /// Return a publisher over the default connection.

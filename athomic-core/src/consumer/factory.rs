@@ -21,14 +21,16 @@ use crate::dead_letter::{Chain, DlqHandler};
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::handler::{HandlerScope, Ordering, Priority, StateMap};
 use crate::health::Pulse;
+use crate::idempotency::{Guard, IdempotencyPolicy, resolve as idempotency};
 use crate::message::topic_name_fault;
 use crate::nearest::nearest;
 use crate::ordering::resolve::{HandlerOrdering, resolve};
 use crate::ordering::{FirstSequence, Resync};
-use crate::settings::{ConnectionSettings, HandlerTuning, Settings, StoreBackend};
+use crate::settings::{ConnectionSettings, HandlerTuning, KvStoreSettings, Settings, StoreBackend};
+use crate::store::idempotency::DynIdempotencyStore;
 use crate::store::memory::MemoryStores;
 use crate::store::ordering::DynOrderingStore;
-use crate::store::{KeyValueSettings, Scope, ordering_backend};
+use crate::store::{KeySpace, KeyValueSettings, Scope, StoreError, idempotency_backend, ordering_backend};
 use crate::transport::{
     Connections, DynConsumer, DynTransport, FetchLimits, FetchOverrides, Subscription, TransportError,
 };
@@ -128,6 +130,8 @@ pub struct ConsumerDescription {
     pub ordering: &'static str,
     /// How many messages a batch holds at most.
     pub batch_size: Option<usize>,
+    /// For how many seconds handled messages are remembered; nothing if they are not.
+    pub remember_seconds: Option<u64>,
     /// Whether it is kept from consuming by `handler_tuning`.
     pub paused: bool,
 }
@@ -140,6 +144,7 @@ struct Resolved<'a> {
     ordering: Ordering,
     batch: Option<BatchSettings>,
     ordering_of_aggregates: Option<HandlerOrdering<'a>>,
+    idempotency: Option<IdempotencyPolicy>,
     paused: bool,
 }
 
@@ -175,8 +180,9 @@ impl<'a> ConsumerFactory<'a> {
             return Ok(None);
         }
         let ordered = self.ordered(definition, &resolved)?;
+        let guard = self.guard(definition, &resolved)?;
         Ok(Some(ConsumerService::new(
-            self.plan(definition, &resolved, ordered),
+            self.plan(definition, &resolved, ordered, guard),
         )))
     }
 
@@ -201,6 +207,7 @@ impl<'a> ConsumerFactory<'a> {
                 resolved.ordering.as_str()
             },
             batch_size: resolved.batch.map(|batch| batch.size),
+            remember_seconds: resolved.idempotency.map(|policy| policy.ttl.as_secs()),
             paused: resolved.paused,
         })
     }
@@ -221,6 +228,7 @@ impl<'a> ConsumerFactory<'a> {
         definition: &HandlerDefinition,
         resolved: &Resolved<'_>,
         ordered: Option<Arc<OrderedSettings>>,
+        guard: Option<Arc<Guard>>,
     ) -> ConsumerPlan {
         let consumer = &resolved.connection.consumer;
         let options = &definition.options;
@@ -269,6 +277,7 @@ impl<'a> ConsumerFactory<'a> {
                 executions: resolved.concurrency.map(|limit| Arc::new(Semaphore::new(limit))),
                 batch: resolved.batch,
                 ordered: ordered.clone(),
+                guard: guard.clone(),
                 failures: DlqHandler::new(&self.settings.messaging.dlq),
                 has_read: AtomicBool::new(false),
                 news: Notify::new(),
@@ -281,6 +290,7 @@ impl<'a> ConsumerFactory<'a> {
                 consumer.max_poll_interval,
                 consumer.commit_interval,
                 ordered,
+                guard,
             )),
         }
     }
@@ -310,6 +320,10 @@ impl<'a> ConsumerFactory<'a> {
             check.faults.extend(faults.into_iter().map(Into::into));
             None
         });
+        let idempotency = idempotency::resolve(definition, tuning, self.settings);
+        if let Some((problem, remedy)) = idempotency.as_ref().and_then(idempotency::fault) {
+            check.fault(problem, remedy);
+        }
         let connection = self.connection(definition, &mut check);
         let group_id = self.group_of(definition);
         if group_id.is_none() && connection.is_some() {
@@ -338,6 +352,7 @@ impl<'a> ConsumerFactory<'a> {
             group_id,
             concurrency: concurrency.or(ordering_of_aggregates.as_ref().map(|_| ORDERED_CONCURRENCY)),
             ordering_of_aggregates,
+            idempotency,
             ordering: match concurrency {
                 Some(_) => options.ordering.unwrap_or(by_default),
                 None => Ordering::Partition,
@@ -388,6 +403,49 @@ impl<'a> ConsumerFactory<'a> {
         })))
     }
 
+    /// Make what lets the handler's messages run once; `None` for handlers without idempotency.
+    fn guard(
+        &self,
+        definition: &HandlerDefinition,
+        resolved: &Resolved<'_>,
+    ) -> Result<Option<Arc<Guard>>, Faults> {
+        let Some(policy) = resolved.idempotency else {
+            return Ok(None);
+        };
+        for caveat in idempotency::caveats(&policy, self.settings, &resolved.connection.consumer) {
+            tracing::warn!(handler = %definition, "{caveat}");
+        }
+        let mut check = Check {
+            handler: definition.to_string(),
+            faults: Vec::new(),
+        };
+        let store = self.marks(definition, resolved, &mut check).ok_or(check.faults)?;
+        let handler_id = definition.handler_id.as_str().into();
+        Ok(Some(Arc::new(Guard::new(store, policy, handler_id))))
+    }
+
+    /// Make the store that remembers a handler's messages: one of its own in its group.
+    fn marks(
+        &self,
+        definition: &HandlerDefinition,
+        resolved: &Resolved<'_>,
+        check: &mut Check,
+    ) -> Option<Arc<dyn DynIdempotencyStore>> {
+        let settings = &self.settings.idempotency.store;
+        let names = ["idempotency", &resolved.group_id, &definition.handler_id];
+        let space = KeySpace::new(&settings.namespace, &names);
+        if settings.backend == StoreBackend::Memory {
+            return Some(Arc::new(self.ordering.stores.idempotency(&space)));
+        }
+        let name = settings.backend.as_str();
+        let Some(backend) = idempotency_backend(name) else {
+            check.no_backend(&settings.name, name);
+            return None;
+        };
+        let connected = (backend.connect)(&key_value(settings), space);
+        check.connected(connected, "resilience.idempotency.kvstore")
+    }
+
     fn store(
         &self,
         definition: &HandlerDefinition,
@@ -409,34 +467,11 @@ impl<'a> ConsumerFactory<'a> {
         }
         let name = settings.backend.as_str();
         let Some(backend) = ordering_backend(name) else {
-            check.fault(
-                format!(
-                    "the store `{}` is on `{name}`, which this program does not have",
-                    settings.name
-                ),
-                format!("build with `athomic`'s feature `{name}`"),
-            );
+            check.no_backend(&settings.name, name);
             return None;
         };
-        let key_value = KeyValueSettings {
-            name: settings.name.clone(),
-            namespace: settings.namespace.clone(),
-            backend: name.to_owned(),
-            uri: settings
-                .uri
-                .clone()
-                .expect("the settings have it for stores on servers"),
-        };
-        match (backend.connect)(&key_value, scope) {
-            Ok(store) => Some(store),
-            Err(error) => {
-                check.fault(
-                    format!("its store cannot be used: {}", Chain(&error)),
-                    format!("look at `database.kvstore.{}`", settings.name),
-                );
-                None
-            }
-        }
+        let connected = (backend.connect)(&key_value(settings), scope);
+        check.connected(connected, &format!("database.kvstore.{}", settings.name))
     }
 
     fn tuning(&self, definition: &HandlerDefinition) -> Option<&'a HandlerTuning> {
@@ -468,6 +503,19 @@ impl<'a> ConsumerFactory<'a> {
     }
 }
 
+/// Return what a store on a server is told.
+fn key_value(settings: &KvStoreSettings) -> KeyValueSettings {
+    KeyValueSettings {
+        name: settings.name.clone(),
+        namespace: settings.namespace.clone(),
+        backend: settings.backend.as_str().to_owned(),
+        uri: settings
+            .uri
+            .clone()
+            .expect("the settings have it for stores on servers"),
+    }
+}
+
 /// Gathers what is wrong with a handler.
 struct Check {
     handler: String,
@@ -483,19 +531,27 @@ impl Check {
         });
     }
 
+    fn no_backend(&mut self, store: &str, name: &str) {
+        self.fault(
+            format!("the store `{store}` is on `{name}`, which this program does not have"),
+            format!("build with `athomic`'s feature `{name}`"),
+        );
+    }
+
+    fn connected<S>(&mut self, connected: Result<S, StoreError>, section: &str) -> Option<S> {
+        let fault = |error| {
+            self.fault(
+                format!("its store cannot be used: {}", Chain(&error)),
+                format!("look at `{section}`"),
+            );
+        };
+        connected.map_err(fault).ok()
+    }
+
     /// Refuse by name what attributes can say and the runtime cannot do yet.
     fn not_built_yet(&mut self, definition: &HandlerDefinition) {
         let options = &definition.options;
-        let idempotent = options
-            .idempotency
-            .is_some_and(|options| options.enabled != Some(false));
         let refused = [
-            (idempotent, "`idempotency_settings`", "remove it"),
-            (
-                options.has_idempotency_key_resolver,
-                "`idempotency_key_resolver`",
-                "remove it",
-            ),
             (
                 options.priority != Priority::Normal,
                 "`priority` other than `normal`",

@@ -21,6 +21,7 @@ use crate::commit::{OffsetTracker, Slot};
 use crate::dead_letter::{Chain, DlqHandler};
 use crate::handler::{HandlerScope, Ordering};
 use crate::health::Finding;
+use crate::idempotency::Guard;
 use crate::message::{PartitionOffset, RecordBatch, TopicPartition};
 use crate::mutant::{self, Mutant};
 use crate::outcome::FailureContext;
@@ -46,6 +47,8 @@ pub(crate) struct LaneSettings {
     pub(crate) batch: Option<BatchSettings>,
     /// How messages of an aggregate are ordered; `None` for handlers that are not.
     pub(crate) ordered: Option<Arc<OrderedSettings>>,
+    /// What lets each message run once; `None` for handlers without idempotency.
+    pub(crate) guard: Option<Arc<Guard>>,
     /// What follows a failure.
     pub(crate) failures: DlqHandler,
     /// Whether the handler's topics could be read at least once.
@@ -317,6 +320,15 @@ impl LaneContext {
                 self.pause(delay).await.then_some(Settlement::Abandoned)
             }
         }
+    }
+
+    /// Wait for a message's next attempt, and then for leave to run the handler; `None` when it is to be left
+    /// as it is.
+    pub(crate) async fn permit_after(&self, delay: Duration) -> Option<Permit> {
+        if self.pause(delay).await {
+            return None;
+        }
+        self.permit_again().await
     }
 
     /// Wait for a message's next attempt; `true` if the message is to be left as it is.

@@ -13,6 +13,7 @@ use super::service::ConsumerService;
 use crate::dead_letter::Chain;
 use crate::handler::{Handlers, StateMap};
 use crate::health::{HealthProbe, Pulse};
+use crate::idempotency::IdempotencyMonitor;
 use crate::lifecycle::{Lifecycle, Service, ServiceError, ServiceHandle};
 use crate::nearest::nearest;
 use crate::retry::Backoff;
@@ -88,6 +89,18 @@ impl ConsumerManager {
     #[must_use]
     pub fn ordering(&self) -> OrderingDesk {
         OrderingDesk::new(self.consumers.iter().map(ConsumerService::lane))
+    }
+
+    /// Return what is counted about the handlers that handle each message once.
+    #[must_use]
+    pub fn idempotency(&self) -> IdempotencyMonitor {
+        let mut monitor = IdempotencyMonitor::default();
+        for lane in self.consumers.iter().map(ConsumerService::lane) {
+            if let Some(guard) = &lane.guard {
+                monitor.add(lane.scope.handler_id.to_string(), Arc::clone(guard));
+            }
+        }
+        monitor
     }
 
     /// Hand the consumers to the lifecycle, behind the check of their topics.

@@ -24,6 +24,7 @@ use crate::commit::Slot;
 use crate::handler::{
     BatchContext, BatchHandler, ExtractError, Handler, MessageContext, MissingState, OrderedHandler, StateMap,
 };
+use crate::idempotency::{Entry, Guard, Held, Once};
 use crate::message::{Offset, RawMessage, RecordBatch};
 use crate::mutant::{self, Mutant};
 use crate::outcome::{
@@ -217,9 +218,17 @@ impl<H: Handler> SingleMessageProcessor<H> {
     async fn settle(&self, context: &LaneContext, message: &RawMessage, mut permit: Permit) -> Settlement {
         let mut attempt = 1;
         loop {
-            let outcome = self.attempt(context, message, attempt).await;
-            let ConsumptionOutcome::Failure(failure) = outcome else {
-                return Settlement::Settled;
+            let failure = match self.attempt(context, message, attempt).await {
+                ConsumptionOutcome::Success => return Settlement::Settled,
+                ConsumptionOutcome::Failure(failure) => failure,
+                ConsumptionOutcome::Deferred(delay) => {
+                    drop(permit);
+                    let Some(next) = context.permit_after(delay).await else {
+                        return Settlement::Abandoned;
+                    };
+                    permit = next;
+                    continue;
+                }
             };
             if mutant::is(Mutant::LosesPermits) {
                 std::mem::forget(permit);
@@ -242,6 +251,10 @@ impl<H: Handler> SingleMessageProcessor<H> {
 
     /// Decode and handle a message once.
     async fn attempt(&self, context: &LaneContext, message: &RawMessage, attempt: u32) -> ConsumptionOutcome {
+        if let Some(guard) = &context.settings.guard {
+            // Boxed, so that the future of handlers without idempotency is no larger for it.
+            return Box::pin(self.attempt_once(guard, context, message, attempt)).await;
+        }
         let call = MessageContext::new(context.scope(), message, attempt);
         let run = pin!(async {
             let payload = H::Payload::decode(&call)?;
@@ -250,6 +263,37 @@ impl<H: Handler> SingleMessageProcessor<H> {
         match guarded(run, context, message.offset()).await.and_then(failed) {
             Ok(()) => ConsumptionOutcome::Success,
             Err(failure) => ConsumptionOutcome::Failure(failure.of(message, attempt)),
+        }
+    }
+}
+
+impl<H: Handler> SingleMessageProcessor<H> {
+    /// Decode a message, and handle it if it is its turn and it was not handled before.
+    async fn attempt_once(
+        &self,
+        guard: &Guard,
+        context: &LaneContext,
+        message: &RawMessage,
+        attempt: u32,
+    ) -> ConsumptionOutcome {
+        let call = MessageContext::new(context.scope(), message, attempt);
+        let named = caught(|| {
+            let payload = H::Payload::decode(&call)?;
+            let key = self.handler.idempotency_key(&payload);
+            Ok((payload, guard.key_of(message, key.as_deref())))
+        });
+        let (payload, key) = match named {
+            Ok(named) => named,
+            Err(failure) => return ConsumptionOutcome::Failure(failure.of(message, attempt)),
+        };
+        let run = async {
+            let run = pin!(async { Ok(self.handler.call(payload, &call).await?) });
+            guarded(run, context, message.offset()).await.and_then(failed)
+        };
+        match guard.once(key, run).await {
+            Once::Ran(Ok(())) | Once::Duplicate => ConsumptionOutcome::Success,
+            Once::Ran(Err(failure)) => ConsumptionOutcome::Failure(failure.of(message, attempt)),
+            Once::Later(delay) => ConsumptionOutcome::Deferred(delay),
         }
     }
 }
@@ -320,29 +364,117 @@ struct BatchMessageProcessor<H> {
 }
 
 impl<H: BatchHandler> BatchMessageProcessor<H> {
-    /// Decode what can be decoded; failures stand in the outcomes, the others are `Success` as yet.
-    fn decode(
-        context: &LaneContext,
-        messages: &[RawMessage],
-        attempt: u32,
-    ) -> (Vec<H::Item>, Vec<ConsumptionOutcome>) {
+    /// Decode what can be decoded; failures stand in the outcomes, the others have none as yet.
+    fn decode(context: &LaneContext, messages: &[RawMessage], attempt: u32) -> (Vec<H::Item>, Outcomes) {
         let mut items = Vec::with_capacity(messages.len());
         let outcome = |message| {
             let call = MessageContext::new(context.scope(), message, attempt);
-            let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| H::Item::decode(&call)))
-                .map_err(Failure::panic)
-                .and_then(|decoded| decoded.map_err(Failure::from));
-            match decoded {
+            match caught(|| Ok(H::Item::decode(&call)?)) {
                 Ok(item) => {
                     items.push(item);
-                    ConsumptionOutcome::Success
+                    None
                 }
-                Err(failure) => ConsumptionOutcome::Failure(failure.of(message, attempt)),
+                Err(failure) => Some(ConsumptionOutcome::Failure(failure.of(message, attempt))),
             }
         };
         let outcomes = messages.iter().map(outcome).collect();
         (items, outcomes)
     }
+
+    /// Leave those items that are to be handled now, each with its lock; what becomes of the others stands
+    /// in the outcomes.
+    async fn enter(
+        &self,
+        guard: &Guard,
+        messages: &[RawMessage],
+        attempt: u32,
+        items: Vec<H::Item>,
+        outcomes: &mut Outcomes,
+    ) -> (Vec<H::Item>, Vec<Held>) {
+        let (mut named, mut keys) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+        let mut items = items.into_iter();
+        for (message, outcome) in undecided(messages, outcomes) {
+            let item = items.next().expect("what was decoded has no outcome");
+            match caught(|| Ok(guard.key_of(message, self.handler.idempotency_key(&item).as_deref()))) {
+                Ok(key) => {
+                    named.push(item);
+                    keys.push(key);
+                }
+                Err(failure) => *outcome = Some(ConsumptionOutcome::Failure(failure.of(message, attempt))),
+            }
+        }
+        let (mut run, mut locks) = (Vec::with_capacity(named.len()), Vec::with_capacity(named.len()));
+        let entries = named.into_iter().zip(guard.enter(keys).await);
+        for ((_, outcome), (item, entry)) in undecided(messages, outcomes).zip(entries) {
+            match entry {
+                Entry::Run(held) => {
+                    run.push(item);
+                    locks.push(held);
+                }
+                Entry::Duplicate => *outcome = Some(ConsumptionOutcome::Success),
+                Entry::Later(delay) => *outcome = Some(ConsumptionOutcome::Deferred(delay)),
+            }
+        }
+        (run, locks)
+    }
+
+    async fn attempt_once(
+        &self,
+        guard: &Guard,
+        context: &LaneContext,
+        messages: &[RawMessage],
+        attempt: u32,
+    ) -> BatchAttempt {
+        let (items, mut outcomes) = Self::decode(context, messages, attempt);
+        let (items, locks) = self.enter(guard, messages, attempt, items, &mut outcomes).await;
+        let ran: Vec<bool> = outcomes.iter().map(Option::is_none).collect();
+        let ended = self.handle(context, messages, attempt, items, outcomes).await;
+        let (BatchAttempt::Each(outcomes) | BatchAttempt::Whole(outcomes)) = &ended;
+        let is_done = |outcome: &ConsumptionOutcome| matches!(outcome, ConsumptionOutcome::Success);
+        let done = outcomes.iter().zip(ran).filter(|(_, ran)| *ran);
+        let done: Vec<_> = locks
+            .into_iter()
+            .zip(done.map(|(outcome, _)| is_done(outcome)))
+            .collect();
+        guard.leave(done).await;
+        ended
+    }
+
+    /// Run the handler for those messages that have no outcome yet, if there are any.
+    async fn handle(
+        &self,
+        context: &LaneContext,
+        messages: &[RawMessage],
+        attempt: u32,
+        items: Vec<H::Item>,
+        outcomes: Outcomes,
+    ) -> BatchAttempt {
+        if items.is_empty() {
+            return BatchAttempt::Each(outcomes.into_iter().map(decided).collect());
+        }
+        let call = BatchContext::new(context.scope(), &context.state.partition, attempt);
+        let run = pin!(async { Ok(self.handler.call(items, &call).await?) });
+        let result = guarded(run, context, messages[0].offset()).await;
+        merge(outcomes, result, messages, attempt)
+    }
+}
+
+/// What becomes of each message of a batch; nothing while that is for the handler to say.
+type Outcomes = Vec<Option<ConsumptionOutcome>>;
+
+fn undecided<'a>(
+    messages: &'a [RawMessage],
+    outcomes: &'a mut Outcomes,
+) -> impl Iterator<Item = (&'a RawMessage, &'a mut Option<ConsumptionOutcome>)> {
+    messages
+        .iter()
+        .zip(outcomes)
+        .filter(|(_, outcome)| outcome.is_none())
+}
+
+/// What the handler has said nothing against is done.
+fn decided(outcome: Option<ConsumptionOutcome>) -> ConsumptionOutcome {
+    outcome.unwrap_or(ConsumptionOutcome::Success)
 }
 
 impl<H: BatchHandler> ErasedBatch for BatchMessageProcessor<H> {
@@ -356,56 +488,51 @@ impl<H: BatchHandler> ErasedBatch for BatchMessageProcessor<H> {
         messages: &'a [RawMessage],
         attempt: u32,
     ) -> Boxed<'a, BatchAttempt> {
+        if let Some(guard) = &context.settings.guard {
+            return Box::pin(self.attempt_once(guard, context, messages, attempt));
+        }
         Box::pin(async move {
             let (items, outcomes) = Self::decode(context, messages, attempt);
-            if items.is_empty() {
-                return BatchAttempt::Each(outcomes);
-            }
-            let call = BatchContext::new(context.scope(), &context.state.partition, attempt);
-            let run = pin!(async { Ok(self.handler.call(items, &call).await?) });
-            let result = guarded(run, context, messages[0].offset()).await;
-            merge(outcomes, result, messages, attempt)
+            self.handle(context, messages, attempt, items, outcomes).await
         })
     }
 }
 
-/// Put the handler's answer in the place of each message that was decoded.
+/// Put the handler's answer in the place of each message that it got.
 fn merge(
-    mut outcomes: Vec<ConsumptionOutcome>,
+    mut outcomes: Outcomes,
     result: Result<BatchOutcome, Failure>,
     messages: &[RawMessage],
     attempt: u32,
 ) -> BatchAttempt {
-    let decoded = messages.iter().zip(&mut outcomes);
-    let decoded = decoded.filter(|(_, outcome)| matches!(outcome, ConsumptionOutcome::Success));
     let all = match result {
         Ok(BatchOutcome::Each(each)) => {
             let mut each = each.into_iter();
-            for (message, outcome) in decoded {
+            for (message, outcome) in undecided(messages, &mut outcomes) {
                 let answer = each.next().unwrap_or_else(|| Outcome::retry(NO_OUTCOME));
                 if let Err(failure) = failed(answer) {
-                    *outcome = ConsumptionOutcome::Failure(failure.of(message, attempt));
+                    *outcome = Some(ConsumptionOutcome::Failure(failure.of(message, attempt)));
                 }
             }
-            return BatchAttempt::Each(outcomes);
+            return BatchAttempt::Each(outcomes.into_iter().map(decided).collect());
         }
         Ok(BatchOutcome::All(outcome)) => failed(outcome),
         Err(failure) => Err(failure),
     };
     let Err(failure) = all else {
-        return BatchAttempt::Each(outcomes);
+        return BatchAttempt::Each(outcomes.into_iter().map(decided).collect());
     };
     let Failure { stage, wish, error } = failure;
     let shared: Arc<dyn std::error::Error + Send + Sync> = error.into();
-    for (message, outcome) in decoded {
+    for (message, outcome) in undecided(messages, &mut outcomes) {
         let failure = Failure {
             stage,
             wish,
             error: Box::new(Shared(Arc::clone(&shared))),
         };
-        *outcome = ConsumptionOutcome::Failure(failure.of(message, attempt));
+        *outcome = Some(ConsumptionOutcome::Failure(failure.of(message, attempt)));
     }
-    BatchAttempt::Whole(outcomes)
+    BatchAttempt::Whole(outcomes.into_iter().map(decided).collect())
 }
 
 const NO_OUTCOME: &str = "the batch handler returned fewer outcomes than it got messages";
@@ -478,6 +605,11 @@ impl From<ExtractError> for Failure {
             error: error.into(),
         }
     }
+}
+
+/// Run something short with panics caught.
+pub(super) fn caught<T>(run: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(Failure::panic(panic)))
 }
 
 /// Run a handler with panics caught and the time limit kept, so that it is seen if it lasts.

@@ -44,6 +44,11 @@ pub trait Handler: Send + Sync + 'static {
         context: &'a MessageContext<'a>,
     ) -> impl Future<Output = Result<Outcome, ExtractError>> + Send + 'a;
 
+    /// Name the message for idempotency; `None`, the default, leaves it to its id.
+    fn idempotency_key(&self, _payload: &Self::Payload) -> Option<String> {
+        None
+    }
+
     /// Check what can be checked before the first message: that the states it takes are there.
     ///
     /// # Errors
@@ -62,6 +67,11 @@ pub trait BatchHandler: Send + Sync + 'static {
         items: Vec<Self::Item>,
         context: &'a BatchContext<'a>,
     ) -> impl Future<Output = Result<BatchOutcome, ExtractError>> + Send + 'a;
+
+    /// Name a message for idempotency; `None`, the default, leaves it to its id.
+    fn idempotency_key(&self, _item: &Self::Item) -> Option<String> {
+        None
+    }
 
     /// Check what can be checked before the first message: that the states it takes are there.
     ///

@@ -12,8 +12,10 @@
 //! ```
 
 mod ordered;
+mod resolved;
 
-pub use ordered::{KeyFunction, Ordered, SequenceFunction, ordered};
+pub use ordered::{KeyFunction, Ordered, ResolverFunction, SequenceFunction, ordered};
+pub use resolved::Resolved;
 
 use std::fmt;
 use std::future::Future;
@@ -213,6 +215,39 @@ impl Subscribe {
     pub fn options(mut self, change: impl FnOnce(&mut HandlerOptions)) -> Self {
         change(&mut self.options);
         self
+    }
+
+    /// Handle each message once: [remember](crate::idempotency) those that were handled. What is left out of
+    /// the options is as in the settings.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use athomic_core::handler::{IdempotencyOptions, register::subscribe};
+    ///
+    /// let options = IdempotencyOptions { ttl: Some(Duration::from_secs(3600)), ..Default::default() };
+    /// let definition = subscribe("payments.v1")
+    ///     .idempotency(options)
+    ///     .idempotency_key(|payment: &(u64, String)| payment.0.to_string())
+    ///     .handler(async |payment: (u64, String)| println!("{payment:?}"));
+    /// assert!(definition.options.has_idempotency_key_resolver);
+    /// ```
+    pub fn idempotency(mut self, options: IdempotencyOptions) -> Self {
+        self.options.idempotency = Some(options);
+        self
+    }
+
+    /// Name messages for idempotency by a function of their payloads; without one it is the message's id.
+    /// One that returns an empty text leaves the message to its id. Ends with `handler` or `batch_handler`.
+    pub fn idempotency_key<T, R>(mut self, resolver: R) -> Resolved<T, R>
+    where
+        R: Fn(&T) -> String + Send + Sync + 'static,
+    {
+        self.options.has_idempotency_key_resolver = true;
+        Resolved {
+            subscribe: self,
+            resolver,
+            payload: PhantomData,
+        }
     }
 
     /// End with a handler of single messages: an async function or closure that takes the payload

@@ -101,6 +101,16 @@ pub enum Finding {
         /// What came of the last call.
         error: String,
     },
+    /// The store that remembers which messages were handled gives no answer: they wait.
+    IdempotencyStoreDown {
+        /// The store, by its name in the settings.
+        store: String,
+        /// How long.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
+        lasting: Duration,
+        /// What came of the last call.
+        error: String,
+    },
     /// The group is not served any more.
     Unserved {
         /// How long.
@@ -119,7 +129,8 @@ impl Finding {
             | Self::BrokerDown { .. }
             | Self::CommitsFail { .. }
             | Self::CannotRead { .. }
-            | Self::OrderingStoreDown { .. } => Severity::NotReady,
+            | Self::OrderingStoreDown { .. }
+            | Self::IdempotencyStoreDown { .. } => Severity::NotReady,
             Self::HandlerStuck { .. } | Self::HandlerBlocks { .. } | Self::Unserved { .. } => Severity::Dead,
         }
     }
@@ -179,6 +190,15 @@ impl fmt::Display for Finding {
             } => write!(
                 f,
                 "its ordering store `{store}` is not heard for {} s: {error}",
+                lasting.as_secs()
+            ),
+            Self::IdempotencyStoreDown {
+                store,
+                lasting,
+                error,
+            } => write!(
+                f,
+                "its idempotency store `{store}` gives no answer for {} s: {error}",
                 lasting.as_secs()
             ),
             Self::Unserved { lasting } => write!(f, "its group is not served for {} s", lasting.as_secs()),

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{ConsumerHealth, Finding};
 use crate::consumer::{OrderedSettings, PartitionState};
 use crate::dead_letter::Chain;
+use crate::idempotency::Guard;
 use crate::transport::{DynConsumer, TransportError};
 
 /// How long a group may go unserved at least. The client and the service look every ten seconds
@@ -25,6 +26,8 @@ pub(crate) struct Pulse {
     unserved: Duration,
     /// What an ordered handler's store is known to be in.
     ordered: Option<Arc<OrderedSettings>>,
+    /// What its idempotency store is known to be in.
+    guard: Option<Arc<Guard>>,
     state: Mutex<State>,
 }
 
@@ -76,6 +79,7 @@ impl Pulse {
         patience: Duration,
         commit_interval: Duration,
         ordered: Option<Arc<OrderedSettings>>,
+        guard: Option<Arc<Guard>>,
     ) -> Self {
         let state = State {
             joining: Some(Since::now()),
@@ -90,6 +94,7 @@ impl Pulse {
             patience,
             unserved: UNSERVED.max(2 * commit_interval),
             ordered,
+            guard,
             state: Mutex::new(state),
         }
     }
@@ -177,6 +182,9 @@ impl Pulse {
         let partitions = state.membership.as_ref().map_or(&[][..], |it| &it.partitions);
         if let Some(ordered) = &self.ordered {
             ordered.find(now, &mut findings);
+        }
+        if let Some(guard) = &self.guard {
+            guard.find(now, &mut findings);
         }
         for partition in partitions {
             partition.find(now, self.patience, &mut findings);

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::error::{Origin, SettingsError};
 use super::resolved::{
     ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DEFAULT_KVSTORE, HandlerTuning,
-    KvStoreSettings, ProducerSettings, SecuritySettings, Settings,
+    IdempotencySettings, KvStoreSettings, ProducerSettings, SecuritySettings, Settings,
 };
-use super::schema::{self, CONNECTIONS, KVSTORES, ORDERING, TUNING};
+use super::schema::{self, CONNECTIONS, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, TUNING};
 use super::secret::MASK;
 use super::tree::{Node, Table, join, join_all, parse_key, quoted};
 use crate::nearest::nearest;
@@ -201,6 +201,7 @@ impl Settings {
         for store in self.kvstores.values() {
             values.kvstore(store);
         }
+        values.idempotency(&self.idempotency);
         values.values
     }
 
@@ -404,6 +405,12 @@ impl Values {
         self.section(&format!("{TUNING}.{index}.ordering"))
             .maybe_text("kvstore", tuning.ordering.kvstore.as_ref())
             .ordering(&tuning.ordering.policies);
+        let idempotency = &tuning.idempotency;
+        let seconds = |value: Option<Duration>| value.map(|value| value.as_secs_f64().to_string());
+        self.section(&format!("{TUNING}.{index}.idempotency"))
+            .put("enabled", idempotency.enabled.map(|enabled| enabled.to_string()))
+            .put("ttl_seconds", seconds(idempotency.ttl))
+            .put("lock_timeout_seconds", seconds(idempotency.lock_timeout));
     }
 
     fn no_tuning(&mut self, index: usize) {
@@ -414,6 +421,10 @@ impl Values {
         self.section(&format!("{TUNING}.{index}.ordering"))
             .put("kvstore", None)
             .ordering(&OrderingOptions::new());
+        self.section(&format!("{TUNING}.{index}.idempotency"));
+        for name in ["enabled", "ttl_seconds", "lock_timeout_seconds"] {
+            self.put(name, None);
+        }
     }
 
     fn ordering(&mut self, options: &OrderingOptions) -> &mut Self {
@@ -447,6 +458,25 @@ impl Values {
             .put("session_ttl_ms", milliseconds(options.session_ttl))
             .put("state_ttl_seconds", seconds(options.state_ttl))
             .put("sticky", number(options.sticky))
+    }
+
+    fn idempotency(&mut self, idempotency: &IdempotencySettings) {
+        let IdempotencySettings {
+            enabled,
+            all_handlers,
+            policy,
+            store,
+        } = idempotency;
+        self.section(IDEMPOTENCY)
+            .is("enabled", enabled)
+            .is("all_handlers", all_handlers)
+            .seconds("default_ttl_seconds", policy.ttl)
+            .seconds("default_lock_timeout_seconds", policy.lock_timeout);
+        self.section(IDEMPOTENCY_STORE)
+            .text("namespace", &store.namespace);
+        self.section(&join(IDEMPOTENCY_STORE, "provider"))
+            .text("backend", store.backend.as_str())
+            .maybe_text("uri", store.uri.as_ref().map(|_| MASK));
     }
 
     fn kvstore(&mut self, store: &KvStoreSettings) {

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::error::{Fault, Origin, Problem};
-use super::schema::{CONNECTIONS, CONSUMER, KVSTORES, ORDERING, PRODUCER, SECURITY, TUNING};
+use super::schema::{
+    CONNECTIONS, CONSUMER, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, PRODUCER, SECURITY, TUNING,
+};
 use super::secret::Secret;
 use super::tree::{Node, SecretPlace, Table, join};
 
@@ -62,6 +64,7 @@ pub(super) struct RawSettings {
     pub(super) app: RawApp,
     pub(super) messaging: RawMessaging,
     pub(super) kvstores: Vec<(String, RawStore)>,
+    pub(super) idempotency: RawIdempotency,
     pub(super) lifecycle: RawLifecycle,
 }
 
@@ -85,6 +88,15 @@ pub(super) struct RawTuned {
     pub(super) origin: Origin,
     pub(super) tuning: RawTuning,
     pub(super) ordering: RawOrdering,
+    pub(super) idempotency: RawIdempotencyTuning,
+}
+
+/// The section `resilience.idempotency`, with the tables in it.
+#[derive(Debug)]
+pub(super) struct RawIdempotency {
+    pub(super) keys: RawIdempotencyKeys,
+    pub(super) store: RawIdempotencyStore,
+    pub(super) provider: RawStoreProvider,
 }
 
 /// One store.
@@ -223,6 +235,23 @@ section! {
     RawStoreProvider { backend: String, uri: RawSecret, }
 }
 section! {
+    /// The keys of `resilience.idempotency` itself.
+    RawIdempotencyKeys {
+        enabled: bool,
+        all_handlers: bool,
+        default_ttl_seconds: f64,
+        default_lock_timeout_seconds: f64,
+    }
+}
+section! {
+    /// The section `resilience.idempotency.kvstore`.
+    RawIdempotencyStore { namespace: String, }
+}
+section! {
+    /// The section `idempotency` of an entry of `integration.messaging.handler_tuning`.
+    RawIdempotencyTuning { enabled: bool, ttl_seconds: f64, lock_timeout_seconds: f64, }
+}
+section! {
     /// The keys of an entry of `integration.messaging.handler_tuning` itself.
     RawTuning { handler_id: String, concurrency: i128, priority: String, paused: bool, }
 }
@@ -235,6 +264,14 @@ impl RawSettings {
             app: RawApp::read("app", table("app")),
             messaging: RawMessaging::read(root),
             kvstores: read_kvstores(root),
+            idempotency: RawIdempotency {
+                keys: RawIdempotencyKeys::read(IDEMPOTENCY, table(IDEMPOTENCY)),
+                store: RawIdempotencyStore::read(IDEMPOTENCY_STORE, table(IDEMPOTENCY_STORE)),
+                provider: RawStoreProvider::read(
+                    &join(IDEMPOTENCY_STORE, "provider"),
+                    table(&join(IDEMPOTENCY_STORE, "provider")),
+                ),
+            },
             lifecycle: RawLifecycle::read("lifecycle", table("lifecycle")),
         }
     }
@@ -306,11 +343,12 @@ fn read_tuning(root: &Table) -> Vec<RawTuned> {
     let read = |(index, item): (usize, &super::tree::Entry)| {
         let path = format!("{TUNING}.{index}");
         let table = item.node.as_table();
-        let ordering = table.and_then(|table| table.get("ordering")?.node.as_table());
+        let within = |name| table.and_then(|table: &Table| table.get(name)?.node.as_table());
         RawTuned {
             origin: item.origin.clone(),
             tuning: RawTuning::read(&path, table),
-            ordering: RawOrdering::read(&join(&path, "ordering"), ordering),
+            ordering: RawOrdering::read(&join(&path, "ordering"), within("ordering")),
+            idempotency: RawIdempotencyTuning::read(&join(&path, "idempotency"), within("idempotency")),
         }
     };
     items.iter().enumerate().map(read).collect()

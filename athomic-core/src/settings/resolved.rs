@@ -4,8 +4,10 @@
 //! group of one's own. The structs grow with athomic and are `#[non_exhaustive]`: outside this crate, start
 //! from `Default` and change fields.
 
+mod idempotency;
 mod ordering;
 
+pub use idempotency::{IdempotencySettings, IdempotencyTuning};
 pub(in crate::settings) use ordering::default_kvstores;
 pub use ordering::{DEFAULT_KVSTORE, KvStoreSettings, OrderingSettings, OrderingTuning, StoreBackend};
 
@@ -36,6 +38,8 @@ pub struct Settings {
     pub messaging: MessagingSettings,
     /// The stores by name: section `database.kvstore`. Always has [`DEFAULT_KVSTORE`].
     pub kvstores: BTreeMap<String, KvStoreSettings>,
+    /// How handled messages are remembered: section `resilience.idempotency`.
+    pub idempotency: IdempotencySettings,
     /// Start and stop: section `lifecycle`.
     pub lifecycle: LifecycleSettings,
     /// The active profile; none if only `[default]` and bare tables count.
@@ -50,6 +54,7 @@ impl Default for Settings {
             app: AppSettings::default(),
             messaging: MessagingSettings::default(),
             kvstores: default_kvstores(),
+            idempotency: IdempotencySettings::default(),
             lifecycle: LifecycleSettings::default(),
             profile: None,
             traces: Arc::default(),
@@ -64,12 +69,13 @@ impl PartialEq for Settings {
             app,
             messaging,
             kvstores,
+            idempotency,
             lifecycle,
             profile,
             traces: _,
         } = self;
         (app, messaging, kvstores) == (&other.app, &other.messaging, &other.kvstores)
-            && (lifecycle, profile) == (&other.lifecycle, &other.profile)
+            && (idempotency, lifecycle, profile) == (&other.idempotency, &other.lifecycle, &other.profile)
     }
 }
 
@@ -423,6 +429,8 @@ pub struct HandlerTuning {
     pub paused: Option<bool>,
     /// Its order, for ordered consumers.
     pub ordering: OrderingTuning,
+    /// Whether and how its messages are handled once.
+    pub idempotency: IdempotencyTuning,
     /// Where the entry was written, for messages.
     pub origin: Origin,
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use twox_hash::XxHash3_64;
-
-use super::StoreError;
+use super::idempotency::DynIdempotencyStore;
+use super::key_value::DynKeyValueStore;
 use super::ordering::DynOrderingStore;
+use super::space::id_of;
+use super::{KeySpace, StoreError};
 use crate::ordering::OrderingPolicies;
 use crate::settings::Secret;
 
@@ -29,6 +30,47 @@ inventory::collect!(OrderingBackend);
 #[must_use]
 pub fn ordering_backend(name: &str) -> Option<&'static OrderingBackend> {
     inventory::iter::<OrderingBackend>().find(|backend| backend.name == name)
+}
+
+/// Makes the idempotency store of one handler. Opens no connection, likewise.
+pub type ConnectIdempotency =
+    fn(&KeyValueSettings, KeySpace) -> Result<Arc<dyn DynIdempotencyStore>, StoreError>;
+
+/// An idempotency store that the settings can name, submitted likewise.
+#[derive(Debug)]
+pub struct IdempotencyBackend {
+    /// The name as `resilience.idempotency.kvstore.provider.backend` has it.
+    pub name: &'static str,
+    /// Makes the store.
+    pub connect: ConnectIdempotency,
+}
+
+inventory::collect!(IdempotencyBackend);
+
+/// Find a backend that is linked into this program.
+#[must_use]
+pub fn idempotency_backend(name: &str) -> Option<&'static IdempotencyBackend> {
+    inventory::iter::<IdempotencyBackend>().find(|backend| backend.name == name)
+}
+
+/// Makes a key-value store. Opens no connection, likewise.
+pub type ConnectKeyValue = fn(&KeyValueSettings, KeySpace) -> Result<Arc<dyn DynKeyValueStore>, StoreError>;
+
+/// A key-value store that the settings can name, submitted likewise.
+#[derive(Debug)]
+pub struct KeyValueBackend {
+    /// The name as `database.kvstore.NAME.provider.backend` has it.
+    pub name: &'static str,
+    /// Makes the store.
+    pub connect: ConnectKeyValue,
+}
+
+inventory::collect!(KeyValueBackend);
+
+/// Find a backend that is linked into this program.
+#[must_use]
+pub fn key_value_backend(name: &str) -> Option<&'static KeyValueBackend> {
+    inventory::iter::<KeyValueBackend>().find(|backend| backend.name == name)
 }
 
 /// A named store: `database.kvstore.NAME`.
@@ -95,14 +137,8 @@ impl Scope {
         let mut topics = topics.to_vec();
         topics.sort_unstable();
         topics.dedup();
-        let mut parts = Vec::new();
-        for part in [namespace, group, handler].iter().chain(&topics) {
-            // With their lengths, so that no two lists of names are one text.
-            parts.extend_from_slice(&(part.len() as u64).to_le_bytes());
-            parts.extend_from_slice(part.as_bytes());
-        }
         Self {
-            id: format!("{:016x}", XxHash3_64::oneshot(&parts)),
+            id: id_of([namespace, group, handler].iter().chain(&topics).copied()),
             title: format!("{namespace}/{group}/{}/{handler}", topics.join("+")),
             policies,
         }

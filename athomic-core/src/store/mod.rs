@@ -3,8 +3,15 @@
 
 mod backend;
 mod error;
+pub mod idempotency;
+pub mod key_value;
 pub mod memory;
 pub mod ordering;
+mod space;
 
-pub use backend::{ConnectOrdering, KeyValueSettings, OrderingBackend, Scope, ordering_backend};
+pub use backend::{
+    ConnectIdempotency, ConnectKeyValue, ConnectOrdering, IdempotencyBackend, KeyValueBackend,
+    KeyValueSettings, OrderingBackend, Scope, idempotency_backend, key_value_backend, ordering_backend,
+};
 pub use error::StoreError;
+pub use space::KeySpace;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use athomic_core::app::{App, AppBuilder};
 use athomic_core::handler::register::{HandlerDefinition, ordered, subscribe};
-use athomic_core::handler::{IdempotencyOptions, Ordering, Priority, State};
+use athomic_core::handler::{Ordering, Priority, State};
 use athomic_core::settings::Settings;
 use athomic_core::store::ordering::FencingToken;
 
@@ -202,14 +202,6 @@ fn an_unknown_connection_is_refused_with_the_nearest() {
 
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
-    refused(
-        |handler| handler.options.idempotency = Some(IdempotencyOptions::default()),
-        &["`idempotency_settings` is not built yet"],
-    );
-    refused(
-        |handler| handler.options.has_idempotency_key_resolver = true,
-        &["`idempotency_key_resolver` is not built yet"],
-    );
     refused(
         |handler| handler.options.priority = Priority::High,
         &["`priority` other than `normal` is not built yet"],

@@ -8,6 +8,7 @@ mod batch;
 mod commit;
 mod failures;
 mod health;
+mod idempotency;
 mod keyed;
 mod lifecycle;
 mod ordered;

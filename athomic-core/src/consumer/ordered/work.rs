@@ -4,12 +4,13 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use super::super::lane::{LaneContext, LaneSettings, PartitionState, Permit};
-use super::super::processor::{Boxed, Failure, failed, guarded};
+use super::super::processor::{Boxed, Failure, caught, failed, guarded};
 use super::OrderedSettings;
 use super::calls::Caller;
 use super::shard::{self, Links};
 use crate::dead_letter::Chain;
 use crate::handler::{MessageContext, OrderedHandler};
+use crate::idempotency::{Guard, Once};
 use crate::message::RawMessage;
 use crate::ordering::{OnPoison, OrderingPolicies};
 use crate::outcome::{BoxError, FailureContext, FailureStage, RetryWish};
@@ -160,9 +161,18 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
             let tried = self
                 .attempt(context, &message, attempt, payload.take(), token)
                 .await;
-            let Err(failure) = tried else { return Ended::Done };
             drop(permit);
-            let failure = failure.of(&message, attempt);
+            let failure = match tried {
+                Once::Ran(Ok(())) | Once::Duplicate => return Ended::Done,
+                Once::Ran(Err(failure)) => failure.of(&message, attempt),
+                Once::Later(delay) => {
+                    let Some(next) = stop.permit_after(delay).await else {
+                        return Ended::Abandoned;
+                    };
+                    permit = next;
+                    continue;
+                }
+            };
             let delay = match context.settings.failures.decide(&failure) {
                 RetryDecision::GiveUp => return poisoned(&context.settings, settings, context, failure),
                 RetryDecision::RetryAfter(delay) => delay,
@@ -193,7 +203,10 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
         attempt: u32,
         payload: Option<H::Payload>,
         token: FencingToken,
-    ) -> Result<(), Failure> {
+    ) -> Once<Result<(), Failure>> {
+        if let Some(guard) = &context.settings.guard {
+            return Box::pin(self.attempt_once(guard, context, message, attempt, payload, token)).await;
+        }
         let call = MessageContext::new(context.scope(), message, attempt).fenced(token);
         let run = pin!(async {
             let payload = match payload {
@@ -202,7 +215,37 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
             };
             Ok(self.handler.call(payload, &call).await?)
         });
-        guarded(run, context, message.offset()).await.and_then(failed)
+        Once::Ran(guarded(run, context, message.offset()).await.and_then(failed))
+    }
+
+    /// The same, if the message was not handled before.
+    async fn attempt_once(
+        &self,
+        guard: &Guard,
+        context: &LaneContext,
+        message: &RawMessage,
+        attempt: u32,
+        payload: Option<H::Payload>,
+        token: FencingToken,
+    ) -> Once<Result<(), Failure>> {
+        let call = MessageContext::new(context.scope(), message, attempt).fenced(token);
+        let named = caught(|| {
+            let payload = match payload {
+                Some(payload) => payload,
+                None => H::Payload::decode(&call)?,
+            };
+            let key = self.handler.idempotency_key(&payload);
+            Ok((payload, guard.key_of(message, key.as_deref())))
+        });
+        let (payload, key) = match named {
+            Ok(named) => named,
+            Err(failure) => return Once::Ran(Err(failure)),
+        };
+        let run = async {
+            let run = pin!(async { Ok(self.handler.call(payload, &call).await?) });
+            guarded(run, context, message.offset()).await.and_then(failed)
+        };
+        guard.once(key, run).await
     }
 }
 

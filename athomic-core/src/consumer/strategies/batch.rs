@@ -4,6 +4,7 @@
 //! attempt is made one message at a time, so that only the culprit is given up if a batch fails as a
 //! whole. Where the first attempt is the last, a batch that fails as a whole gets one more.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -79,25 +80,38 @@ async fn collect(
 
 /// Try a batch until each of its messages is settled or the lane stops. Between attempts it holds no
 /// permit.
-async fn handle(processor: &dyn ErasedBatch, context: &LaneContext, mut batch: Batch) {
-    let mut attempt = 1;
-    let mut apart = false;
+async fn handle(processor: &dyn ErasedBatch, context: &LaneContext, batch: Batch) {
+    let mut parts = VecDeque::from([Part {
+        batch,
+        attempt: 1,
+        apart: false,
+        delay: Duration::ZERO,
+    }]);
     let mut permit = context.permit().await;
-    while let Some(held) = permit.take() {
+    while let (Some(held), Some(part)) = (permit.take(), parts.pop_front()) {
         let mut round = Round::default();
-        if apart {
-            round.one_by_one(processor, context, &batch, attempt).await;
+        let (batch, attempt) = (&part.batch, part.attempt);
+        let apart = if part.apart {
+            round.one_by_one(processor, context, batch, attempt).await;
+            true
         } else {
-            apart = round.together(processor, context, &batch, attempt).await;
-        }
+            round.together(processor, context, batch, attempt).await
+        };
         drop(held);
-        if round.again.messages.is_empty() || context.pause(round.delay).await {
-            return;
-        }
-        batch = round.again;
-        attempt = attempt.saturating_add(1);
-        permit = context.permit_again().await;
+        parts.extend(round.parts(&part, apart));
+        let Some(next) = parts.front() else { return };
+        permit = context.permit_after(next.delay).await;
     }
+}
+
+/// Messages whose next attempt they make together.
+struct Part {
+    batch: Batch,
+    attempt: u32,
+    /// Whether that is made one by one.
+    apart: bool,
+    /// How long to wait for it.
+    delay: Duration,
 }
 
 /// What one attempt leaves to be done.
@@ -105,6 +119,29 @@ async fn handle(processor: &dyn ErasedBatch, context: &LaneContext, mut batch: B
 struct Round {
     again: Batch,
     delay: Duration,
+    /// What was not tried, since another one handles it.
+    deferred: Batch,
+    patience: Duration,
+}
+
+impl Round {
+    /// What failed comes again as the next attempt, one by one if `apart`; what was not tried as the same.
+    fn parts(self, tried: &Part, apart: bool) -> impl Iterator<Item = Part> + use<> {
+        let again = Part {
+            batch: self.again,
+            attempt: tried.attempt.saturating_add(1),
+            apart,
+            delay: self.delay,
+        };
+        let deferred = Part {
+            batch: self.deferred,
+            attempt: tried.attempt,
+            apart: tried.apart,
+            delay: self.patience,
+        };
+        let parts = [again, deferred].into_iter();
+        parts.filter(|part| !part.batch.messages.is_empty())
+    }
 }
 
 impl Round {
@@ -122,7 +159,7 @@ impl Round {
         // Also if each failed for itself this time: the last attempt could fail as a whole.
         let apart = next_is_last && !alone;
         let whole = matches!(ended, BatchAttempt::Whole(_));
-        self.take(context, ended, &batch.slots, apart && whole);
+        self.take(context, ended, &batch.messages, &batch.slots, apart && whole);
         apart
     }
 
@@ -142,17 +179,30 @@ impl Round {
             let ended = processor
                 .attempt(context, std::slice::from_ref(message), attempt)
                 .await;
-            self.take(context, ended, std::slice::from_ref(slot), false);
+            let (message, slot) = (std::slice::from_ref(message), std::slice::from_ref(slot));
+            self.take(context, ended, message, slot, false);
         }
     }
 
     /// Settle what is done or given up and keep the rest; with `spare` nothing that failed in the
     /// handler is given up yet, because it gets a last attempt by itself.
-    fn take(&mut self, context: &LaneContext, ended: BatchAttempt, slots: &[Slot], spare: bool) {
+    fn take(
+        &mut self,
+        context: &LaneContext,
+        ended: BatchAttempt,
+        messages: &[RawMessage],
+        slots: &[Slot],
+        spare: bool,
+    ) {
         let (BatchAttempt::Each(outcomes) | BatchAttempt::Whole(outcomes)) = ended;
-        for (outcome, &slot) in outcomes.into_iter().zip(slots) {
+        for ((outcome, message), &slot) in outcomes.into_iter().zip(messages).zip(slots) {
             match outcome {
                 ConsumptionOutcome::Success => context.state.settle(slot),
+                ConsumptionOutcome::Deferred(delay) => {
+                    self.patience = self.patience.max(delay);
+                    self.deferred.messages.push(message.clone());
+                    self.deferred.slots.push(slot);
+                }
                 ConsumptionOutcome::Failure(failure) => self.failed(context, failure, slot, spare),
             }
         }

@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 use super::{ByHand, HandlerDefinition, HandlerFunction, HandlerOptions, Subscribe, subscribe};
 use crate::consumer::MessageProcessor;
 use crate::handler::{
-    AggregateKey, ExtractError, Handler, HandlerKind, MessageContext, MissingState, OrderedHandler,
-    SequenceId, StateMap,
+    AggregateKey, ExtractError, Handler, HandlerKind, IdempotencyOptions, MessageContext, MissingState,
+    OrderedHandler, SequenceId, StateMap,
 };
 use crate::ordering::OrderingOptions;
 use crate::outcome::Outcome;
@@ -39,21 +39,23 @@ pub fn ordered(topic: impl Into<String>) -> Ordered {
         subscribe: subscribe(topic),
         key: (),
         sequence: (),
+        resolver: (),
     }
 }
 
 /// An ordered handler's description in the making.
 #[derive(Debug, Clone)]
 #[must_use = "ends with `handler`, after `key` and `sequence`"]
-pub struct Ordered<K = (), S = ()> {
+pub struct Ordered<K = (), S = (), R = ()> {
     subscribe: Subscribe,
     key: K,
     sequence: S,
+    resolver: R,
 }
 
-impl<K, S> Ordered<K, S> {
+impl<K, S, R> Ordered<K, S, R> {
     /// Name the aggregate of a message, as a function of its payload. What it returns is copied.
-    pub fn key<T, N>(self, key: N) -> Ordered<N, S>
+    pub fn key<T, N>(self, key: N) -> Ordered<N, S, R>
     where
         N: KeyFunction<T>,
     {
@@ -61,11 +63,12 @@ impl<K, S> Ordered<K, S> {
             subscribe: self.subscribe,
             key,
             sequence: self.sequence,
+            resolver: self.resolver,
         }
     }
 
     /// Number the messages of an aggregate, as a function of their payloads.
-    pub fn sequence<T, N>(self, sequence: N) -> Ordered<K, N>
+    pub fn sequence<T, N>(self, sequence: N) -> Ordered<K, N, R>
     where
         N: SequenceFunction<T>,
     {
@@ -73,6 +76,27 @@ impl<K, S> Ordered<K, S> {
             subscribe: self.subscribe,
             key: self.key,
             sequence,
+            resolver: self.resolver,
+        }
+    }
+
+    /// Handle each message once, see [`Subscribe::idempotency`].
+    pub fn idempotency(mut self, options: IdempotencyOptions) -> Self {
+        self.subscribe = self.subscribe.idempotency(options);
+        self
+    }
+
+    /// Name messages for idempotency by a function of their payloads, see [`Subscribe::idempotency_key`].
+    pub fn idempotency_key<T, N>(mut self, resolver: N) -> Ordered<K, S, N>
+    where
+        N: Fn(&T) -> String + Send + Sync + 'static,
+    {
+        self.subscribe.options.has_idempotency_key_resolver = true;
+        Ordered {
+            subscribe: self.subscribe,
+            key: self.key,
+            sequence: self.sequence,
+            resolver,
         }
     }
 
@@ -126,6 +150,7 @@ impl<K, S> Ordered<K, S> {
         Args: Send + Sync + 'static,
         K: KeyFunction<F::Payload>,
         S: SequenceFunction<F::Payload>,
+        R: ResolverFunction<F::Payload>,
     {
         let processor = MessageProcessor::ordered(OrderedByHand {
             handler: ByHand {
@@ -134,6 +159,7 @@ impl<K, S> Ordered<K, S> {
             },
             key: self.key,
             sequence: self.sequence,
+            resolver: self.resolver,
         });
         HandlerDefinition {
             kind: HandlerKind::Ordered {
@@ -181,18 +207,39 @@ impl<T, N: SequenceId, F: Fn(&T) -> N + Send + Sync + 'static> SequenceFunction<
     }
 }
 
-/// Makes an [`OrderedHandler`] of a handler and two functions.
-struct OrderedByHand<H, K, S> {
+/// A function that names a payload for idempotency; implemented for closures `|payload: &T| ..` that return a
+/// `String`, and for `()`, which leaves a message to its id.
+pub trait ResolverFunction<T>: Send + Sync + 'static {
+    /// Name the message.
+    fn name_of(&self, payload: &T) -> Option<String>;
+}
+
+impl<T> ResolverFunction<T> for () {
+    fn name_of(&self, _: &T) -> Option<String> {
+        None
+    }
+}
+
+impl<T, F: Fn(&T) -> String + Send + Sync + 'static> ResolverFunction<T> for F {
+    fn name_of(&self, payload: &T) -> Option<String> {
+        Some(self(payload))
+    }
+}
+
+/// Makes an [`OrderedHandler`] of a handler and its functions.
+struct OrderedByHand<H, K, S, R> {
     handler: H,
     key: K,
     sequence: S,
+    resolver: R,
 }
 
-impl<H, K, S> Handler for OrderedByHand<H, K, S>
+impl<H, K, S, R> Handler for OrderedByHand<H, K, S, R>
 where
     H: Handler,
     K: Send + Sync + 'static,
     S: Send + Sync + 'static,
+    R: ResolverFunction<H::Payload>,
 {
     type Payload = H::Payload;
 
@@ -204,16 +251,21 @@ where
         self.handler.call(payload, context)
     }
 
+    fn idempotency_key(&self, payload: &Self::Payload) -> Option<String> {
+        self.resolver.name_of(payload)
+    }
+
     fn check(&self, states: &StateMap) -> Result<(), MissingState> {
         self.handler.check(&states.for_ordered())
     }
 }
 
-impl<H, K, S> OrderedHandler for OrderedByHand<H, K, S>
+impl<H, K, S, R> OrderedHandler for OrderedByHand<H, K, S, R>
 where
     H: Handler,
     K: KeyFunction<H::Payload>,
     S: SequenceFunction<H::Payload>,
+    R: ResolverFunction<H::Payload>,
 {
     fn aggregate_key<'a>(&self, payload: &'a Self::Payload) -> Cow<'a, str> {
         self.key.key_of(payload).into()
@@ -279,6 +331,7 @@ mod tests {
             handler: Nothing,
             key: (),
             sequence: (),
+            resolver: (),
         };
         assert_eq!(ordered.check(&StateMap::default()), Ok(()));
         assert_eq!(Nothing.check(&StateMap::default()), Err(MissingState::NotOrdered));

@@ -2,6 +2,7 @@
 //!
 //! Every fault is collected; where one is found, the default stands in, so that the rest is checked too.
 
+mod idempotency;
 mod ordering;
 mod security;
 mod values;
@@ -59,6 +60,7 @@ impl Resolver<'_> {
     fn settings(&mut self, raw: &RawSettings) -> Settings {
         let (app, lifecycle) = (AppSettings::default(), LifecycleSettings::default());
         let kvstores = self.kvstores(&raw.kvstores);
+        let idempotency = self.idempotency(&raw.idempotency);
         let messaging = self.messaging(&raw.messaging, &kvstores);
         Settings {
             app: AppSettings {
@@ -67,6 +69,7 @@ impl Resolver<'_> {
             },
             messaging,
             kvstores,
+            idempotency,
             lifecycle: LifecycleSettings {
                 startup_timeout: self
                     .some_seconds(&raw.lifecycle.startup_timeout_seconds, lifecycle.startup_timeout),
@@ -300,6 +303,7 @@ impl Resolver<'_> {
                 origin,
                 tuning: raw,
                 ordering,
+                idempotency,
             } = tuned_by;
             let handler_id = self.text(&raw.handler_id);
             let tuning = HandlerTuning {
@@ -308,6 +312,7 @@ impl Resolver<'_> {
                 priority: self.optional_choice(&raw.priority),
                 paused: raw.paused.as_ref().map(|written| written.value),
                 ordering: self.ordering_tuning(ordering, kvstores),
+                idempotency: self.idempotency_tuning(idempotency),
                 origin: origin.clone(),
             };
             match &raw.handler_id {

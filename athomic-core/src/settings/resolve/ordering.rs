@@ -47,7 +47,7 @@ impl Resolver<'_> {
         self.fetch_secrets = enabled && backend == StoreBackend::Redis;
         let uri = self.secret(&raw.provider.uri);
         if self.fetch_secrets {
-            self.check_uri(name, &raw.provider, uri.as_ref());
+            self.check_uri(&join(KVSTORES, name), &raw.provider, uri.as_ref());
         }
         KvStoreSettings {
             enabled,
@@ -59,9 +59,9 @@ impl Resolver<'_> {
     }
 
     /// Refuse an address that is missing or of another kind, without a word of it.
-    fn check_uri(&mut self, name: &str, raw: &RawStoreProvider, uri: Option<&Secret>) {
+    pub(super) fn check_uri(&mut self, section: &str, raw: &RawStoreProvider, uri: Option<&Secret>) {
         let Some(written) = &raw.uri else {
-            let key = format!("{}.provider.uri", join(KVSTORES, name));
+            let key = format!("{section}.provider.uri");
             let problem =
                 Problem::missing("`backend = \"redis\"` needs it, such as \"redis://localhost:6379/0\"");
             let origin = raw.backend.as_ref().map(|written| written.origin.clone());

@@ -1,5 +1,6 @@
 //! The keys that athomic understands today.
 
+use super::idempotency::{IDEMPOTENCY_KEYS, IDEMPOTENCY_STORE_KEYS, IDEMPOTENCY_TUNING_KEYS};
 use super::ordering::{ORDERING_KEYS, STORE_KEYS, STORE_PROVIDER_KEYS};
 use super::{Key, Kind, Preset, Section};
 use crate::handler::Priority;
@@ -16,6 +17,8 @@ pub(in crate::settings) const CONNECTIONS: &str = "integration.messaging.connect
 pub(in crate::settings) const ORDERING: &str = "integration.messaging.ordering";
 pub(in crate::settings) const TUNING: &str = "integration.messaging.handler_tuning";
 pub(in crate::settings) const KVSTORES: &str = "database.kvstore";
+pub(in crate::settings) const IDEMPOTENCY: &str = "resilience.idempotency";
+pub(in crate::settings) const IDEMPOTENCY_STORE: &str = "resilience.idempotency.kvstore";
 
 /// Everything that athomic understands today.
 pub(in crate::settings) static SECTIONS: &[Section] = &[
@@ -184,6 +187,11 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        paths: &["integration.messaging.handler_tuning.[].idempotency"],
+        doc: "What an entry changes of its handler's idempotency: `idempotency = { .. }`.",
+        keys: IDEMPOTENCY_TUNING_KEYS,
+    },
+    Section {
         paths: &["database.kvstore.ordering", "database.kvstore.*"],
         doc: "The store of ordered consumers. Others are made by another name in the place of `ordering`.",
         keys: STORE_KEYS,
@@ -193,6 +201,22 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
             "database.kvstore.ordering.provider",
             "database.kvstore.*.provider",
         ],
+        doc: "The kind of store, and where it is.",
+        keys: STORE_PROVIDER_KEYS,
+    },
+    Section {
+        paths: &[IDEMPOTENCY],
+        doc: "Messages that are handled once, for handlers that ask for it by `idempotency_settings(..)` or \
+              `idempotency_key_resolver`.",
+        keys: IDEMPOTENCY_KEYS,
+    },
+    Section {
+        paths: &[IDEMPOTENCY_STORE],
+        doc: "Where handled messages are remembered.",
+        keys: IDEMPOTENCY_STORE_KEYS,
+    },
+    Section {
+        paths: &["resilience.idempotency.kvstore.provider"],
         doc: "The kind of store, and where it is.",
         keys: STORE_PROVIDER_KEYS,
     },

@@ -4,6 +4,7 @@
 //! reference file, the messages and the matching of environment variables come from it. [`PLANNED`] lists
 //! the rest of the schema, so that such a key is called "not built yet" and not "unknown".
 
+mod idempotency;
 mod keys;
 mod ordering;
 mod planned;
@@ -14,7 +15,10 @@ use std::sync::LazyLock;
 use super::choice::Words;
 use super::tree::Step;
 
-pub(super) use keys::{CONNECTIONS, CONSUMER, KVSTORES, ORDERING, PRODUCER, SECTIONS, SECURITY, TUNING};
+pub(super) use keys::{
+    CONNECTIONS, CONSUMER, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, PRODUCER, SECTIONS, SECURITY,
+    TUNING,
+};
 pub(super) use planned::{ORJSON, PLANNED, Planned};
 
 /// The top-level tables that are sections; every other top-level table is a profile.

@@ -94,17 +94,6 @@ pub(in crate::settings) static PLANNED: &[Planned] = &[
             "provider.region",
         ],
     ),
-    planned(
-        "resilience.idempotency",
-        &[
-            "enabled",
-            "default_ttl_seconds",
-            "default_lock_timeout_seconds",
-            "kvstore.namespace",
-            "kvstore.provider.backend",
-            "kvstore.provider.uri",
-        ],
-    ),
     planned("resilience.rate_limiter", &["policies.*"]),
     planned("context", &["propagate"]),
     planned(

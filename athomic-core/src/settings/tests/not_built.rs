@@ -23,10 +23,6 @@ fn parts_without_a_runtime_are_refused_by_name() {
         &format!("2:1: `{messaging}.dlq.topic`: is not built yet"),
     );
     check(
-        "[resilience.idempotency]\nenabled = true\ndefault_ttl_seconds = 1",
-        "2:1: `resilience.idempotency`: is not built yet",
-    );
-    check(
         "[observability]\nexporter_enabled = true",
         "2:1: `observability`: is not built yet",
     );

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::settings::raw::{
-    RawApp, RawConsumer, RawDlq, RawLifecycle, RawOrdering, RawProducer, RawProvider, RawRetry, RawSecurity,
-    RawStoreProvider, RawStoreSwitch, RawSwitch, RawTopics, RawTuning,
+    RawApp, RawConsumer, RawDlq, RawIdempotencyKeys, RawIdempotencyStore, RawIdempotencyTuning, RawLifecycle,
+    RawOrdering, RawProducer, RawProvider, RawRetry, RawSecurity, RawStoreProvider, RawStoreSwitch,
+    RawSwitch, RawTopics, RawTuning,
 };
 use crate::settings::schema::SECTIONS;
 
@@ -24,6 +25,8 @@ fn reference() -> String {
             section.clone_into(&mut last);
             let header = match section.strip_suffix(".[]") {
                 Some(list) => format!("#[[{list}]]"),
+                // A table in the item that stands last.
+                None if section.contains(".[].") => format!("#[{}]", section.replace(".[]", "")),
                 None => format!("[{section}]"),
             };
             text += &format!("\n# {}\n{header}\n", key.section);
@@ -108,7 +111,11 @@ fn the_table_and_the_mirror_have_the_same_keys() {
         RawRetry::KEYS,
         RawOrdering::KEYS,
         RawTuning::KEYS,
+        RawIdempotencyTuning::KEYS,
         RawStoreSwitch::KEYS,
+        RawStoreProvider::KEYS,
+        RawIdempotencyKeys::KEYS,
+        RawIdempotencyStore::KEYS,
         RawStoreProvider::KEYS,
         RawLifecycle::KEYS,
     ];

@@ -1,21 +1,28 @@
 //! Stores in the memory of the process.
 
 mod clock;
+mod idempotency;
+mod key_value;
 mod ordering;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 pub use clock::StoreClock;
+pub use idempotency::MemoryIdempotency;
+pub use key_value::MemoryKeyValue;
 pub use ordering::{MemoryOrdering, OrderingSnapshot};
 
-use super::Scope;
+use super::{KeySpace, Scope};
 
 /// The embedded stores of an application, or of several that share them. Clones are the same stores.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStores {
     clock: StoreClock,
     ordering: Arc<Mutex<BTreeMap<String, MemoryOrdering>>>,
+    idempotency: Arc<Mutex<BTreeMap<String, MemoryIdempotency>>>,
+    key_value: Arc<Mutex<BTreeMap<String, MemoryKeyValue>>>,
 }
 
 impl MemoryStores {
@@ -24,7 +31,7 @@ impl MemoryStores {
     pub fn with_clock(clock: StoreClock) -> Self {
         Self {
             clock,
-            ordering: Arc::default(),
+            ..Self::default()
         }
     }
 
@@ -37,4 +44,25 @@ impl MemoryStores {
             .or_insert_with(|| MemoryOrdering::with_clock(scope.clone(), self.clock.clone()));
         store.reopened(scope)
     }
+
+    /// Return the idempotency store of a space, likewise.
+    #[must_use]
+    pub fn idempotency(&self, space: &KeySpace) -> MemoryIdempotency {
+        let mut stores = self.idempotency.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || MemoryIdempotency::with_clock(self.clock.clone());
+        stores.entry(space.id().to_owned()).or_insert_with(make).clone()
+    }
+
+    /// Return the key-value store of a space, likewise.
+    #[must_use]
+    pub fn key_value(&self, space: &KeySpace) -> MemoryKeyValue {
+        let mut stores = self.key_value.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || MemoryKeyValue::with_clock(self.clock.clone());
+        stores.entry(space.id().to_owned()).or_insert_with(make).clone()
+    }
+}
+
+/// Return a duration in whole milliseconds, as stores count them.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 64)
 }

@@ -1,0 +1,73 @@
+//! Random calls on two stores, which must answer the same.
+
+use std::time::Duration;
+
+use crate::store::KeySpace;
+use crate::store::idempotency::{IdempotencyKey, IdempotencyStore, Lock, LockToken};
+use crate::store::memory::{MemoryIdempotency, StoreClock};
+
+/// Make random calls on a store and on the one in memory, and compare all answers. Each second call is made
+/// twice.
+///
+/// `setup` makes the store of a space that goes by a clock.
+///
+/// # Panics
+/// They differ; the message has the seed and the number of the call.
+pub async fn differential<S: IdempotencyStore>(
+    seed: u64,
+    calls: usize,
+    setup: impl AsyncFnOnce(&KeySpace, StoreClock) -> S,
+) {
+    let space = KeySpace::new("test", &[&format!("{:x}", LockToken::unique().0)]);
+    let clock = StoreClock::stopped_at(1_750_000_000_000_000);
+    let store = setup(&space, clock.clone()).await;
+    let model = MemoryIdempotency::with_clock(clock.clone());
+    let mut dice = Dice(seed);
+    let mut locks: Vec<Lock> = Vec::new();
+    for call in 0..calls {
+        let mut batch = Vec::new();
+        for _ in 0..1 + dice.below(4) {
+            if locks.is_empty() || dice.below(3) == 0 {
+                locks.push(Lock::new(IdempotencyKey::new(&dice.below(6).to_string())));
+            }
+            let recent = locks.len().saturating_sub(12);
+            let choice = recent + dice.below(locks.len() - recent);
+            batch.push(locks[choice].clone());
+        }
+        let time = Duration::from_millis(1 + dice.below(50) as u64);
+        let kind = dice.below(4);
+        if call % 2 == 0 {
+            ask(&store, kind, &batch, time).await;
+            ask(&model, kind, &batch, time).await;
+        }
+        let ours = ask(&store, kind, &batch, time).await;
+        let theirs = ask(&model, kind, &batch, time).await;
+        assert_eq!(ours, theirs, "seed {seed}, call {call}: {batch:?}");
+        clock.shift(1000 * dice.below(30) as i64);
+    }
+}
+
+async fn ask(store: &impl IdempotencyStore, kind: usize, locks: &[Lock], time: Duration) -> Vec<String> {
+    fn texts<T: std::fmt::Debug>(answers: Vec<T>) -> Vec<String> {
+        answers.iter().map(|answer| format!("{answer:?}")).collect()
+    }
+    match kind {
+        0 => texts(store.acquire(locks, time).await),
+        1 => texts(store.renew(locks, time).await),
+        2 => texts(store.confirm(locks, time).await),
+        _ => texts(store.release(locks).await),
+    }
+}
+
+/// Numbers that look like chance and come again with the same seed (`SplitMix64`).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut number = self.0;
+        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((number ^ (number >> 31)) % limit as u64).expect("it is below the limit")
+    }
+}
