@@ -100,6 +100,7 @@ impl Endpoint {
             | FaultKind::TopicRecreated
             | FaultKind::OffsetReset
             | FaultKind::QueueFull
+            | FaultKind::TooLarge
             | FaultKind::Passing
             | FaultKind::Lasting => TransportError::Other {
                 action: task.action(),
@@ -149,6 +150,10 @@ impl Endpoint {
             }
             FaultKind::UnknownTopic => TransportError::UnknownTopic {
                 topic: topic.to_owned(),
+            },
+            FaultKind::TooLarge => TransportError::TooLarge {
+                topic: topic.to_owned(),
+                source: fault.into(),
             },
             _ => TransportError::Delivery {
                 topic: topic.to_owned(),
@@ -263,6 +268,13 @@ mod tests {
         let partition = TopicPartition::new("orders", 3);
         let error = endpoint().reading(&partition, Fault::of(Code::AutoOffsetReset));
         assert!(matches!(error, TransportError::OffsetOutOfRange { partition: of } if of == partition));
+    }
+
+    #[test]
+    fn a_record_that_is_too_large_is_told_from_others() {
+        let fault = Fault::of(Code::MessageSizeTooLarge);
+        let error = endpoint().publishing("orders", DeliveryState::NotWritten, fault);
+        assert!(matches!(error, TransportError::TooLarge { topic, .. } if topic == "orders"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::error::InvalidConsumerConfigurationError;
 use super::lane::{BatchSettings, LaneSettings};
 use super::ordered::{Flows, OrderedSettings, StoreTrouble};
 use super::service::ConsumerService;
-use crate::dead_letter::{Chain, DlqHandler};
+use crate::dead_letter::{Chain, DeadLetterProcessor, DlqHandler};
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::handler::{HandlerScope, Ordering, Priority, StateMap};
 use crate::health::Pulse;
@@ -238,6 +238,7 @@ impl<'a> ConsumerFactory<'a> {
             messages: consumer.max_in_flight_messages.get(),
             bytes: consumer.max_in_flight_bytes,
         };
+        let failures = self.failures(definition);
         let fetch_max_bytes = options.fetch_max_bytes.unwrap_or(consumer.fetch_max_bytes);
         let fetch = FetchLimits {
             messages: options
@@ -269,7 +270,7 @@ impl<'a> ConsumerFactory<'a> {
                 executions: resolved.concurrency.map(|limit| Arc::new(Semaphore::new(limit))),
                 batch: resolved.batch,
                 ordered: ordered.clone(),
-                failures: DlqHandler::new(&self.settings.messaging.dlq),
+                failures: failures.clone(),
                 has_read: AtomicBool::new(false),
                 news: Notify::new(),
             }),
@@ -281,8 +282,18 @@ impl<'a> ConsumerFactory<'a> {
                 consumer.max_poll_interval,
                 consumer.commit_interval,
                 ordered,
+                Arc::clone(failures.trouble()),
             )),
         }
+    }
+
+    /// Make what decides on a handler's failures.
+    fn failures(&self, definition: &HandlerDefinition) -> DlqHandler {
+        let settings = &self.settings.messaging.dlq;
+        if definition.handler_id == DeadLetterProcessor::HANDLER_ID {
+            return DlqHandler::parking(settings);
+        }
+        DlqHandler::new(settings)
     }
 
     fn resolve(&self, definition: &HandlerDefinition) -> Result<Resolved<'a>, Faults> {

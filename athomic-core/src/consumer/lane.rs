@@ -310,12 +310,43 @@ impl LaneContext {
     ///
     /// `None` is another attempt; the lane's end cuts the wait short.
     pub(crate) async fn after_failure(&self, failure: FailureContext) -> Option<Settlement> {
-        match self.settings.failures.handle(self.scope(), &failure) {
-            RetryDecision::GiveUp => Some(Settlement::Settled),
+        let failures = &self.settings.failures;
+        match failures.decide(&failure) {
+            RetryDecision::GiveUp => Some(self.give_up(failure).await),
+            RetryDecision::Ignore => {
+                failures.ignore(self.scope(), &failure);
+                Some(Settlement::Settled)
+            }
             RetryDecision::RetryAfter(delay) => {
+                failures.retry(self.scope(), &failure, delay);
                 drop(failure);
                 self.pause(delay).await.then_some(Settlement::Abandoned)
             }
+        }
+    }
+
+    /// Give a message up; it is settled when its dead letter is acknowledged.
+    ///
+    /// A stop waits for a letter that is on its way, and not for one that cannot be written: the message
+    /// comes again, and so does its letter, with the same id.
+    pub(crate) async fn give_up(&self, failure: FailureContext) -> Settlement {
+        // Boxed, so that messages that do not fail do not carry its size around.
+        let give_up = Box::pin(self.settings.failures.give_up(self.scope(), &failure));
+        if mutant::is(Mutant::SettlesBeforeTheDeadLetter) {
+            return Settlement::Settled;
+        }
+        tokio::select! {
+            biased;
+            () = give_up => Settlement::Settled,
+            () = self.no_letter() => Settlement::Abandoned,
+        }
+    }
+
+    /// Wait until the lane stops and nothing comes of the dead letters that are on their way.
+    async fn no_letter(&self) {
+        self.state.stopped().await;
+        if !self.settings.failures.trouble().is_failing() {
+            self.state.overdue().await;
         }
     }
 

@@ -10,13 +10,14 @@ use super::error::{InvalidConsumerConfigurationError, MessagingConnectionError};
 use super::factory::{ConsumerDescription, ConsumerFactory, OrderingParts};
 use super::ordered::OrderingDesk;
 use super::service::ConsumerService;
-use crate::dead_letter::Chain;
+use crate::dead_letter::{Chain, DeadLetterProcessor};
+use crate::handler::register::HandlerDefinition;
 use crate::handler::{Handlers, StateMap};
 use crate::health::{HealthProbe, Pulse};
 use crate::lifecycle::{Lifecycle, Service, ServiceError, ServiceHandle};
 use crate::nearest::nearest;
 use crate::retry::Backoff;
-use crate::settings::{AutoCreate, Backend, Settings, TopicsSettings};
+use crate::settings::{AutoCreate, Backend, DlqSettings, DlqStrategy, Settings, TopicsSettings};
 use crate::transport::{Connections, DynTransport, NewTopic, TransportError};
 
 /// The entry point of consuming: all handlers of a process and their consumers.
@@ -47,7 +48,8 @@ impl ConsumerManager {
         faults.extend(unknown_tunings(handlers, settings));
         let (mut descriptions, mut consumers) = (Vec::new(), Vec::<ConsumerService>::new());
         let mut pulses = Pulses::new();
-        for definition in handlers {
+        let processors = dead_letter_processors(handlers, settings, &factory);
+        for definition in handlers.iter().chain(&processors) {
             match factory
                 .describe(definition)
                 .and_then(|description| Ok((description, factory.consumer(definition)?)))
@@ -97,6 +99,39 @@ impl ConsumerManager {
             lifecycle.register(consumer);
         }
     }
+}
+
+/// Describe the consumers of the dead-letter topics, if the strategy wants any: one for each connection.
+fn dead_letter_processors(
+    handlers: &Handlers,
+    settings: &Settings,
+    factory: &ConsumerFactory<'_>,
+) -> Vec<HandlerDefinition> {
+    let dlq = &settings.messaging.dlq;
+    let mut topics: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    if dlq.enabled && dlq.strategy == DlqStrategy::RepublishToParkingLot {
+        for definition in handlers {
+            let group = factory.group_of(definition).unwrap_or_default();
+            let letters = definition.options.topics.iter();
+            let letters = letters.map(|topic| dlq.topic.expand(topic, &group));
+            topics.entry(definition.connection()).or_default().extend(letters);
+        }
+    }
+    topics
+        .into_iter()
+        .map(|(connection, topics)| DeadLetterProcessor::definition(topics, connection))
+        .collect()
+}
+
+/// Return the topics to which a handler's dead letters go.
+fn letters_of(description: &ConsumerDescription, dlq: &DlqSettings) -> BTreeSet<String> {
+    if !dlq.enabled || dlq.strategy == DlqStrategy::LoggingOnly {
+        return BTreeSet::new();
+    }
+    let expand = |topic: &String| {
+        [&dlq.topic, &dlq.parking_lot_topic].map(|template| template.expand(topic, &description.group_id))
+    };
+    description.topics.iter().flat_map(expand).collect()
 }
 
 fn conflicts(handlers: &Handlers, factory: &ConsumerFactory<'_>) -> Vec<InvalidConsumerConfigurationError> {
@@ -222,9 +257,10 @@ impl TopicCheck {
         let mut wanted: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
         for description in descriptions.iter().filter(|description| !description.paused) {
             let topics = wanted.entry(&description.connection).or_default();
-            for topic in &description.topics {
+            let letters = letters_of(description, &settings.messaging.dlq);
+            for topic in description.topics.iter().cloned().chain(letters) {
                 topics
-                    .entry(topic.clone())
+                    .entry(topic)
                     .or_insert_with(|| description.handler_id.clone());
             }
         }

@@ -226,9 +226,6 @@ impl<H: Handler> SingleMessageProcessor<H> {
             } else {
                 drop(permit);
             }
-            if mutant::is(Mutant::SettlesBeforeTheDeadLetter) {
-                return Settlement::Settled;
-            }
             if let Some(settlement) = context.after_failure(failure).await {
                 return settlement;
             }
@@ -510,6 +507,7 @@ pub(super) fn failed(outcome: Outcome) -> Result<(), Failure> {
             error,
         } => (RetryWish::After(delay), error),
         Outcome::DeadLetter { error } => (RetryWish::Never, error),
+        Outcome::Ignore { error } => (RetryWish::Ignore, error),
     };
     Err(Failure {
         stage: FailureStage::Handler,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{ConsumerHealth, Finding};
 use crate::consumer::{OrderedSettings, PartitionState};
-use crate::dead_letter::Chain;
+use crate::dead_letter::{Chain, Trouble};
 use crate::transport::{DynConsumer, TransportError};
 
 /// How long a group may go unserved at least. The client and the service look every ten seconds
@@ -25,6 +25,8 @@ pub(crate) struct Pulse {
     unserved: Duration,
     /// What an ordered handler's store is known to be in.
     ordered: Option<Arc<OrderedSettings>>,
+    /// What it cannot give up.
+    dead_letters: Arc<Trouble>,
     state: Mutex<State>,
 }
 
@@ -76,6 +78,7 @@ impl Pulse {
         patience: Duration,
         commit_interval: Duration,
         ordered: Option<Arc<OrderedSettings>>,
+        dead_letters: Arc<Trouble>,
     ) -> Self {
         let state = State {
             joining: Some(Since::now()),
@@ -90,6 +93,7 @@ impl Pulse {
             patience,
             unserved: UNSERVED.max(2 * commit_interval),
             ordered,
+            dead_letters,
             state: Mutex::new(state),
         }
     }
@@ -178,6 +182,7 @@ impl Pulse {
         if let Some(ordered) = &self.ordered {
             ordered.find(now, &mut findings);
         }
+        self.dead_letters.find(now, &mut findings);
         for partition in partitions {
             partition.find(now, self.patience, &mut findings);
         }

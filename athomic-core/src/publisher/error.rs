@@ -59,6 +59,13 @@ impl PublishError {
         }
     }
 
+    /// Say whether the message is larger than its topic takes.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        let too_large = |source: &TransportError| matches!(source, TransportError::TooLarge { .. });
+        matches!(self, Self::Transport { source, .. } if too_large(source))
+    }
+
     /// Say whether the message may stand in the log in spite of the error.
     #[must_use]
     pub fn delivery_state(&self) -> DeliveryState {
@@ -72,6 +79,7 @@ impl PublishError {
                     TransportError::UnknownTopic { .. }
                     | TransportError::Forbidden { .. }
                     | TransportError::Authentication { .. }
+                    | TransportError::TooLarge { .. }
                     | TransportError::Settings { .. },
                 ..
             } => DeliveryState::NotWritten,

@@ -118,6 +118,21 @@ impl Publisher {
             .collect()
     }
 
+    /// Return how many partitions a topic has.
+    pub(crate) async fn partitions(&self, topic: &str) -> Result<Partition, PublishError> {
+        let look = async {
+            let admin = self.shared.transport.admin().await?;
+            admin.partitions(&[topic.to_owned()]).await
+        };
+        let failed = |source| PublishError::not_sent(topic.to_owned(), Arc::new(source));
+        let count = look.await.map_err(failed)?.get(topic).copied();
+        count.ok_or_else(|| {
+            failed(TransportError::UnknownTopic {
+                topic: topic.to_owned(),
+            })
+        })
+    }
+
     /// Wait until nothing is under way.
     ///
     /// # Errors

@@ -4,16 +4,18 @@
 //! stands still meanwhile, so no later message of it overtakes.
 
 mod backoff;
+mod stages;
 
 pub use backoff::Backoff;
 pub(crate) use backoff::jittered;
 #[cfg(feature = "testing")]
 pub(crate) use backoff::seed_jitter;
+pub use stages::Stages;
 
 use std::time::Duration;
 
 use crate::outcome::{FailureContext, RetryWish};
-use crate::settings::DlqSettings;
+use crate::settings::{BackoffKind, DlqSettings};
 
 /// How often and how fast a failed message is tried again.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +24,8 @@ pub struct RetryPolicy {
     pub max_attempts: u32,
     /// How long it waits between attempts.
     pub backoff: Backoff,
+    /// Which failures are tried again at all, where the handler does not say so itself.
+    pub retry_on: Stages,
 }
 
 /// What follows a failure.
@@ -31,17 +35,19 @@ pub enum RetryDecision {
     RetryAfter(Duration),
     /// Hand it to the dead-letter handler.
     GiveUp,
+    /// Settle it: the handler wants nothing to come of its failure.
+    Ignore,
 }
 
 impl RetryPolicy {
     /// Decide on a failure.
     #[must_use]
     pub fn decide(&self, failure: &FailureContext) -> RetryDecision {
-        if failure.attempt >= self.max_attempts {
-            return RetryDecision::GiveUp;
-        }
         match failure.wish {
+            RetryWish::Ignore => RetryDecision::Ignore,
             RetryWish::Never => RetryDecision::GiveUp,
+            _ if failure.attempt >= self.max_attempts => RetryDecision::GiveUp,
+            RetryWish::ByPolicy if !self.retry_on.contains(failure.stage) => RetryDecision::GiveUp,
             RetryWish::After(_) | RetryWish::ByPolicy => RetryDecision::RetryAfter(self.delay(failure)),
         }
     }
@@ -51,7 +57,7 @@ impl RetryPolicy {
     pub fn delay(&self, failure: &FailureContext) -> Duration {
         match failure.wish {
             RetryWish::After(delay) => delay,
-            RetryWish::ByPolicy | RetryWish::Never => self.backoff.delay(failure.attempt),
+            RetryWish::ByPolicy | RetryWish::Never | RetryWish::Ignore => self.backoff.delay(failure.attempt),
         }
     }
 }
@@ -63,9 +69,13 @@ impl From<&DlqSettings> for RetryPolicy {
             backoff: Backoff {
                 first: settings.retry.min_delay,
                 longest: settings.retry.max_delay,
-                factor: settings.retry.factor,
+                factor: match settings.retry.backoff {
+                    BackoffKind::Fixed => 1.0,
+                    BackoffKind::Exponential => settings.retry.factor,
+                },
                 jitter: settings.retry.jitter,
             },
+            retry_on: settings.retry.retry_on,
         }
     }
 }

@@ -273,6 +273,11 @@ impl Values {
         self.put(name, Some(format!("[{}]", values.join(", "))))
     }
 
+    fn words(&mut self, name: &str, words: impl IntoIterator<Item = &'static str>) -> &mut Self {
+        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        self.texts(name, &words)
+    }
+
     fn options(&mut self, name: &str, options: &BTreeMap<String, String>) -> &mut Self {
         let section = join(&self.section, name);
         for (name, value) in options {
@@ -312,9 +317,18 @@ impl Values {
         self.section("integration.messaging.dlq")
             .is("enabled", dlq.enabled)
             .is("max_attempts", dlq.max_attempts)
-            .text("strategy", dlq.strategy.as_str());
+            .text("strategy", dlq.strategy.as_str())
+            .text("topic", dlq.topic.to_string())
+            .text("parking_lot_topic", dlq.parking_lot_topic.to_string())
+            .text("format", dlq.format.as_str())
+            .words("header_sets", dlq.header_sets.iter().map(|set| set.as_str()))
+            .is("error_max_bytes", dlq.error_max_bytes)
+            .is("error_redact", dlq.error_redact)
+            .is("max_replays", dlq.max_replays);
         self.section("integration.messaging.dlq.retry")
             .text("mode", dlq.retry.mode.as_str())
+            .words("retry_on", dlq.retry.retry_on.words())
+            .text("backoff", dlq.retry.backoff.as_str())
             .seconds("min_delay_seconds", dlq.retry.min_delay)
             .seconds("max_delay_seconds", dlq.retry.max_delay)
             .is("factor", format!("{:?}", dlq.retry.factor))

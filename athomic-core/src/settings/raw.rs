@@ -19,6 +19,15 @@ pub(super) struct Written<T> {
 }
 
 impl<T> Written<T> {
+    /// Put another value in the place of this one.
+    pub(super) fn map<U>(self, value: U) -> Written<U> {
+        Written {
+            value,
+            key: self.key,
+            origin: self.origin,
+        }
+    }
+
     pub(super) fn fault(&self, problem: Problem) -> Fault {
         Fault::new(self.key.as_str(), &self.origin, problem)
     }
@@ -182,11 +191,23 @@ section! {
 }
 section! {
     /// The section `integration.messaging.dlq`.
-    RawDlq { enabled: bool, max_attempts: i128, strategy: String, }
+    RawDlq {
+        enabled: bool,
+        max_attempts: i128,
+        strategy: String,
+        topic: String,
+        parking_lot_topic: String,
+        format: String,
+        header_sets: Vec<String>,
+        error_max_bytes: i128,
+        error_redact: bool,
+        max_replays: i128,
+    }
 }
 section! {
     /// The section `integration.messaging.dlq.retry`.
-    RawRetry { mode: String, min_delay_seconds: f64, max_delay_seconds: f64, factor: f64, jitter: bool, }
+    RawRetry {
+        mode: String, retry_on: Vec<String>, backoff: String, min_delay_seconds: f64, max_delay_seconds: f64, factor: f64, jitter: bool, }
 }
 section! {
     /// The section `integration.messaging.ordering`.

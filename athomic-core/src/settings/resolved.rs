@@ -19,7 +19,9 @@ use super::choice::choice;
 use super::error::Origin;
 use super::explain::Traces;
 use super::secret::Secret;
+use crate::dead_letter::TopicTemplate;
 use crate::handler::Priority;
+use crate::retry::Stages;
 
 /// The name of the connection that handlers use if they name none.
 pub const DEFAULT_CONNECTION: &str = "default";
@@ -366,6 +368,20 @@ pub struct DlqSettings {
     pub max_attempts: NonZeroU32,
     /// What happens to a message after its last attempt. Default [`DlqStrategy::LoggingOnly`].
     pub strategy: DlqStrategy,
+    /// Where dead letters go. Default `platform.dead-letter-queue.v1`.
+    pub topic: TopicTemplate,
+    /// Where dead letters go that nobody is to try again. Default `platform.parking-lot.v1`.
+    pub parking_lot_topic: TopicTemplate,
+    /// How a dead letter is written. Default [`DlqFormat::Headers`].
+    pub format: DlqFormat,
+    /// Whose names of headers are put on dead letters beside athomic's. Default Kafka's.
+    pub header_sets: Vec<DlqHeaderSet>,
+    /// How many bytes of an error's text a dead letter has at most. Default 8192.
+    pub error_max_bytes: usize,
+    /// Whether dead letters have no text of errors, which may hold secrets. Default `false`.
+    pub error_redact: bool,
+    /// How often a message may be replayed until its next dead letter goes to the parking lot. Default 3.
+    pub max_replays: u32,
     /// The time between attempts.
     pub retry: RetrySettings,
 }
@@ -376,9 +392,20 @@ impl Default for DlqSettings {
             enabled: true,
             max_attempts: const { NonZeroU32::new(3).expect("not zero") },
             strategy: DlqStrategy::LoggingOnly,
+            topic: template("platform.dead-letter-queue.v1"),
+            parking_lot_topic: template("platform.parking-lot.v1"),
+            format: DlqFormat::Headers,
+            header_sets: vec![DlqHeaderSet::Kafka],
+            error_max_bytes: 8192,
+            error_redact: false,
+            max_replays: 3,
             retry: RetrySettings::default(),
         }
     }
+}
+
+fn template(name: &str) -> TopicTemplate {
+    TopicTemplate::new(name).expect("a topic's name")
 }
 
 /// The time between attempts.
@@ -387,6 +414,10 @@ impl Default for DlqSettings {
 pub struct RetrySettings {
     /// Where a message waits for its next attempt. Default [`RetryMode::InPlace`].
     pub mode: RetryMode,
+    /// Which failures are tried again at all. Default all of [`Stages::ALL`].
+    pub retry_on: Stages,
+    /// How waits grow. Default [`BackoffKind::Exponential`].
+    pub backoff: BackoffKind,
     /// The wait before the second attempt. Default 1 s.
     pub min_delay: Duration,
     /// The longest wait; not shorter than `min_delay`. Default 300 s.
@@ -401,6 +432,8 @@ impl Default for RetrySettings {
     fn default() -> Self {
         Self {
             mode: RetryMode::InPlace,
+            retry_on: Stages::default(),
+            backoff: BackoffKind::Exponential,
             min_delay: Duration::from_secs(1),
             max_delay: Duration::from_secs(300),
             factor: 2.0,
@@ -552,8 +585,43 @@ choice! {
     pub enum DlqStrategy {
         /// It is logged with its coordinates and settled.
         LoggingOnly = "logging_only",
+        /// It becomes a record in the dead-letter topic, which is consumed into the parking lot.
+        RepublishToParkingLot = "republish_to_parking_lot",
+        /// It becomes a record in the dead-letter topic and stays there.
+        Keep = "keep",
     }
-    not built: ["republish_to_parking_lot", "keep"]
+    not built: []
+}
+
+choice! {
+    /// How a dead letter is written.
+    pub enum DlqFormat {
+        /// Key, payload and headers as they were; what failed is told in more headers.
+        Headers = "headers",
+    }
+    not built: ["envelope"]
+}
+
+choice! {
+    /// Names of headers on dead letters.
+    pub enum DlqHeaderSet {
+        /// Kafka's: `__dlq.errors.*`.
+        Kafka = "kafka",
+        /// Those of Spring for Apache Kafka: `kafka_dlt-*`.
+        Spring = "spring",
+    }
+    not built: ["connect", "smallrye"]
+}
+
+choice! {
+    /// How the waits between attempts grow.
+    pub enum BackoffKind {
+        /// All are as long as the first.
+        Fixed = "fixed",
+        /// Each is `factor` times the one before.
+        Exponential = "exponential",
+    }
+    not built: []
 }
 
 choice! {

@@ -6,6 +6,7 @@
 mod app;
 mod batch;
 mod commit;
+mod dead_letters;
 mod failures;
 mod health;
 mod keyed;

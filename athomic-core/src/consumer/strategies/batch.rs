@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::lane::{BatchSettings, LaneContext, LaneSource};
+use super::super::lane::{BatchSettings, LaneContext, LaneSource, Settlement};
 use super::super::processor::{BatchAttempt, ErasedBatch};
 use crate::commit::Slot;
 use crate::message::RawMessage;
-use crate::outcome::{ConsumptionOutcome, FailureContext};
+use crate::outcome::{ConsumptionOutcome, FailureContext, RetryWish};
 use crate::retry::RetryDecision;
 use crate::transport::{FetchLimits, TransportError};
 
@@ -91,6 +91,9 @@ async fn handle(processor: &dyn ErasedBatch, context: &LaneContext, mut batch: B
             apart = round.together(processor, context, &batch, attempt).await;
         }
         drop(held);
+        if round.give_up(context).await == Settlement::Abandoned {
+            return;
+        }
         if round.again.messages.is_empty() || context.pause(round.delay).await {
             return;
         }
@@ -105,6 +108,7 @@ async fn handle(processor: &dyn ErasedBatch, context: &LaneContext, mut batch: B
 struct Round {
     again: Batch,
     delay: Duration,
+    given_up: Vec<(FailureContext, Slot)>,
 }
 
 impl Round {
@@ -158,18 +162,36 @@ impl Round {
         }
     }
 
+    /// Give up what is given up, in the order of the messages; each is settled when its dead letter is
+    /// acknowledged.
+    async fn give_up(&mut self, context: &LaneContext) -> Settlement {
+        for (failure, slot) in self.given_up.drain(..) {
+            if context.give_up(failure).await == Settlement::Abandoned {
+                return Settlement::Abandoned;
+            }
+            context.state.settle(slot);
+        }
+        Settlement::Settled
+    }
+
     fn failed(&mut self, context: &LaneContext, mut failure: FailureContext, slot: Slot, spare: bool) {
         let FailureContext { attempt, .. } = failure;
         if spare
-            && failure.wish != crate::outcome::RetryWish::Never
+            && !matches!(failure.wish, RetryWish::Never | RetryWish::Ignore)
             && context.settings.failures.is_last(attempt)
         {
             // The whole batch is at its end, this message is not: it has one attempt by itself.
             failure.attempt = attempt.saturating_sub(1);
         }
-        match context.settings.failures.handle(context.scope(), &failure) {
-            RetryDecision::GiveUp => context.state.settle(slot),
+        let failures = &context.settings.failures;
+        match failures.decide(&failure) {
+            RetryDecision::GiveUp => self.given_up.push((failure, slot)),
+            RetryDecision::Ignore => {
+                failures.ignore(context.scope(), &failure);
+                context.state.settle(slot);
+            }
             RetryDecision::RetryAfter(delay) => {
+                failures.retry(context.scope(), &failure, delay);
                 self.delay = self.delay.max(delay);
                 self.again.messages.push(failure.message);
                 self.again.slots.push(slot);

@@ -2,6 +2,7 @@
 //!
 //! Every fault is collected; where one is found, the default stands in, so that the rest is checked too.
 
+mod dead_letters;
 mod ordering;
 mod security;
 mod values;
@@ -11,13 +12,12 @@ use std::collections::BTreeMap;
 use super::environment::Environment;
 use super::error::{Fault, Origin, Problem};
 use super::raw::{
-    Field, RawConnection, RawConsumer, RawDlq, RawMessaging, RawProducer, RawRetry, RawSettings, RawTopics,
-    RawTuned,
+    Field, RawConnection, RawConsumer, RawMessaging, RawProducer, RawSettings, RawTopics, RawTuned,
 };
 use super::resolved::{
-    AppSettings, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DlqSettings,
-    GroupProtocol, HandlerTuning, KvStoreSettings, LifecycleSettings, MessagingSettings, ProducerSettings,
-    RetrySettings, Settings, TopicsSettings,
+    AppSettings, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, GroupProtocol,
+    HandlerTuning, KvStoreSettings, LifecycleSettings, MessagingSettings, ProducerSettings, Settings,
+    TopicsSettings,
 };
 use super::schema::{CONNECTIONS, TUNING};
 use super::tree::join;
@@ -250,43 +250,6 @@ impl Resolver<'_> {
             default_partitions: self.count(&raw.default_partitions, default.default_partitions),
             default_replication: self.count(&raw.default_replication, default.default_replication),
         }
-    }
-
-    fn dlq(&mut self, raw: &RawDlq, retry: &RawRetry) -> DlqSettings {
-        let default = DlqSettings::default();
-        DlqSettings {
-            enabled: value_or(&raw.enabled, default.enabled),
-            max_attempts: self.count(&raw.max_attempts, default.max_attempts),
-            strategy: self.choice(&raw.strategy, default.strategy),
-            retry: self.retry(retry),
-        }
-    }
-
-    fn retry(&mut self, raw: &RawRetry) -> RetrySettings {
-        let default = RetrySettings::default();
-        let retry = RetrySettings {
-            mode: self.choice(&raw.mode, default.mode),
-            min_delay: self.seconds(&raw.min_delay_seconds, default.min_delay),
-            max_delay: self.seconds(&raw.max_delay_seconds, default.max_delay),
-            factor: value_or(&raw.factor, default.factor),
-            jitter: value_or(&raw.jitter, default.jitter),
-        };
-        if let Some(written) = &raw.factor
-            && !(written.value.is_finite() && written.value >= 1.0)
-        {
-            self.faults
-                .push(written.fault(Problem::invalid("must be a number of at least 1")));
-        }
-        if retry.min_delay > retry.max_delay
-            && let Some(written) = raw.min_delay_seconds.as_ref().or(raw.max_delay_seconds.as_ref())
-        {
-            self.faults.push(written.fault(Problem::invalid(format!(
-                "`min_delay_seconds` ({}) must not be more than `max_delay_seconds` ({})",
-                retry.min_delay.as_secs_f64(),
-                retry.max_delay.as_secs_f64(),
-            ))));
-        }
-        retry
     }
 
     fn handler_tuning(

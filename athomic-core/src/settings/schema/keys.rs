@@ -5,8 +5,8 @@ use super::{Key, Kind, Preset, Section};
 use crate::handler::Priority;
 use crate::settings::choice::Choice;
 use crate::settings::resolved::{
-    AutoCreate, Backend, DlqStrategy, GroupProtocol, IsolationLevel, OffsetReset, RetryMode, SaslMechanism,
-    SecurityProtocol, WireCompression,
+    AutoCreate, Backend, BackoffKind, DlqFormat, DlqStrategy, GroupProtocol, IsolationLevel, OffsetReset,
+    RetryMode, SaslMechanism, SecurityProtocol, WireCompression,
 };
 
 pub(in crate::settings) const CONSUMER: &str = "integration.messaging.consumer";
@@ -112,7 +112,49 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "strategy",
                 one_of::<DlqStrategy>(),
                 "\"logging_only\"",
-                "What happens to a message after its last attempt; `logging_only` logs its coordinates and settles it.",
+                "What happens to a message after its last attempt: its coordinates are logged, or it becomes a record in `topic`, which stays there (`keep`) or is moved on to `parking_lot_topic`.",
+            ),
+            key(
+                "topic",
+                Kind::Text,
+                "\"platform.dead-letter-queue.v1\"",
+                "Where dead letters go; `{topic}` and `{group}` stand for those of the message, as in `dlq.{topic}`.",
+            ),
+            key(
+                "parking_lot_topic",
+                Kind::Text,
+                "\"platform.parking-lot.v1\"",
+                "Where dead letters go that fail again, or that were replayed too often.",
+            ),
+            key(
+                "format",
+                one_of::<DlqFormat>(),
+                "\"headers\"",
+                "How a dead letter is written; `headers` keeps key, payload and headers as they were.",
+            ),
+            key(
+                "header_sets",
+                Kind::TextList,
+                "[\"kafka\"]",
+                "Whose headers are put on dead letters beside athomic's own: `kafka` (`__dlq.errors.*`), `spring` (`kafka_dlt-*`).",
+            ),
+            key(
+                "error_max_bytes",
+                Kind::Integer,
+                "8192",
+                "The most bytes of an error's text on a dead letter; longer ones are cut off with a mark.",
+            ),
+            key(
+                "error_redact",
+                Kind::Boolean,
+                "false",
+                "Whether dead letters have no text of errors, which may hold secrets.",
+            ),
+            key(
+                "max_replays",
+                Kind::Integer,
+                "3",
+                "How often a message may be replayed until its next dead letter goes to `parking_lot_topic`.",
             ),
         ],
     },
@@ -125,6 +167,18 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 one_of::<RetryMode>(),
                 "\"in_place\"",
                 "Where a message waits for its next attempt; `in_place` holds back the messages behind it.",
+            ),
+            key(
+                "retry_on",
+                Kind::TextList,
+                "[\"handler\", \"panic\", \"timeout\", \"decode\"]",
+                "Which failures are tried again at all; others are given up at once. Of `decode` only what says that it may pass.",
+            ),
+            key(
+                "backoff",
+                one_of::<BackoffKind>(),
+                "\"exponential\"",
+                "How waits grow; `fixed` has all of them as long as the first.",
             ),
             key(
                 "min_delay_seconds",

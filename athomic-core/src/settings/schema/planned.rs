@@ -50,12 +50,6 @@ pub(in crate::settings) static PLANNED: &[Planned] = &[
         keys: &[],
         idle: |_, node| is_plain_json(node),
     },
-    planned("integration.messaging.dlq.topic", &[]),
-    planned("integration.messaging.dlq.parking_lot_topic", &[]),
-    planned("integration.messaging.dlq.format", &[]),
-    planned("integration.messaging.dlq.header_sets", &[]),
-    planned("integration.messaging.dlq.error_max_bytes", &[]),
-    planned("integration.messaging.dlq.error_redact", &[]),
     Planned {
         path: "integration.messaging.dlq.index_in_kv",
         keys: &[],

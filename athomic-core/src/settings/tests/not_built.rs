@@ -19,8 +19,8 @@ fn parts_without_a_runtime_are_refused_by_name() {
         &format!("2:1: `{messaging}.payload.max_decoded_bytes`: is not built yet"),
     );
     check(
-        "[integration.messaging.dlq]\ntopic = 't'",
-        &format!("2:1: `{messaging}.dlq.topic`: is not built yet"),
+        "[integration.messaging.dlq]\nindex_ttl_seconds = 1",
+        &format!("2:1: `{messaging}.dlq.index_ttl_seconds`: is not built yet"),
     );
     check(
         "[resilience.idempotency]\nenabled = true\ndefault_ttl_seconds = 1",
@@ -40,9 +40,9 @@ fn parts_without_a_runtime_are_refused_by_name() {
 #[test]
 fn words_without_a_runtime_are_refused_by_name() {
     check_faults(
-        "[integration.messaging.dlq]\nstrategy = 'keep'\nretry.mode = 'delay_topic'",
+        "[integration.messaging.dlq]\nformat = 'envelope'\nretry.mode = 'delay_topic'",
         &[
-            "settings.toml:2:12: `integration.messaging.dlq.strategy`: `keep` is not built yet; use `logging_only`",
+            "settings.toml:2:10: `integration.messaging.dlq.format`: `envelope` is not built yet; use `headers`",
             "settings.toml:3:14: `integration.messaging.dlq.retry.mode`: `delay_topic` is not built yet; use `in_place`",
         ],
     );

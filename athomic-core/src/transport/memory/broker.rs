@@ -109,6 +109,12 @@ impl MemoryBroker {
             .get_mut(&message.topic)
             .ok_or_else(|| unknown(&message.topic))?;
         let retention = topic.retention;
+        if size_of(&message) > topic.max_message_bytes {
+            return Err(TransportError::TooLarge {
+                topic: message.topic,
+                source: format!("max.message.bytes is {}", topic.max_message_bytes).into(),
+            });
+        }
         let place = topic.partition_for(&message);
         let name = Arc::clone(&topic.name);
         let Some((partition, log)) = place.and_then(|place| Some((place, topic.log_mut(place)?))) else {
@@ -272,6 +278,14 @@ pub(super) fn unreachable(source: impl Into<Source>) -> TransportError {
         servers: "embedded".to_owned(),
         source: source.into(),
     }
+}
+
+/// Count the bytes of key, payload and headers.
+fn size_of(message: &OutgoingMessage) -> usize {
+    let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
+    let headers = message.headers.iter();
+    let headers = headers.map(|header| header.name.len() + length(&header.value));
+    length(&message.key) + length(&message.payload) + headers.sum::<usize>()
 }
 
 /// The error of a message that is not in the log.

@@ -106,6 +106,16 @@ impl BrokerControl {
         Ok(())
     }
 
+    /// Take no record of a topic from now on that is larger, headers included, as Kafka's
+    /// `max.message.bytes` does.
+    ///
+    /// # Errors
+    /// [`TransportError::UnknownTopic`].
+    pub fn set_max_message_bytes(&self, topic: &str, bytes: usize) -> Result<(), TransportError> {
+        self.broker.lock().topics.existing(topic)?.max_message_bytes = bytes;
+        Ok(())
+    }
+
     /// Delete everything below an offset, as retention by time or size would.
     ///
     /// # Errors
