@@ -25,7 +25,8 @@ use crate::message::topic_name_fault;
 use crate::nearest::nearest;
 use crate::ordering::resolve::{HandlerOrdering, resolve};
 use crate::ordering::{FirstSequence, Resync};
-use crate::settings::{ConnectionSettings, HandlerTuning, Settings, StoreBackend};
+use crate::retry::RetryPolicy;
+use crate::settings::{ConnectionSettings, HandlerTuning, RetryMode, RetryOrder, Settings, StoreBackend};
 use crate::store::memory::MemoryStores;
 use crate::store::ordering::DynOrderingStore;
 use crate::store::{KeyValueSettings, Scope, ordering_backend};
@@ -238,7 +239,7 @@ impl<'a> ConsumerFactory<'a> {
             messages: consumer.max_in_flight_messages.get(),
             bytes: consumer.max_in_flight_bytes,
         };
-        let failures = self.failures(definition);
+        let failures = self.failures(definition, resolved);
         let fetch_max_bytes = options.fetch_max_bytes.unwrap_or(consumer.fetch_max_bytes);
         let fetch = FetchLimits {
             messages: options
@@ -288,12 +289,21 @@ impl<'a> ConsumerFactory<'a> {
     }
 
     /// Make what decides on a handler's failures.
-    fn failures(&self, definition: &HandlerDefinition) -> DlqHandler {
+    fn failures(&self, definition: &HandlerDefinition, resolved: &Resolved<'_>) -> DlqHandler {
         let settings = &self.settings.messaging.dlq;
         if definition.handler_id == DeadLetterProcessor::HANDLER_ID {
             return DlqHandler::parking(settings);
         }
-        DlqHandler::new(settings)
+        let mut policy = RetryPolicy::from(settings).with(&definition.options.retry);
+        let by_key = resolved.concurrency.is_some() && resolved.ordering == Ordering::Key;
+        let order = definition.options.retry.order.unwrap_or(settings.retry.order);
+        if definition.processor.is_ordered()
+            || definition.processor.is_batch()
+            || (by_key && order == RetryOrder::Hold)
+        {
+            policy.mode = RetryMode::InPlace;
+        }
+        DlqHandler::new(settings).with_policy(policy)
     }
 
     fn resolve(&self, definition: &HandlerDefinition) -> Result<Resolved<'a>, Faults> {
@@ -306,6 +316,7 @@ impl<'a> ConsumerFactory<'a> {
         check.not_built_yet(definition);
         check.topics(options);
         check.numbers(options);
+        check.retries(options, definition, self.settings.messaging.dlq.retry.max_delay);
         let concurrency = tuning
             .and_then(|tuning| tuning.concurrency)
             .map(NonZeroUsize::get)
@@ -550,6 +561,34 @@ impl Check {
         ];
         for (name, _) in zeros.into_iter().filter(|(_, is_zero)| *is_zero) {
             self.fault(format!("`{name}` is 0"), "set it to 1 or more, or leave it out");
+        }
+    }
+
+    fn retries(&mut self, options: &HandlerOptions, definition: &HandlerDefinition, longest: Duration) {
+        let retry = &options.retry;
+        if retry.max_attempts == Some(0) {
+            self.fault("`max_attempts` of `retry` is 0", "set it to 1 for no retry");
+        }
+        if retry
+            .min_delay
+            .is_some_and(|delay| delay > retry.max_delay.unwrap_or(longest))
+        {
+            self.fault(
+                "`min_delay` of `retry` is more than `max_delay`",
+                "raise `max_delay`",
+            );
+        }
+        let in_place = [
+            (definition.processor.is_ordered(), "an ordered consumer"),
+            (definition.processor.is_batch(), "a batch handler"),
+        ];
+        for (_, what) in in_place.iter().filter(|(is_so, _)| *is_so) {
+            if retry.mode.is_some_and(|mode| mode != RetryMode::InPlace) || retry.order.is_some() {
+                self.fault(
+                    format!("{what} retries in place"),
+                    "remove `mode` and `order` from `retry`",
+                );
+            }
         }
     }
 

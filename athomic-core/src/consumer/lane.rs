@@ -21,10 +21,11 @@ use crate::commit::{OffsetTracker, Slot};
 use crate::dead_letter::{Chain, DlqHandler};
 use crate::handler::{HandlerScope, Ordering};
 use crate::health::Finding;
-use crate::message::{PartitionOffset, RecordBatch, TopicPartition};
+use crate::message::{PartitionOffset, RawMessage, RecordBatch, TopicPartition};
 use crate::mutant::{self, Mutant};
 use crate::outcome::FailureContext;
-use crate::retry::{Backoff, RetryDecision};
+use crate::retry::{self, Backoff, RetryDecision, Standing};
+use crate::settings::RetryMode;
 use crate::transport::{Assignment, AssignmentEpoch, FetchLimits, Fetched, PartitionStream, TransportError};
 
 /// What is the same for all lanes of a handler.
@@ -319,10 +320,38 @@ impl LaneContext {
             }
             RetryDecision::RetryAfter(delay) => {
                 failures.retry(self.scope(), &failure, delay);
+                if failures.mode() == RetryMode::Republish
+                    && let Some(settlement) = self.republish(&failure, delay).await
+                {
+                    return Some(settlement);
+                }
                 drop(failure);
                 self.pause(delay).await.then_some(Settlement::Abandoned)
             }
         }
+    }
+
+    /// Publish a message again for its next attempt; it is settled when that is acknowledged. `None` if
+    /// its topic does not take it.
+    async fn republish(&self, failure: &FailureContext, delay: Duration) -> Option<Settlement> {
+        let trouble = self.settings.failures.trouble();
+        let republish = Box::pin(retry::republish(self.scope(), failure, delay, trouble));
+        tokio::select! {
+            biased;
+            published = republish => match published {
+                Ok(()) => Some(Settlement::Settled),
+                Err(error) => {
+                    tracing::warn!(message = ?failure.message, error = %Chain(&error), "retried in its place");
+                    None
+                }
+            },
+            () = self.no_letter() => Some(Settlement::Abandoned),
+        }
+    }
+
+    /// Say whether a record is another group's retry, which is to be settled as it is.
+    pub(crate) fn is_for_others(&self, message: &RawMessage) -> bool {
+        self.settings.failures.standing(self.scope(), message) == Standing::ForOthers
     }
 
     /// Give a message up; it is settled when its dead letter is acknowledged.

@@ -30,6 +30,7 @@ use crate::outcome::{
     BatchOutcome, BoxError, ConsumptionOutcome, FailureContext, FailureStage, Outcome, RetryWish, panic_text,
 };
 use crate::payload::{DecodeError, Payload};
+use crate::retry::Standing;
 use crate::transport::TransportError;
 
 pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -215,7 +216,22 @@ impl<H: Handler> SingleMessageProcessor<H> {
     /// Try a message until it is settled or the lane stops. The permit is for the first attempt;
     /// between attempts the message holds none.
     async fn settle(&self, context: &LaneContext, message: &RawMessage, mut permit: Permit) -> Settlement {
-        let mut attempt = 1;
+        let mut attempt = match context.settings.failures.standing(context.scope(), message) {
+            Standing::Fresh => 1,
+            Standing::ForOthers => return Settlement::Settled,
+            Standing::Again(attempt, Duration::ZERO) => attempt,
+            Standing::Again(attempt, wait) => {
+                drop(permit);
+                if context.pause(wait).await {
+                    return Settlement::Abandoned;
+                }
+                let Some(next) = context.permit_again().await else {
+                    return Settlement::Abandoned;
+                };
+                permit = next;
+                attempt
+            }
+        };
         loop {
             let outcome = self.attempt(context, message, attempt).await;
             let ConsumptionOutcome::Failure(failure) = outcome else {

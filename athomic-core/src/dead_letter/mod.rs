@@ -24,6 +24,7 @@ mod topic;
 mod trouble;
 mod writer;
 
+pub(crate) use letter::Origin;
 pub use processor::DeadLetterProcessor;
 pub use topic::TopicTemplate;
 pub(crate) use trouble::Trouble;
@@ -36,9 +37,10 @@ use std::time::Duration;
 use writer::Writer;
 
 use crate::handler::HandlerScope;
+use crate::message::RawMessage;
 use crate::outcome::FailureContext;
-use crate::retry::{RetryDecision, RetryPolicy};
-use crate::settings::{DlqSettings, DlqStrategy};
+use crate::retry::{RetryDecision, RetryPolicy, Standing};
+use crate::settings::{DlqSettings, DlqStrategy, RetryMode};
 
 /// The log's target for everything that is about failed messages.
 const TARGET: &str = "athomic_core::dead_letter";
@@ -119,6 +121,16 @@ impl DlqHandler {
     #[must_use]
     pub fn is_last(&self, attempt: u32) -> bool {
         self.enabled && attempt >= self.policy.max_attempts
+    }
+
+    /// Say where a message waits for its next attempt.
+    pub(crate) fn mode(&self) -> RetryMode {
+        self.policy.mode
+    }
+
+    /// Read what a record says of itself as a retry.
+    pub(crate) fn standing(&self, scope: &HandlerScope, message: &RawMessage) -> Standing {
+        Standing::of(message, &scope.group_id, self.policy.max_attempts)
     }
 
     /// Return what probes see of dead letters on their way.

@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::{Chain, TARGET};
+use crate::handler::HandlerScope;
 use crate::health::Finding;
+use crate::outcome::FailureContext;
+use crate::publisher::PublishError;
+use crate::retry::Backoff;
 
 /// So long a write may take before somebody is told that it is not acknowledged.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,17 +27,31 @@ struct State {
     error: Option<String>,
 }
 
+/// How long to wait before a record is written again.
+const AGAIN: Backoff = Backoff {
+    first: Duration::from_millis(250),
+    longest: Duration::from_secs(30),
+    factor: 2.0,
+    jitter: true,
+};
+
 /// A write under way; ends when dropped, also if nobody waits for it any more.
 #[derive(Debug)]
-pub(super) struct Write(Arc<Trouble>);
+pub(crate) struct Write {
+    trouble: Arc<Trouble>,
+    failures: u32,
+}
 
 impl Trouble {
     /// Take note that a write begins.
-    pub(super) fn begin(self: &Arc<Self>) -> Write {
+    pub(crate) fn begin(self: &Arc<Self>) -> Write {
         let mut state = self.lock();
         state.writing += 1;
         state.began.get_or_insert_with(Instant::now);
-        Write(Arc::clone(self))
+        Write {
+            trouble: Arc::clone(self),
+            failures: 0,
+        }
     }
 
     /// Say whether the last write that ended failed, with others still under way.
@@ -60,14 +79,30 @@ impl Trouble {
 }
 
 impl Write {
-    /// Take note that it failed, and is tried again.
-    pub(super) fn failed(&self, error: String) {
-        self.0.lock().error = Some(error);
+    /// Take note that it failed, and wait until it is to be tried again.
+    pub(crate) async fn failed(
+        &mut self,
+        scope: &HandlerScope,
+        failure: &FailureContext,
+        error: &PublishError,
+    ) {
+        self.failures = self.failures.saturating_add(1);
+        let text = Chain(error).to_string();
+        tracing::warn!(
+            target: TARGET,
+            handler = %scope.handler_id,
+            message = ?failure.message,
+            failures = self.failures,
+            error = text,
+            "cannot write what becomes of a message that failed, trying again"
+        );
+        self.trouble.lock().error = Some(text);
+        tokio::time::sleep(AGAIN.delay(self.failures)).await;
     }
 
     /// Take note that it was acknowledged.
-    pub(super) fn acknowledged(self) {
-        let mut state = self.0.lock();
+    pub(crate) fn acknowledged(self) {
+        let mut state = self.trouble.lock();
         state.began = Some(Instant::now());
         state.error = None;
     }
@@ -75,7 +110,7 @@ impl Write {
 
 impl Drop for Write {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.trouble.lock();
         state.writing -= 1;
         if state.writing == 0 {
             *state = State::default();

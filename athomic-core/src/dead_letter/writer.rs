@@ -1,7 +1,7 @@
 //! Strategies `keep` and `republish_to_parking_lot`: dead letters are records.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,21 +9,12 @@ use tokio::time::Instant;
 use super::headers::{DLQ_ID, REDRIVE_COUNT};
 use super::letter::{Contents, Detail, Letter};
 use super::trouble::Trouble;
-use super::{Chain, TARGET, TopicTemplate, log_only};
+use super::{TopicTemplate, log_only};
 use crate::handler::HandlerScope;
 use crate::message::{Headers, Partition};
 use crate::outcome::FailureContext;
 use crate::publisher::{NewMessage, PublishError, Publisher};
-use crate::retry::Backoff;
 use crate::settings::DlqSettings;
-
-/// How long to wait before a dead letter is written again.
-const AGAIN: Backoff = Backoff {
-    first: Duration::from_millis(250),
-    longest: Duration::from_secs(30),
-    factor: 2.0,
-    jitter: true,
-};
 
 /// How long the number of a topic's partitions is taken for true.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
@@ -77,19 +68,13 @@ impl Writer {
     }
 
     /// Write a dead letter until it is acknowledged.
-    pub(super) async fn write(
-        &self,
-        scope: &HandlerScope,
-        failure: &FailureContext,
-        trouble: &std::sync::Arc<Trouble>,
-    ) {
+    pub(super) async fn write(&self, scope: &HandlerScope, failure: &FailureContext, trouble: &Arc<Trouble>) {
         let headers = failure.message.headers();
         let destination = self.destination(scope, failure, &headers);
         if destination == Destination::Stays {
             return log_only::dead_letter(scope, failure, "it stays in the parking lot");
         }
-        let write = trouble.begin();
-        let (mut failures, mut sizes) = (0, Sizes::default());
+        let (mut write, mut sizes) = (trouble.begin(), Sizes::default());
         loop {
             let error = match self
                 .send(scope, failure, &destination, &headers, sizes.detail)
@@ -104,19 +89,7 @@ impl Writer {
             if error.is_too_large() && sizes.shrink() {
                 continue;
             }
-            failures += 1;
-            let delay = AGAIN.delay(failures);
-            let text = Chain(&error).to_string();
-            tracing::warn!(
-                target: TARGET,
-                handler = %scope.handler_id,
-                message = ?failure.message,
-                failures,
-                error = text,
-                "cannot write a dead letter, trying again"
-            );
-            write.failed(text);
-            tokio::time::sleep(delay).await;
+            write.failed(scope, failure, &error).await;
         }
     }
 
@@ -189,7 +162,7 @@ impl Writer {
         Ok(count)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Partition, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Partition, Instant)>> {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

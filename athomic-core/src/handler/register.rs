@@ -21,7 +21,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 
 use super::registration::{
-    HandlerKind, HandlerRegistration, IdempotencyOptions, Ordering, Priority, SourceLocation,
+    HandlerKind, HandlerRegistration, IdempotencyOptions, Ordering, Priority, RetryOptions, SourceLocation,
     SubscriptionOptions,
 };
 use super::{
@@ -72,6 +72,7 @@ pub struct HandlerOptions {
     pub has_idempotency_key_resolver: bool,
     pub enable_lineage: Option<bool>,
     pub policies: OrderingOptions,
+    pub retry: RetryOptions,
 }
 
 impl From<&SubscriptionOptions> for HandlerOptions {
@@ -93,6 +94,7 @@ impl From<&SubscriptionOptions> for HandlerOptions {
             has_idempotency_key_resolver: options.has_idempotency_key_resolver,
             enable_lineage: Some(options.enable_lineage),
             policies: options.policies,
+            retry: options.retry,
         }
     }
 }

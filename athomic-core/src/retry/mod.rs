@@ -1,21 +1,29 @@
 //! Whether and when a failed message is tried again. Stage 8 of 9, before the dead letters.
 //!
-//! Decides only; the lane waits and tries. Retries are in place: the lane (a partition, or a key)
-//! stands still meanwhile, so no later message of it overtakes.
+//! | mode | where a message waits for its next attempt |
+//! |---|---|
+//! | `in_place` | in its lane (a partition, or a key), which stands still: no later message of it overtakes |
+//! | `republish` | at the end of its topic, as a copy for its group alone (`redelivery.rs`); the lane goes on |
+//!
+//! Ordered handlers and batches retry in place whatever the mode, and so do handlers that are ordered by
+//! key unless `retry.order` is `release`.
 
 mod backoff;
+mod redelivery;
 mod stages;
 
 pub use backoff::Backoff;
 pub(crate) use backoff::jittered;
 #[cfg(feature = "testing")]
 pub(crate) use backoff::seed_jitter;
+pub(crate) use redelivery::{Standing, republish};
 pub use stages::Stages;
 
 use std::time::Duration;
 
+use crate::handler::RetryOptions;
 use crate::outcome::{FailureContext, RetryWish};
-use crate::settings::{BackoffKind, DlqSettings};
+use crate::settings::{BackoffKind, DlqSettings, RetryMode};
 
 /// How often and how fast a failed message is tried again.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +34,8 @@ pub struct RetryPolicy {
     pub backoff: Backoff,
     /// Which failures are tried again at all, where the handler does not say so itself.
     pub retry_on: Stages,
+    /// Where a message waits for its next attempt.
+    pub mode: RetryMode,
 }
 
 /// What follows a failure.
@@ -40,6 +50,20 @@ pub enum RetryDecision {
 }
 
 impl RetryPolicy {
+    /// Change what a handler says itself.
+    #[must_use]
+    pub fn with(mut self, options: &RetryOptions) -> Self {
+        self.max_attempts = options.max_attempts.unwrap_or(self.max_attempts);
+        self.retry_on = options.retry_on.unwrap_or(self.retry_on);
+        self.mode = options.mode.unwrap_or(self.mode);
+        self.backoff.first = options.min_delay.unwrap_or(self.backoff.first);
+        self.backoff.longest = options.max_delay.unwrap_or(self.backoff.longest);
+        if options.backoff == Some(BackoffKind::Fixed) {
+            self.backoff.factor = 1.0;
+        }
+        self
+    }
+
     /// Decide on a failure.
     #[must_use]
     pub fn decide(&self, failure: &FailureContext) -> RetryDecision {
@@ -76,6 +100,7 @@ impl From<&DlqSettings> for RetryPolicy {
                 jitter: settings.retry.jitter,
             },
             retry_on: settings.retry.retry_on,
+            mode: settings.retry.mode,
         }
     }
 }

@@ -327,6 +327,7 @@ impl Values {
             .is("max_replays", dlq.max_replays);
         self.section("integration.messaging.dlq.retry")
             .text("mode", dlq.retry.mode.as_str())
+            .text("order", dlq.retry.order.as_str())
             .words("retry_on", dlq.retry.retry_on.words())
             .text("backoff", dlq.retry.backoff.as_str())
             .seconds("min_delay_seconds", dlq.retry.min_delay)

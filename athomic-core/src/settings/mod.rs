@@ -74,7 +74,7 @@ pub use resolved::{
     AppSettings, AutoCreate, Backend, BackoffKind, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION,
     DEFAULT_KVSTORE, DlqFormat, DlqHeaderSet, DlqSettings, DlqStrategy, GroupProtocol, HandlerTuning,
     IsolationLevel, KvStoreSettings, LifecycleSettings, MessagingSettings, OffsetReset, OrderingSettings,
-    OrderingTuning, ProducerSettings, RetryMode, RetrySettings, SaslMechanism, SecurityProtocol,
+    OrderingTuning, ProducerSettings, RetryMode, RetryOrder, RetrySettings, SaslMechanism, SecurityProtocol,
     SecuritySettings, Settings, StoreBackend, TopicsSettings, WireCompression,
 };
 pub use schema::{KeyDoc, keys};

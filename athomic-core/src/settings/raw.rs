@@ -207,7 +207,7 @@ section! {
 section! {
     /// The section `integration.messaging.dlq.retry`.
     RawRetry {
-        mode: String, retry_on: Vec<String>, backoff: String, min_delay_seconds: f64, max_delay_seconds: f64, factor: f64, jitter: bool, }
+        mode: String, order: String, retry_on: Vec<String>, backoff: String, min_delay_seconds: f64, max_delay_seconds: f64, factor: f64, jitter: bool, }
 }
 section! {
     /// The section `integration.messaging.ordering`.

@@ -414,6 +414,8 @@ fn template(name: &str) -> TopicTemplate {
 pub struct RetrySettings {
     /// Where a message waits for its next attempt. Default [`RetryMode::InPlace`].
     pub mode: RetryMode,
+    /// What messages of a key do meanwhile, where they are ordered by key. Default [`RetryOrder::Hold`].
+    pub order: RetryOrder,
     /// Which failures are tried again at all. Default all of [`Stages::ALL`].
     pub retry_on: Stages,
     /// How waits grow. Default [`BackoffKind::Exponential`].
@@ -432,6 +434,7 @@ impl Default for RetrySettings {
     fn default() -> Self {
         Self {
             mode: RetryMode::InPlace,
+            order: RetryOrder::Hold,
             retry_on: Stages::default(),
             backoff: BackoffKind::Exponential,
             min_delay: Duration::from_secs(1),
@@ -629,6 +632,19 @@ choice! {
     pub enum RetryMode {
         /// In its lane, before the messages behind it.
         InPlace = "in_place",
+        /// As a copy at the end of its topic, for its group alone.
+        Republish = "republish",
     }
-    not built: ["republish", "delay_topic"]
+    not built: ["delay_topic"]
+}
+
+choice! {
+    /// What messages of a key do while one before them waits for its next attempt.
+    pub enum RetryOrder {
+        /// They wait behind it: it is retried in its place, and other keys go on.
+        Hold = "hold",
+        /// They overtake it.
+        Release = "release",
+    }
+    not built: []
 }

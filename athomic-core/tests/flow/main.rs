@@ -14,6 +14,7 @@ mod lifecycle;
 mod ordered;
 mod publisher;
 mod rebalance;
+mod retries;
 mod single;
 mod support;
 mod truncation;

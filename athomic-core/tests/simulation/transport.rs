@@ -372,6 +372,10 @@ impl RecordBatch for Stamped {
         self.inner.timestamp(index)
     }
 
+    fn header(&self, index: usize, name: &str) -> Option<&[u8]> {
+        self.inner.header(index, name)
+    }
+
     fn headers(&self, index: usize) -> Headers {
         self.inner.headers(index).with(EPOCH, self.epoch.to_string())
     }

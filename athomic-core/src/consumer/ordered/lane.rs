@@ -99,6 +99,11 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
         let mut parts: Vec<Vec<Incoming<H::Payload>>> = self.shards.iter().map(|_| Vec::new()).collect();
         for index in 0..batch.len() {
             let message = RawMessage::new(Arc::clone(batch), index);
+            if context.is_for_others(&message) {
+                flow.state.settle(slot);
+                slot = slot.next();
+                continue;
+            }
             match self.decode(context, message, flow, slot) {
                 Ok((shard, incoming)) => parts[shard].push(incoming),
                 Err(failure) => undecoded.push((failure, slot)),

@@ -69,9 +69,13 @@ async fn collect(
         let mut slot = context.state.track(fetched.as_ref());
         for index in 0..fetched.len() {
             let message = RawMessage::new(fetched.clone(), index);
-            batch.bytes += message.size();
-            batch.messages.push(message);
-            batch.slots.push(slot);
+            if context.is_for_others(&message) {
+                context.state.settle(slot);
+            } else {
+                batch.bytes += message.size();
+                batch.messages.push(message);
+                batch.slots.push(slot);
+            }
             slot = slot.next();
         }
     }

@@ -38,6 +38,7 @@ impl Resolver<'_> {
         let default = RetrySettings::default();
         let retry = RetrySettings {
             mode: self.choice(&raw.mode, default.mode),
+            order: self.choice(&raw.order, default.order),
             retry_on: self.stages(&raw.retry_on, default.retry_on),
             backoff: self.choice(&raw.backoff, default.backoff),
             min_delay: self.seconds(&raw.min_delay_seconds, default.min_delay),

@@ -6,7 +6,7 @@ use crate::handler::Priority;
 use crate::settings::choice::Choice;
 use crate::settings::resolved::{
     AutoCreate, Backend, BackoffKind, DlqFormat, DlqStrategy, GroupProtocol, IsolationLevel, OffsetReset,
-    RetryMode, SaslMechanism, SecurityProtocol, WireCompression,
+    RetryMode, RetryOrder, SaslMechanism, SecurityProtocol, WireCompression,
 };
 
 pub(in crate::settings) const CONSUMER: &str = "integration.messaging.consumer";
@@ -166,7 +166,13 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "mode",
                 one_of::<RetryMode>(),
                 "\"in_place\"",
-                "Where a message waits for its next attempt; `in_place` holds back the messages behind it.",
+                "Where a message waits for its next attempt: in its place, before the messages behind it, or as a copy at the end of its topic (`republish`). Ordered consumers and batches retry in place.",
+            ),
+            key(
+                "order",
+                one_of::<RetryOrder>(),
+                "\"hold\"",
+                "With `republish`, for handlers that are ordered by key: `hold` retries them in place, so that later messages of the key wait; `release` lets them overtake.",
             ),
             key(
                 "retry_on",

@@ -43,7 +43,7 @@ fn words_without_a_runtime_are_refused_by_name() {
         "[integration.messaging.dlq]\nformat = 'envelope'\nretry.mode = 'delay_topic'",
         &[
             "settings.toml:2:10: `integration.messaging.dlq.format`: `envelope` is not built yet; use `headers`",
-            "settings.toml:3:14: `integration.messaging.dlq.retry.mode`: `delay_topic` is not built yet; use `in_place`",
+            "settings.toml:3:14: `integration.messaging.dlq.retry.mode`: `delay_topic` is not built yet; use `in_place`, `republish`",
         ],
     );
 }
