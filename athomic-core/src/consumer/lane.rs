@@ -330,7 +330,7 @@ impl LaneContext {
     }
 
     /// Wait; `true` if the lane is told to stop meanwhile.
-    async fn pause_until(&self, moment: Instant) -> bool {
+    pub(crate) async fn pause_until(&self, moment: Instant) -> bool {
         tokio::select! {
             biased;
             () = self.state.stopped() => true,

@@ -72,8 +72,9 @@ pub use explain::{Difference, Explanation};
 pub use load::{Loaded, Loader, SettingValue};
 pub use resolved::{
     AppSettings, AutoCreate, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION,
-    DEFAULT_KVSTORE, DlqSettings, DlqStrategy, GroupProtocol, HandlerTuning, IsolationLevel, KvStoreSettings,
-    LifecycleSettings, MessagingSettings, OffsetReset, OrderingSettings, OrderingTuning, ProducerSettings,
+    DEFAULT_KVSTORE, DEFAULT_REPUBLISHER_GROUP, DelayBackend, DlqSettings, DlqStrategy, GroupProtocol,
+    HandlerTuning, IsolationLevel, KvStoreSettings, LifecycleSettings, MessagingSettings, OffsetReset,
+    OrderingSettings, OrderingTuning, ProducerSettings, REPUBLISHER_CONNECTION, RepublisherSettings,
     RetryMode, RetrySettings, SaslMechanism, SecurityProtocol, SecuritySettings, Settings, StoreBackend,
     TopicsSettings, WireCompression,
 };

@@ -5,9 +5,11 @@
 //! from `Default` and change fields.
 
 mod ordering;
+mod republisher;
 
 pub(in crate::settings) use ordering::default_kvstores;
 pub use ordering::{DEFAULT_KVSTORE, KvStoreSettings, OrderingSettings, OrderingTuning, StoreBackend};
+pub use republisher::{DEFAULT_REPUBLISHER_GROUP, DelayBackend, REPUBLISHER_CONNECTION, RepublisherSettings};
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
@@ -125,6 +127,8 @@ pub struct MessagingSettings {
     pub topics: TopicsSettings,
     /// What happens to messages that fail.
     pub dlq: DlqSettings,
+    /// Delayed messages.
+    pub republisher: RepublisherSettings,
     /// Ordered consumption.
     pub ordering: OrderingSettings,
     /// Changes to single handlers without a rebuild, in the order written.
@@ -140,6 +144,7 @@ impl Default for MessagingSettings {
             connections: BTreeMap::from([(connection.name.clone(), connection)]),
             topics: TopicsSettings::default(),
             dlq: DlqSettings::default(),
+            republisher: RepublisherSettings::default(),
             ordering: OrderingSettings::default(),
             handler_tuning: Vec::new(),
         }

@@ -6,6 +6,7 @@
 mod app;
 mod batch;
 mod commit;
+mod delay;
 mod failures;
 mod health;
 mod keyed;

@@ -3,6 +3,7 @@
 //! Every fault is collected; where one is found, the default stands in, so that the rest is checked too.
 
 mod ordering;
+mod republisher;
 mod security;
 mod values;
 
@@ -17,7 +18,7 @@ use super::raw::{
 use super::resolved::{
     AppSettings, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DlqSettings,
     GroupProtocol, HandlerTuning, KvStoreSettings, LifecycleSettings, MessagingSettings, ProducerSettings,
-    RetrySettings, Settings, TopicsSettings,
+    REPUBLISHER_CONNECTION, RetrySettings, Settings, TopicsSettings,
 };
 use super::schema::{CONNECTIONS, TUNING};
 use super::tree::join;
@@ -90,6 +91,7 @@ impl Resolver<'_> {
             enabled: value_or(&raw.switch.enabled, true),
             backend,
             connections: self.connections(raw),
+            republisher: self.republisher(&raw.republisher, &raw.republishing),
             topics: self.topics(&raw.topics),
             dlq: self.dlq(&raw.dlq, &raw.retry),
             ordering: self.ordering(&raw.ordering, kvstores),
@@ -106,20 +108,27 @@ impl Resolver<'_> {
         let mut connections = BTreeMap::new();
         for (name, raw) in &raw.connections {
             if name == DEFAULT_CONNECTION {
-                self.refuse_default_connection(raw);
+                let reason = "the default connection is `integration.messaging.consumer`, `producer` and `security`; set it there";
+                self.refuse_connection(name, raw, reason);
+            } else if name == REPUBLISHER_CONNECTION {
+                let reason = "the republisher's connection is `integration.messaging.republisher.consumer`, `producer` and `security`; set it there";
+                self.refuse_connection(name, raw, reason);
             } else {
                 connections.insert(name.clone(), self.connection(name, raw, &parent));
             }
+        }
+        if value_or(&raw.republisher.enabled, false) {
+            let republishing = self.connection(REPUBLISHER_CONNECTION, &raw.republishing, &parent);
+            connections.insert(republishing.name.clone(), republishing);
         }
         connections.insert(parent.name.clone(), parent);
         connections
     }
 
-    fn refuse_default_connection(&mut self, raw: &RawConnection) {
-        let reason = "the default connection is `integration.messaging.consumer`, `producer` and `security`; set it there";
+    fn refuse_connection(&mut self, name: &str, raw: &RawConnection, reason: &'static str) {
         let origin = raw.origin.as_ref().unwrap_or(&Origin::BuiltIn);
         self.faults.push(Fault::new(
-            join(CONNECTIONS, DEFAULT_CONNECTION),
+            join(CONNECTIONS, name),
             origin,
             Problem::invalid(reason),
         ));
@@ -141,7 +150,14 @@ impl Resolver<'_> {
         let mut consumer = self.consumer(&raw.consumer, &parent.consumer);
         let mut producer = self.producer(&raw.producer, &parent.producer);
         // Invariant: credentials follow the servers. A connection to servers of its own inherits none.
-        let other_cluster = consuming.is_some() && name != DEFAULT_CONNECTION;
+        let other_cluster = match name {
+            DEFAULT_CONNECTION => false,
+            // The reference's example names the servers once more.
+            REPUBLISHER_CONNECTION => {
+                consuming.is_some_and(|servers| *servers != parent.consumer.bootstrap_servers)
+            }
+            _ => consuming.is_some(),
+        };
         if let Some(servers) = consuming {
             consumer.bootstrap_servers.clone_from(servers);
         }

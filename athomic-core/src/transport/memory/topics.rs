@@ -18,6 +18,8 @@ pub(super) struct Topic {
     pub(super) partitions: Vec<PartitionLog>,
     /// How many records a partition keeps.
     pub(super) retention: usize,
+    /// What it was made with, and what was set since.
+    pub(super) settings: BTreeMap<String, String>,
     /// Whose turn it is among the partitions, for messages without a key.
     turn: usize,
 }
@@ -77,6 +79,7 @@ impl Topics {
             id: TopicId(self.made),
             partitions: Vec::new(),
             retention,
+            settings: BTreeMap::new(),
             // The first message without a key goes to partition 0.
             turn: partitions.max(1) - 1,
         };
