@@ -29,6 +29,8 @@ pub mod commit;
 
 pub mod publisher;
 
+pub mod delay;
+
 #[doc(hidden)]
 pub mod mutant;
 

@@ -10,6 +10,7 @@ use crate::client::librdkafka::{Code, Fault, FaultKind};
 pub(crate) enum Task<'a> {
     LookAt(&'a str),
     LookAtTopics,
+    LookAtSettings,
     CreateTopics,
     Join(&'a str),
     Consume(&'a [String]),
@@ -29,6 +30,7 @@ impl Task<'_> {
         match self {
             Self::LookAt(topic) => format!("look at topic `{topic}`"),
             Self::LookAtTopics => "look at topics".to_owned(),
+            Self::LookAtSettings => "look at the settings of topics".to_owned(),
             Self::CreateTopics => "create topics".to_owned(),
             Self::Join(group) => format!("join group `{group}`"),
             Self::Consume(topics) => format!("consume from {}", listed(topics)),
@@ -48,6 +50,7 @@ impl Task<'_> {
         match self {
             Self::LookAt(topic) | Self::ReadTopic(topic) => format!("`Read` on topic `{topic}`"),
             Self::LookAtTopics => "`Read` on the topics".to_owned(),
+            Self::LookAtSettings => "`DescribeConfigs` on the topics".to_owned(),
             Self::CreateTopics => "`Create` on the cluster or on the topics".to_owned(),
             Self::Join(group) | Self::Commit(group) | Self::Leave(group) => {
                 format!("`Read` on group `{group}`")

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::delay::DelayedMessageHandler;
 use crate::health::{HealthProbe, Phase};
 use crate::lifecycle::{Lifecycle, RunningLifecycle, ServiceFailure};
 use crate::ordering::OrderingDesk;
@@ -52,6 +53,7 @@ pub struct App {
     description: Description,
     health: HealthProbe,
     ordering: OrderingDesk,
+    republisher: Option<Arc<DelayedMessageHandler>>,
 }
 
 impl App {
@@ -140,6 +142,7 @@ impl App {
             description: self.description,
             health: self.health,
             ordering: self.ordering,
+            republisher: self.republisher,
             shutdown_timeout: limits.shutdown_timeout,
         })
     }
@@ -197,6 +200,7 @@ pub struct RunningApp {
     description: Description,
     health: HealthProbe,
     ordering: OrderingDesk,
+    republisher: Option<Arc<DelayedMessageHandler>>,
     shutdown_timeout: Duration,
 }
 
@@ -249,6 +253,13 @@ impl RunningApp {
     #[must_use]
     pub fn ordering(&self) -> OrderingDesk {
         self.ordering.clone()
+    }
+
+    /// Return what publishes delayed messages when they are due, if this program does
+    /// (`integration.messaging.republisher.enabled`).
+    #[must_use]
+    pub fn republisher(&self) -> Option<&DelayedMessageHandler> {
+        self.republisher.as_deref()
     }
 
     /// Return a publisher over the default connection.

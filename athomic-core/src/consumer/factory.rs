@@ -297,10 +297,7 @@ impl<'a> ConsumerFactory<'a> {
         let mut policy = RetryPolicy::from(settings).with(&definition.options.retry);
         let by_key = resolved.concurrency.is_some() && resolved.ordering == Ordering::Key;
         let order = definition.options.retry.order.unwrap_or(settings.retry.order);
-        if definition.processor.is_ordered()
-            || definition.processor.is_batch()
-            || (by_key && order == RetryOrder::Hold)
-        {
+        if retries_in_place(definition) || (by_key && order == RetryOrder::Hold) {
             policy.mode = RetryMode::InPlace;
         }
         DlqHandler::new(settings).with_policy(policy)
@@ -321,6 +318,20 @@ impl<'a> ConsumerFactory<'a> {
             .and_then(|tuning| tuning.concurrency)
             .map(NonZeroUsize::get)
             .or(options.concurrency);
+        let mode = options
+            .retry
+            .mode
+            .unwrap_or(self.settings.messaging.dlq.retry.mode);
+        let connected = self.connections.get(definition.connection());
+        if mode == RetryMode::DelayTopic
+            && !retries_in_place(definition)
+            && connected.is_some_and(|it| !it.publisher().can_delay())
+        {
+            check.fault(
+                "its retries wait in delay topics, and there are none",
+                "name some in `integration.messaging.republisher.delay_topics`, or set `integration.messaging.dlq.retry.mode`",
+            );
+        }
         check.combinations(options, concurrency, definition.processor.is_batch());
         if let Err(missing) = definition.processor.check(self.states) {
             check.fault(
@@ -488,6 +499,11 @@ impl<'a> ConsumerFactory<'a> {
         }
         found
     }
+}
+
+/// Say whether a handler's messages wait for their next attempt in their place, whatever the mode.
+fn retries_in_place(definition: &HandlerDefinition) -> bool {
+    definition.processor.strategy() != "single"
 }
 
 /// Gathers what is wrong with a handler.

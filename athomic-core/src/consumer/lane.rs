@@ -320,7 +320,7 @@ impl LaneContext {
             }
             RetryDecision::RetryAfter(delay) => {
                 failures.retry(self.scope(), &failure, delay);
-                if failures.mode() == RetryMode::Republish
+                if failures.mode() != RetryMode::InPlace
                     && let Some(settlement) = self.republish(&failure, delay).await
                 {
                     return Some(settlement);
@@ -332,10 +332,11 @@ impl LaneContext {
     }
 
     /// Publish a message again for its next attempt; it is settled when that is acknowledged. `None` if
-    /// its topic does not take it.
+    /// it cannot be published.
     async fn republish(&self, failure: &FailureContext, delay: Duration) -> Option<Settlement> {
-        let trouble = self.settings.failures.trouble();
-        let republish = Box::pin(retry::republish(self.scope(), failure, delay, trouble));
+        let failures = &self.settings.failures;
+        let (mode, trouble) = (failures.mode(), failures.trouble());
+        let republish = Box::pin(retry::republish(self.scope(), failure, delay, mode, trouble));
         tokio::select! {
             biased;
             published = republish => match published {
@@ -390,7 +391,7 @@ impl LaneContext {
     }
 
     /// Wait; `true` if the lane is told to stop meanwhile.
-    async fn pause_until(&self, moment: Instant) -> bool {
+    pub(crate) async fn pause_until(&self, moment: Instant) -> bool {
         tokio::select! {
             biased;
             () = self.state.stopped() => true,

@@ -11,6 +11,7 @@ use super::factory::{ConsumerDescription, ConsumerFactory, OrderingParts};
 use super::ordered::OrderingDesk;
 use super::service::ConsumerService;
 use crate::dead_letter::{Chain, DeadLetterProcessor};
+use crate::delay;
 use crate::handler::register::HandlerDefinition;
 use crate::handler::{Handlers, StateMap};
 use crate::health::{HealthProbe, Pulse};
@@ -177,6 +178,8 @@ struct TopicCheck {
     wanted: Vec<Wanted>,
     settings: TopicsSettings,
     create: bool,
+    /// The delay topics and how long messages wait in each, for those that are made.
+    delay_topics: BTreeMap<String, Duration>,
     /// How long an unreachable broker is asked again.
     patience: Duration,
 }
@@ -281,6 +284,12 @@ impl TopicCheck {
                 })
                 .collect(),
             settings: topics.clone(),
+            delay_topics: {
+                let delay_topics = settings.messaging.republisher.delay_topics.iter();
+                delay_topics
+                    .map(|(delay, topic)| (topic.clone(), *delay))
+                    .collect()
+            },
             patience: settings.lifecycle.startup_timeout.mul_f64(0.9),
             create: match topics.auto_create {
                 AutoCreate::Always => true,
@@ -350,6 +359,10 @@ impl TopicCheck {
     fn new_topic(&self, name: &str) -> NewTopic {
         NewTopic {
             replication: self.settings.default_replication.get(),
+            config: self
+                .delay_topics
+                .get(name)
+                .map_or_else(BTreeMap::new, |delay| delay::settings_for(*delay)),
             ..NewTopic::new(name, self.settings.default_partitions.get())
         }
     }

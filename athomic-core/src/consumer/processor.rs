@@ -21,6 +21,7 @@ use super::lane::{LaneContext, LaneSettings, LaneSource, Permit, Settlement};
 use super::ordered::{Orchestration, OrderedMessageProcessor, OrderedOrchestrationStrategy};
 use super::strategies::{batch, keyed, single};
 use crate::commit::Slot;
+use crate::delay::DelayedMessageHandler;
 use crate::handler::{
     BatchContext, BatchHandler, ExtractError, Handler, MessageContext, MissingState, OrderedHandler, StateMap,
 };
@@ -44,6 +45,7 @@ enum Kind {
     Single(Arc<dyn ErasedSingle>),
     Batch(Arc<dyn ErasedBatch>),
     Ordered(Arc<dyn ErasedOrdered>),
+    Delayed(Arc<DelayedMessageHandler>),
 }
 
 impl MessageProcessor {
@@ -62,13 +64,19 @@ impl MessageProcessor {
         Self(Kind::Ordered(Arc::new(OrderedMessageProcessor { handler })))
     }
 
-    /// Return the name of the strategy: `single`, `batch` or `ordered`.
+    /// Take the handler of delay topics.
+    pub(crate) fn delayed(handler: Arc<DelayedMessageHandler>) -> Self {
+        Self(Kind::Delayed(handler))
+    }
+
+    /// Return the name of the strategy: `single`, `batch`, `ordered` or `delayed`.
     #[must_use]
     pub fn strategy(&self) -> &'static str {
         match self.0 {
             Kind::Single(_) => "single",
             Kind::Batch(_) => "batch",
             Kind::Ordered(_) => "ordered",
+            Kind::Delayed(_) => "delayed",
         }
     }
 
@@ -93,6 +101,7 @@ impl MessageProcessor {
             Kind::Single(single) => single.check(states),
             Kind::Batch(batch) => batch.check(states),
             Kind::Ordered(ordered) => ordered.check(states),
+            Kind::Delayed(_) => Ok(()),
         }
     }
 
@@ -105,6 +114,7 @@ impl MessageProcessor {
                 let (lanes, orchestration) = Arc::clone(ordered).begin(settings);
                 (LaneProcessor::Ordered(lanes), Some(orchestration))
             }
+            Kind::Delayed(handler) => (LaneProcessor::Delayed(Arc::clone(handler)), None),
         }
     }
 }
@@ -115,6 +125,7 @@ pub(super) enum LaneProcessor {
     Single(Arc<dyn ErasedSingle>),
     Batch(Arc<dyn ErasedBatch>),
     Ordered(Arc<dyn OrderedLanes>),
+    Delayed(Arc<DelayedMessageHandler>),
 }
 
 impl LaneProcessor {
@@ -131,6 +142,7 @@ impl LaneProcessor {
             Self::Single(single) => single::run(single.as_ref(), &context, &mut source).await,
             Self::Batch(batch) => batch::run(batch.as_ref(), &context, &mut source).await,
             Self::Ordered(lanes) => lanes.run(&context, &mut source).await,
+            Self::Delayed(handler) => handler.run(&context, &mut source).await,
         }
     }
 }
@@ -181,6 +193,7 @@ impl fmt::Debug for MessageProcessor {
             Kind::Single(_) => "SingleMessageProcessor",
             Kind::Batch(_) => "BatchMessageProcessor",
             Kind::Ordered(_) => "OrderedMessageProcessor",
+            Kind::Delayed(_) => "DelayedMessageHandler",
         })
     }
 }

@@ -127,7 +127,8 @@ impl Letter {
             add(names::DLQ_ERROR_CHAIN, chain.clone());
         }
         add(names::DLQ_FINGERPRINT, told.fingerprint(scope, failure.stage));
-        add(names::DLQ_FAILED_AT, Timestamp::now().as_millis().to_string());
+        let now = scope.publisher.now();
+        add(names::DLQ_FAILED_AT, now.as_millis().to_string());
         add(names::DLQ_TIMESTAMP, origin.timestamp.to_string());
         if detail == Detail::Bare {
             add(names::DLQ_VALUE, "omitted".to_owned());

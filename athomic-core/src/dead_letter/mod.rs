@@ -130,7 +130,8 @@ impl DlqHandler {
 
     /// Read what a record says of itself as a retry.
     pub(crate) fn standing(&self, scope: &HandlerScope, message: &RawMessage) -> Standing {
-        Standing::of(message, &scope.group_id, self.policy.max_attempts)
+        let now = || scope.publisher.now();
+        Standing::of(message, &scope.group_id, self.policy.max_attempts, now)
     }
 
     /// Return what probes see of dead letters on their way.

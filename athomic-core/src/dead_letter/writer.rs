@@ -13,8 +13,9 @@ use super::{TopicTemplate, log_only};
 use crate::handler::HandlerScope;
 use crate::message::{Headers, Partition};
 use crate::outcome::FailureContext;
-use crate::publisher::{NewMessage, PublishError, Publisher};
+use crate::publisher::{PublishError, Publisher};
 use crate::settings::DlqSettings;
+use crate::transport::OutgoingMessage;
 
 /// How long the number of a topic's partitions is taken for true.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
@@ -110,15 +111,16 @@ impl Writer {
             }
             Destination::Stays => unreachable!("nothing is written then"),
         };
-        let mut message = NewMessage::raw(topic, letter.payload).headers(letter.headers);
-        if let Some(key) = letter.key {
-            message = message.key(key);
-        }
         let partition = failure.message.partition();
-        if partition < self.count(&scope.publisher, topic).await? {
-            message = message.partition(partition);
-        }
-        let sent = scope.publisher.publish_batch([message]).await.pop();
+        let count = self.count(&scope.publisher, topic).await?;
+        let record = OutgoingMessage {
+            topic: topic.clone(),
+            partition: (partition < count).then_some(partition),
+            key: letter.key,
+            payload: letter.payload,
+            headers: letter.headers,
+        };
+        let sent = scope.publisher.send(vec![record]).await.pop();
         match sent.expect("one message has one result") {
             Ok(delivery) => Ok(format!(
                 "dead letter {} at {}@{}",

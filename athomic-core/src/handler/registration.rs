@@ -45,6 +45,16 @@ impl Priority {
             Self::Low => "low",
         }
     }
+
+    /// Return what follows a topic's name in that of the priority's own topic.
+    #[must_use]
+    pub const fn suffix(self) -> Option<&'static str> {
+        match self {
+            Self::High => Some(".high"),
+            Self::Normal => None,
+            Self::Low => Some(".low"),
+        }
+    }
 }
 
 /// Which messages of a partition wait for each other when a handler runs concurrently.

@@ -3,6 +3,7 @@
 //! | mode | where a message waits for its next attempt |
 //! |---|---|
 //! | `in_place` | in its lane (a partition, or a key), which stands still: no later message of it overtakes |
+//! | `delay_topic` | in a delay topic, from which its copy comes back when it is due; the lane goes on |
 //! | `republish` | at the end of its topic, as a copy for its group alone (`redelivery.rs`); the lane goes on |
 //!
 //! Ordered handlers and batches retry in place whatever the mode, and so do handlers that are ordered by

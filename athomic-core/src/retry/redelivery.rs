@@ -14,7 +14,9 @@ use crate::dead_letter::{Origin, Trouble};
 use crate::handler::HandlerScope;
 use crate::message::{Headers, RawMessage, Timestamp};
 use crate::outcome::FailureContext;
-use crate::publisher::{NewMessage, PublishError};
+use crate::publisher::PublishError;
+use crate::settings::RetryMode;
+use crate::transport::OutgoingMessage;
 
 /// No due time is waited for longer, whatever a header says.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -32,15 +34,20 @@ pub(crate) enum Standing {
 
 impl Standing {
     /// Read what a record says to a group in which messages are tried so often.
-    pub(crate) fn of(message: &RawMessage, group: &str, max_attempts: u32) -> Self {
+    pub(crate) fn of(
+        message: &RawMessage,
+        group: &str,
+        max_attempts: u32,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Self {
         match message.header(names::RETRY_GROUP) {
             None => Self::Fresh,
             Some(other) if other != group.as_bytes() => Self::ForOthers,
-            Some(_) => Self::again(&message.headers(), max_attempts),
+            Some(_) => Self::again(&message.headers(), max_attempts, now()),
         }
     }
 
-    fn again(headers: &Headers, max_attempts: u32) -> Self {
+    fn again(headers: &Headers, max_attempts: u32, now: Timestamp) -> Self {
         let made = headers
             .iter()
             .rev()
@@ -48,7 +55,7 @@ impl Standing {
         let mut made = made.filter_map(|header| number::<u32>(header.value.as_deref()?));
         let attempts = made.find(|attempts| *attempts < max_attempts).unwrap_or(0);
         let due = headers.get(names::RETRY_NOT_BEFORE).and_then(number::<i64>);
-        let wait = due.map_or(0, |due| due.saturating_sub(Timestamp::now().as_millis()));
+        let wait = due.map_or(0, |due| due.saturating_sub(now.as_millis()));
         let wait = Duration::from_millis(wait.try_into().unwrap_or(0));
         Self::Again(attempts + 1, wait.min(LONGEST_WAIT))
     }
@@ -58,58 +65,61 @@ fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Publish a message again to its topic and partition, due after a delay; returns when the broker has
-/// acknowledged.
+/// Publish a message again to its topic and partition, due after a delay, by way of a delay topic or at
+/// once; returns when the broker has acknowledged.
 ///
 /// # Errors
-/// The copy is larger than the topic takes. All else is tried again until it succeeds.
+/// The copy cannot be published, as when it is larger than its topic takes. What passes is waited for.
 pub(crate) async fn republish(
     scope: &HandlerScope,
     failure: &FailureContext,
     delay: Duration,
+    mode: RetryMode,
     trouble: &Arc<Trouble>,
 ) -> Result<(), PublishError> {
     let mut write = trouble.begin();
+    let waits = match mode {
+        RetryMode::DelayTopic => delay,
+        RetryMode::InPlace | RetryMode::Republish => Duration::ZERO,
+    };
     loop {
-        let sent = scope
-            .publisher
-            .publish_batch([copy(scope, failure, delay)])
-            .await
-            .pop();
-        match sent.expect("one message has one result") {
-            Ok(_) => {
+        let copy = copy(scope, failure, delay);
+        match scope.publisher.send_after(copy, waits).await {
+            Ok(()) => {
                 write.acknowledged();
                 return Ok(());
             }
-            Err(error) if error.is_too_large() => return Err(error),
+            Err(error) if error.is_about_the_message() => return Err(error),
             Err(error) => write.failed(scope, failure, &error).await,
         }
     }
 }
 
-fn copy(scope: &HandlerScope, failure: &FailureContext, delay: Duration) -> NewMessage {
+fn copy(scope: &HandlerScope, failure: &FailureContext, delay: Duration) -> OutgoingMessage {
     let message = &failure.message;
     let came = message.headers();
     let origin = Origin::of(message, &came);
-    let now = Timestamp::now().as_millis();
+    let now = scope.publisher.now().as_millis();
     let first_at = came.get(names::RETRY_FIRST_AT).map(Bytes::copy_from_slice);
     let due = now.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
     let kept = came.into_iter().filter(|header| !is_of_retry(&header.name));
-    let mut copy = NewMessage::raw(message.topic(), message.payload().map(Bytes::copy_from_slice))
-        .headers(kept.collect())
-        .partition(message.partition())
-        .header(names::RETRY_ATTEMPTS, failure.attempt.to_string())
-        .header(names::RETRY_GROUP, scope.group_id.to_string())
-        .header(names::RETRY_NOT_BEFORE, due.to_string())
-        .header(
+    let headers = kept
+        .collect::<Headers>()
+        .with(names::RETRY_ATTEMPTS, failure.attempt.to_string())
+        .with(names::RETRY_GROUP, scope.group_id.to_string())
+        .with(names::RETRY_NOT_BEFORE, due.to_string())
+        .with(
             names::RETRY_FIRST_AT,
             first_at.unwrap_or_else(|| now.to_string().into()),
         )
-        .header(names::RETRY_ORIGIN, origin.to_string());
-    if let Some(key) = message.key() {
-        copy = copy.key(Bytes::copy_from_slice(key));
+        .with(names::RETRY_ORIGIN, origin.to_string());
+    OutgoingMessage {
+        topic: message.topic().to_owned(),
+        partition: Some(message.partition()),
+        key: message.key().map(Bytes::copy_from_slice),
+        payload: message.payload().map(Bytes::copy_from_slice),
+        headers,
     }
-    copy
 }
 
 #[cfg(test)]
@@ -122,11 +132,8 @@ mod tests {
             headers,
             ..OwnedRecord::new(0, "1")
         };
-        Standing::of(
-            &RawMessage::from_record(TopicPartition::new("t", 0), record),
-            "g",
-            3,
-        )
+        let message = RawMessage::from_record(TopicPartition::new("t", 0), record);
+        Standing::of(&message, "g", 3, Timestamp::now)
     }
 
     fn check(attempts: &[&str], expected: u32) {

@@ -72,10 +72,11 @@ pub use explain::{Difference, Explanation};
 pub use load::{Loaded, Loader, SettingValue};
 pub use resolved::{
     AppSettings, AutoCreate, Backend, BackoffKind, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION,
-    DEFAULT_KVSTORE, DlqFormat, DlqHeaderSet, DlqSettings, DlqStrategy, GroupProtocol, HandlerTuning,
-    IsolationLevel, KvStoreSettings, LifecycleSettings, MessagingSettings, OffsetReset, OrderingSettings,
-    OrderingTuning, ProducerSettings, RetryMode, RetryOrder, RetrySettings, SaslMechanism, SecurityProtocol,
-    SecuritySettings, Settings, StoreBackend, TopicsSettings, WireCompression,
+    DEFAULT_KVSTORE, DEFAULT_REPUBLISHER_GROUP, DelayBackend, DlqFormat, DlqHeaderSet, DlqSettings,
+    DlqStrategy, GroupProtocol, HandlerTuning, IsolationLevel, KvStoreSettings, LifecycleSettings,
+    MessagingSettings, OffsetReset, OrderingSettings, OrderingTuning, ProducerSettings,
+    REPUBLISHER_CONNECTION, RepublisherSettings, RetryMode, RetryOrder, RetrySettings, SaslMechanism,
+    SecurityProtocol, SecuritySettings, Settings, StoreBackend, TopicsSettings, WireCompression,
 };
 pub use schema::{KeyDoc, keys};
 pub use secret::Secret;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::error::{Fault, Origin, Problem};
-use super::schema::{CONNECTIONS, CONSUMER, KVSTORES, ORDERING, PRODUCER, SECURITY, TUNING};
+use super::schema::{CONNECTIONS, CONSUMER, KVSTORES, ORDERING, PRODUCER, REPUBLISHER, SECURITY, TUNING};
 use super::secret::Secret;
 use super::tree::{Node, SecretPlace, Table, join};
 
@@ -84,6 +84,9 @@ pub(super) struct RawMessaging {
     pub(super) topics: RawTopics,
     pub(super) dlq: RawDlq,
     pub(super) retry: RawRetry,
+    pub(super) republisher: RawRepublisher,
+    /// The servers of the section `republisher`.
+    pub(super) republishing: RawConnection,
     pub(super) ordering: RawOrdering,
     pub(super) handler_tuning: Vec<RawTuned>,
 }
@@ -210,6 +213,16 @@ section! {
         mode: String, order: String, retry_on: Vec<String>, backoff: String, min_delay_seconds: f64, max_delay_seconds: f64, factor: f64, jitter: bool, }
 }
 section! {
+    /// The keys of `integration.messaging.republisher` itself.
+    RawRepublisher {
+        enabled: bool,
+        delay_strategy_backend: String,
+        delay_topics: BTreeMap<String, Written<String>>,
+        destinations: Vec<String>,
+        max_hops: i128,
+    }
+}
+section! {
     /// The section `integration.messaging.ordering`.
     RawOrdering {
         kvstore: String,
@@ -273,6 +286,7 @@ impl RawMessaging {
             origin: None,
             security_path: SECURITY.to_owned(),
         };
+        let republisher = table_at(root, REPUBLISHER);
         Self {
             switch: RawSwitch::read(switch, table_at(root, switch)),
             provider: RawProvider::read(provider, table_at(root, provider)),
@@ -281,8 +295,24 @@ impl RawMessaging {
             topics: RawTopics::read(topics, table_at(root, topics)),
             dlq: RawDlq::read(dlq, table_at(root, dlq)),
             retry: RawRetry::read(retry, table_at(root, retry)),
+            republisher: RawRepublisher::read(REPUBLISHER, republisher),
+            republishing: RawConnection::read(REPUBLISHER, republisher, None),
             ordering: RawOrdering::read(ORDERING, table_at(root, ORDERING)),
             handler_tuning: read_tuning(root),
+        }
+    }
+}
+
+impl RawConnection {
+    /// Read a table with the sections of a connection.
+    fn read(path: &str, table: Option<&Table>, origin: Option<&Origin>) -> Self {
+        let section = |section: &str| table?.get(section)?.node.as_table();
+        Self {
+            consumer: RawConsumer::read(&join(path, "consumer"), section("consumer")),
+            producer: RawProducer::read(&join(path, "producer"), section("producer")),
+            security: RawSecurity::read(&join(path, "security"), section("security")),
+            origin: origin.cloned(),
+            security_path: join(path, "security"),
         }
     }
 }
@@ -290,15 +320,11 @@ impl RawMessaging {
 fn read_connections(root: &Table) -> Vec<(String, RawConnection)> {
     let connections = table_at(root, CONNECTIONS).into_iter().flatten();
     let read = |(name, entry): (&String, &super::tree::Entry)| {
-        let path = join(CONNECTIONS, name);
-        let section = |section: &str| entry.node.as_table()?.get(section)?.node.as_table();
-        let connection = RawConnection {
-            consumer: RawConsumer::read(&join(&path, "consumer"), section("consumer")),
-            producer: RawProducer::read(&join(&path, "producer"), section("producer")),
-            security: RawSecurity::read(&join(&path, "security"), section("security")),
-            origin: Some(entry.origin.clone()),
-            security_path: join(&path, "security"),
-        };
+        let connection = RawConnection::read(
+            &join(CONNECTIONS, name),
+            entry.node.as_table(),
+            Some(&entry.origin),
+        );
         (name.clone(), connection)
     };
     connections.map(read).collect()

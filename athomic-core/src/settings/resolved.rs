@@ -5,9 +5,11 @@
 //! from `Default` and change fields.
 
 mod ordering;
+mod republisher;
 
 pub(in crate::settings) use ordering::default_kvstores;
 pub use ordering::{DEFAULT_KVSTORE, KvStoreSettings, OrderingSettings, OrderingTuning, StoreBackend};
+pub use republisher::{DEFAULT_REPUBLISHER_GROUP, DelayBackend, REPUBLISHER_CONNECTION, RepublisherSettings};
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
@@ -127,6 +129,8 @@ pub struct MessagingSettings {
     pub topics: TopicsSettings,
     /// What happens to messages that fail.
     pub dlq: DlqSettings,
+    /// Delayed messages.
+    pub republisher: RepublisherSettings,
     /// Ordered consumption.
     pub ordering: OrderingSettings,
     /// Changes to single handlers without a rebuild, in the order written.
@@ -142,6 +146,7 @@ impl Default for MessagingSettings {
             connections: BTreeMap::from([(connection.name.clone(), connection)]),
             topics: TopicsSettings::default(),
             dlq: DlqSettings::default(),
+            republisher: RepublisherSettings::default(),
             ordering: OrderingSettings::default(),
             handler_tuning: Vec::new(),
         }
@@ -412,7 +417,8 @@ fn template(name: &str) -> TopicTemplate {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RetrySettings {
-    /// Where a message waits for its next attempt. Default [`RetryMode::InPlace`].
+    /// Where a message waits for its next attempt. Default [`RetryMode::InPlace`], or
+    /// [`RetryMode::DelayTopic`] in a program whose republisher is on.
     pub mode: RetryMode,
     /// What messages of a key do meanwhile, where they are ordered by key. Default [`RetryOrder::Hold`].
     pub order: RetryOrder,
@@ -634,8 +640,10 @@ choice! {
         InPlace = "in_place",
         /// As a copy at the end of its topic, for its group alone.
         Republish = "republish",
+        /// In a delay topic, from which it comes back as such a copy.
+        DelayTopic = "delay_topic",
     }
-    not built: ["delay_topic"]
+    not built: []
 }
 
 choice! {

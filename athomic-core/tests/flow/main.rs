@@ -7,6 +7,7 @@ mod app;
 mod batch;
 mod commit;
 mod dead_letters;
+mod delay;
 mod failures;
 mod health;
 mod keyed;

@@ -241,3 +241,50 @@ async fn handlers_that_retry_in_place_refuse_other_modes_by_name() {
     let faults = cluster.app("").register(batch).build().unwrap_err().to_string();
     assert!(faults.contains("a batch handler retries in place"), "{faults}");
 }
+
+/// Settings with delay topics and the program that takes messages out of them; the mode is left out.
+const DELAYED: &str = "[integration.messaging.republisher]\nenabled = true\n\
+    delay_topics = { 1 = 'delay-1s', 60 = 'delay-1m' }\n\
+    [integration.messaging.dlq]\nstrategy = \"keep\"\ntopic = \"dlq\"\n\
+    [integration.messaging.dlq.retry]\njitter = false\nmin_delay_seconds = 45\nmax_delay_seconds = 45\n";
+
+#[tokio::test(start_paused = true)]
+async fn where_the_republisher_is_on_retries_wait_in_delay_topics() {
+    let (cluster, journal) = (Cluster::new(1), Journal::new());
+    cluster.publish_all(0, [1, 0]);
+    let _app = cluster.start_with(DELAYED, failing(&journal, handler())).await;
+    cluster.until_committed(0, 2).await;
+    assert_eq!(messages(&cluster, "delay-1m").len(), 1, "it waits there");
+    cluster.until_committed(0, 4).await;
+    assert_eq!(runs(&journal), [(0, 1), (1, 1), (2, 2), (3, 3)]);
+    let times = journal.times();
+    assert!((45_000..62_000).contains(&(times[2] - times[0])), "{times:?}");
+    let letter = &messages(&cluster, "dlq")[0];
+    assert_eq!(text(letter, names::ERRORS_OFFSET), "0");
+    assert_eq!(text(letter, names::ERRORS_DELIVERY_COUNT), "3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_that_no_topic_has_is_waited_out_in_place() {
+    let (cluster, journal) = (Cluster::new(1), Journal::new());
+    cluster.publish_all(0, [1]);
+    let settings = DELAYED.replace("= 45", "= 600");
+    let _app = cluster.start_with(&settings, failing(&journal, handler())).await;
+    cluster.until_committed(0, 1).await;
+    assert_eq!(runs(&journal), [(0, 1), (0, 2), (0, 3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn delay_topics_that_do_not_exist_are_asked_for_by_name() {
+    let cluster = Cluster::new(1);
+    let settings = "[integration.messaging.dlq.retry]\nmode = \"delay_topic\"";
+    let faults = cluster
+        .app(settings)
+        .register(failing(&Journal::new(), handler()))
+        .build();
+    let faults = faults.unwrap_err().to_string();
+    assert!(
+        faults.contains("integration.messaging.republisher.delay_topics"),
+        "{faults}"
+    );
+}

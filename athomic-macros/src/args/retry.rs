@@ -31,10 +31,10 @@ pub(crate) const RETRY_KEYS: &[Key] = &[
     },
     Key {
         name: "mode",
-        kind: Kind::Word(&["in_place", "republish"]),
+        kind: Kind::Word(&["in_place", "republish", "delay_topic"]),
         need: SUBSCRIBED,
         example: "mode = \"republish\"",
-        doc: "Where a message waits for its next attempt: in its place, or as a copy at the end of its topic.",
+        doc: "Where a message waits for its next attempt: in its place, as a copy at the end of its topic, or in a delay topic.",
         default: "as in the settings",
         read: |args, key, input| named(args, key, "RetryMode", input),
     },

@@ -4,6 +4,7 @@
 
 mod dead_letters;
 mod ordering;
+mod republisher;
 mod security;
 mod values;
 
@@ -16,8 +17,8 @@ use super::raw::{
 };
 use super::resolved::{
     AppSettings, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, GroupProtocol,
-    HandlerTuning, KvStoreSettings, LifecycleSettings, MessagingSettings, ProducerSettings, Settings,
-    TopicsSettings,
+    HandlerTuning, KvStoreSettings, LifecycleSettings, MessagingSettings, ProducerSettings,
+    REPUBLISHER_CONNECTION, RetryMode, Settings, TopicsSettings,
 };
 use super::schema::{CONNECTIONS, TUNING};
 use super::tree::join;
@@ -86,12 +87,18 @@ impl Resolver<'_> {
     ) -> MessagingSettings {
         let backend = self.choice(&raw.provider.backend, Backend::Memory);
         self.fetch_secrets = backend == Backend::Kafka;
+        let republisher = self.republisher(&raw.republisher, &raw.republishing);
+        let mut dlq = self.dlq(&raw.dlq, &raw.retry);
+        if raw.retry.mode.is_none() && republisher.enabled && !republisher.delay_topics.is_empty() {
+            dlq.retry.mode = RetryMode::DelayTopic;
+        }
         MessagingSettings {
             enabled: value_or(&raw.switch.enabled, true),
             backend,
             connections: self.connections(raw),
+            republisher,
             topics: self.topics(&raw.topics),
-            dlq: self.dlq(&raw.dlq, &raw.retry),
+            dlq,
             ordering: self.ordering(&raw.ordering, kvstores),
             handler_tuning: self.handler_tuning(&raw.handler_tuning, kvstores),
         }
@@ -106,20 +113,27 @@ impl Resolver<'_> {
         let mut connections = BTreeMap::new();
         for (name, raw) in &raw.connections {
             if name == DEFAULT_CONNECTION {
-                self.refuse_default_connection(raw);
+                let reason = "the default connection is `integration.messaging.consumer`, `producer` and `security`; set it there";
+                self.refuse_connection(name, raw, reason);
+            } else if name == REPUBLISHER_CONNECTION {
+                let reason = "the republisher's connection is `integration.messaging.republisher.consumer`, `producer` and `security`; set it there";
+                self.refuse_connection(name, raw, reason);
             } else {
                 connections.insert(name.clone(), self.connection(name, raw, &parent));
             }
+        }
+        if value_or(&raw.republisher.enabled, false) {
+            let republishing = self.connection(REPUBLISHER_CONNECTION, &raw.republishing, &parent);
+            connections.insert(republishing.name.clone(), republishing);
         }
         connections.insert(parent.name.clone(), parent);
         connections
     }
 
-    fn refuse_default_connection(&mut self, raw: &RawConnection) {
-        let reason = "the default connection is `integration.messaging.consumer`, `producer` and `security`; set it there";
+    fn refuse_connection(&mut self, name: &str, raw: &RawConnection, reason: &'static str) {
         let origin = raw.origin.as_ref().unwrap_or(&Origin::BuiltIn);
         self.faults.push(Fault::new(
-            join(CONNECTIONS, DEFAULT_CONNECTION),
+            join(CONNECTIONS, name),
             origin,
             Problem::invalid(reason),
         ));
@@ -141,7 +155,14 @@ impl Resolver<'_> {
         let mut consumer = self.consumer(&raw.consumer, &parent.consumer);
         let mut producer = self.producer(&raw.producer, &parent.producer);
         // Invariant: credentials follow the servers. A connection to servers of its own inherits none.
-        let other_cluster = consuming.is_some() && name != DEFAULT_CONNECTION;
+        let other_cluster = match name {
+            DEFAULT_CONNECTION => false,
+            // The reference's example names the servers once more.
+            REPUBLISHER_CONNECTION => {
+                consuming.is_some_and(|servers| *servers != parent.consumer.bootstrap_servers)
+            }
+            _ => consuming.is_some(),
+        };
         if let Some(servers) = consuming {
             consumer.bootstrap_servers.clone_from(servers);
         }

@@ -14,7 +14,9 @@ use std::sync::LazyLock;
 use super::choice::Words;
 use super::tree::Step;
 
-pub(super) use keys::{CONNECTIONS, CONSUMER, KVSTORES, ORDERING, PRODUCER, SECTIONS, SECURITY, TUNING};
+pub(super) use keys::{
+    CONNECTIONS, CONSUMER, KVSTORES, ORDERING, PRODUCER, REPUBLISHER, SECTIONS, SECURITY, TUNING,
+};
 pub(super) use planned::{ORJSON, PLANNED, Planned};
 
 /// The top-level tables that are sections; every other top-level table is a profile.

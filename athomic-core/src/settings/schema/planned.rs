@@ -34,16 +34,6 @@ const fn planned(path: &'static str, keys: &'static [&'static str]) -> Planned {
 
 /// The rest of the schema. A section with `enabled = false` is idle as a whole.
 pub(in crate::settings) static PLANNED: &[Planned] = &[
-    planned(
-        "integration.messaging.republisher",
-        &[
-            "enabled",
-            "delay_strategy_backend",
-            "consumer.*",
-            "producer.*",
-            "delay_topics.*",
-        ],
-    ),
     planned("integration.messaging.payload.max_decoded_bytes", &[]),
     Planned {
         path: "integration.messaging.payload.pipeline",

@@ -135,7 +135,8 @@ impl MemoryBroker {
         })
     }
 
-    fn now(&self) -> Timestamp {
+    /// Return the broker's time: it follows tokio's clock.
+    pub(super) fn now(&self) -> Timestamp {
         let (instant, began) = self.shared.began;
         let passed = Instant::now().saturating_duration_since(instant).as_millis();
         Timestamp::from_millis(began.as_millis() + i64::try_from(passed).unwrap_or(i64::MAX / 2))
