@@ -15,12 +15,14 @@ pub use athomic_core::handler::compile_time::{
 pub use athomic_core::handler::{
     AggregateKey, BatchContext, BatchHandler, ExtractError, FromBatch, FromMessage, Handler, HandlerKind,
     HandlerRegistration, IdempotencyOptions, MessageContext, MissingState, OrderedHandler, Ordering,
-    Priority, SequenceId, SourceLocation, StateMap, SubscriptionOptions,
+    Priority, RetryOptions, SequenceId, SourceLocation, StateMap, SubscriptionOptions,
 };
 pub use athomic_core::ordering::{
     CompleteMode, DurabilityRule, FirstSequenceRule, GapAction, GapRule, OnLate, OnPoison, OnRegression,
     OrderingOptions,
 };
-pub use athomic_core::outcome::{BatchOutcome, IntoBatchOutcome, IntoOutcome, Outcome};
+pub use athomic_core::outcome::{BatchOutcome, FailureStage, IntoBatchOutcome, IntoOutcome, Outcome};
 pub use athomic_core::payload::Payload;
+pub use athomic_core::retry::Stages;
+pub use athomic_core::settings::{BackoffKind, RetryMode, RetryOrder};
 pub use inventory::submit;

@@ -32,6 +32,11 @@ pub enum Outcome {
         /// Why.
         error: BoxError,
     },
+    /// It failed and nothing is to come of it: it is logged and settled, and there is no dead letter.
+    Ignore {
+        /// Why.
+        error: BoxError,
+    },
 }
 
 impl Outcome {
@@ -51,9 +56,19 @@ impl Outcome {
         }
     }
 
+    /// Try again at once.
+    pub fn retry_now(error: impl Into<BoxError>) -> Self {
+        Self::retry_after(error, Duration::ZERO)
+    }
+
     /// Give up at once.
     pub fn dead_letter(error: impl Into<BoxError>) -> Self {
         Self::DeadLetter { error: error.into() }
+    }
+
+    /// Log the failure, and settle the message without a dead letter.
+    pub fn ignore(error: impl Into<BoxError>) -> Self {
+        Self::Ignore { error: error.into() }
     }
 
     /// Say whether the message is done.
@@ -94,14 +109,26 @@ impl HandlerError {
         Self(Outcome::retry_after(error, after))
     }
 
+    /// Try again at once; it counts as an attempt.
+    pub fn retry_now(error: impl Into<BoxError>) -> Self {
+        Self(Outcome::retry_now(error))
+    }
+
     /// Give up at once: to the dead letters.
     pub fn dead_letter(error: impl Into<BoxError>) -> Self {
         Self(Outcome::dead_letter(error))
     }
 
+    /// Log the failure, and settle the message without a dead letter.
+    pub fn ignore(error: impl Into<BoxError>) -> Self {
+        Self(Outcome::ignore(error))
+    }
+
     fn error(&self) -> Option<&BoxError> {
         match &self.0 {
-            Outcome::Retry { error, .. } | Outcome::DeadLetter { error } => Some(error),
+            Outcome::Retry { error, .. } | Outcome::DeadLetter { error } | Outcome::Ignore { error } => {
+                Some(error)
+            }
             Outcome::Ack => None,
         }
     }
@@ -116,7 +143,7 @@ impl<E: Error + Send + Sync + 'static> From<E> for HandlerError {
 impl From<HandlerError> for BoxError {
     fn from(error: HandlerError) -> Self {
         match error.0 {
-            Outcome::Retry { error, .. } | Outcome::DeadLetter { error } => error,
+            Outcome::Retry { error, .. } | Outcome::DeadLetter { error } | Outcome::Ignore { error } => error,
             Outcome::Ack => unreachable!("no constructor makes an error of an acknowledgement"),
         }
     }
@@ -310,6 +337,8 @@ pub enum RetryWish {
     After(Duration),
     /// Do not try again.
     Never,
+    /// Settle the message without a dead letter.
+    Ignore,
 }
 
 /// Return what a panic said.

@@ -97,6 +97,13 @@ impl Admin for KafkaAdmin {
         Ok(())
     }
 
+    async fn topic_settings(
+        &self,
+        topics: &[String],
+    ) -> Result<BTreeMap<String, BTreeMap<String, String>>, TransportError> {
+        admin::topic_settings(&self.options, topics, &self.endpoint).await
+    }
+
     async fn committed(
         &self,
         group_id: &str,

@@ -10,6 +10,7 @@ use crate::client::librdkafka::{Code, Fault, FaultKind};
 pub(crate) enum Task<'a> {
     LookAt(&'a str),
     LookAtTopics,
+    LookAtSettings,
     CreateTopics,
     Join(&'a str),
     Consume(&'a [String]),
@@ -29,6 +30,7 @@ impl Task<'_> {
         match self {
             Self::LookAt(topic) => format!("look at topic `{topic}`"),
             Self::LookAtTopics => "look at topics".to_owned(),
+            Self::LookAtSettings => "look at the settings of topics".to_owned(),
             Self::CreateTopics => "create topics".to_owned(),
             Self::Join(group) => format!("join group `{group}`"),
             Self::Consume(topics) => format!("consume from {}", listed(topics)),
@@ -48,6 +50,7 @@ impl Task<'_> {
         match self {
             Self::LookAt(topic) | Self::ReadTopic(topic) => format!("`Read` on topic `{topic}`"),
             Self::LookAtTopics => "`Read` on the topics".to_owned(),
+            Self::LookAtSettings => "`DescribeConfigs` on the topics".to_owned(),
             Self::CreateTopics => "`Create` on the cluster or on the topics".to_owned(),
             Self::Join(group) | Self::Commit(group) | Self::Leave(group) => {
                 format!("`Read` on group `{group}`")
@@ -100,6 +103,7 @@ impl Endpoint {
             | FaultKind::TopicRecreated
             | FaultKind::OffsetReset
             | FaultKind::QueueFull
+            | FaultKind::TooLarge
             | FaultKind::Passing
             | FaultKind::Lasting => TransportError::Other {
                 action: task.action(),
@@ -149,6 +153,10 @@ impl Endpoint {
             }
             FaultKind::UnknownTopic => TransportError::UnknownTopic {
                 topic: topic.to_owned(),
+            },
+            FaultKind::TooLarge => TransportError::TooLarge {
+                topic: topic.to_owned(),
+                source: fault.into(),
             },
             _ => TransportError::Delivery {
                 topic: topic.to_owned(),
@@ -263,6 +271,13 @@ mod tests {
         let partition = TopicPartition::new("orders", 3);
         let error = endpoint().reading(&partition, Fault::of(Code::AutoOffsetReset));
         assert!(matches!(error, TransportError::OffsetOutOfRange { partition: of } if of == partition));
+    }
+
+    #[test]
+    fn a_record_that_is_too_large_is_told_from_others() {
+        let fault = Fault::of(Code::MessageSizeTooLarge);
+        let error = endpoint().publishing("orders", DeliveryState::NotWritten, fault);
+        assert!(matches!(error, TransportError::TooLarge { topic, .. } if topic == "orders"));
     }
 
     #[test]

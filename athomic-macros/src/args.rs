@@ -4,8 +4,10 @@
 //! repetition, unknown keys and the tables in the docs all come from it.
 
 mod policies;
+mod retry;
 
 pub(crate) use policies::{POLICIES, Policy, variant};
+pub(crate) use retry::RETRY_KEYS;
 
 use std::fmt;
 use std::time::Duration;
@@ -80,6 +82,8 @@ pub(crate) enum Kind {
     NumberOr(&'static [&'static str]),
     Flag,
     Word(&'static [&'static str]),
+    /// Some of these words.
+    Words(&'static [&'static str]),
     /// The path of the given thing.
     Path(&'static str),
     Field,
@@ -104,6 +108,7 @@ impl Kind {
             }
             Self::Flag => input.peek(LitBool),
             Self::Word(_) => input.peek(LitStr) || input.peek(Ident::peek_any),
+            Self::Words(_) => input.peek(token::Bracket),
             Self::Path(_) => path() && !input.peek(LitBool),
             Self::Group(_) => input.peek(token::Paren),
         }
@@ -121,6 +126,7 @@ impl fmt::Display for Kind {
             Self::NumberOr(words) => write!(f, "a whole number from 0, {}", choice(words)),
             Self::Flag => f.write_str("`true` or `false`"),
             Self::Word(words) => write!(f, "{}", choice(words)),
+            Self::Words(words) => write!(f, "a list of {}", choice(words)),
             Self::Path(thing) => write!(f, "the path of {thing}"),
             Self::Field => f.write_str("the name of a field, or several joined by dots, as a string"),
             Self::Duration => f.write_str("a duration such as `\"250ms\"`, `\"10s\"` or `\"1h30m\"`"),
@@ -326,6 +332,15 @@ pub(crate) static KEYS: &[Key] = &[
         read: |args, _, input| set(&mut args.idempotency_key_resolver, path(input)),
     },
     Key {
+        name: "retry",
+        kind: Kind::Group(RETRY_KEYS),
+        need: BOTH,
+        example: "retry(max_attempts = 5)",
+        doc: "How messages that fail are tried again.",
+        default: "as in the settings",
+        read: retry::retry,
+    },
+    Key {
         name: "enable_lineage",
         kind: Kind::Flag,
         need: SUBSCRIBED,
@@ -422,6 +437,8 @@ pub(crate) struct Args {
     pub(crate) idempotency: Option<Idempotency>,
     pub(crate) idempotency_key_resolver: Option<Path>,
     pub(crate) enable_lineage: Option<bool>,
+    /// What `retry(..)` says, as the values of its fields.
+    pub(crate) retry: Option<Vec<(&'static str, TokenStream)>>,
     /// What happens when order is in danger, by the names of the keys.
     pub(crate) policies: Vec<(&'static str, Policy)>,
     pub(crate) handler_id: Option<LitStr>,
@@ -735,12 +752,17 @@ fn duration_from(least: u64, key: &Key, input: ParseStream) -> syn::Result<Durat
 }
 
 fn idempotency(args: &mut Args, key: &Key, input: ParseStream) -> syn::Result<()> {
+    args.idempotency_mut();
+    nested(args, key, input)
+}
+
+/// Read the keys of a group.
+fn nested(args: &mut Args, key: &Key, input: ParseStream) -> syn::Result<()> {
     let content;
     syn::parenthesized!(content in input);
     let Kind::Group(keys) = key.kind else {
         unreachable!("keys with keys of their own are of that kind")
     };
-    args.idempotency_mut();
     let mut errors = Errors::default();
     let find = |name: &Ident| {
         let key = keys.iter().find(|key| name == key.name);
@@ -835,17 +857,16 @@ mod tests {
             let (_, messages) = parse(attribute, &all.join(", "));
             assert_eq!(messages, [""; 0], "{attribute}");
         }
-        for key in IDEMPOTENCY_KEYS {
-            check(
-                &format!("topic = \"a\", idempotency_settings({})", key.example),
-                &[],
-            );
+        for (group, keys) in [("idempotency_settings", IDEMPOTENCY_KEYS), ("retry", RETRY_KEYS)] {
+            for key in keys {
+                check(&format!("topic = \"a\", {group}({})", key.example), &[]);
+            }
         }
     }
 
     #[test]
     fn names_and_docs_are_in_order() {
-        for key in all_keys().chain(IDEMPOTENCY_KEYS) {
+        for key in all_keys().chain(IDEMPOTENCY_KEYS).chain(RETRY_KEYS) {
             assert!(key.doc.ends_with('.'), "{}", key.name);
             assert!(key.example.starts_with(key.name), "{}", key.name);
             assert!(all_keys().filter(|other| other.name == key.name).count() <= 1);

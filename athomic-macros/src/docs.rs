@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::args::{Attribute, IDEMPOTENCY_KEYS, Key, Need};
+use crate::args::{Attribute, IDEMPOTENCY_KEYS, Key, Need, RETRY_KEYS};
 
 fn table<'a>(keys: impl Iterator<Item = &'a Key>, is_required: impl Fn(&Key) -> bool) -> String {
     let mut table = "| parameter | value | meaning | left out |\n|---|---|---|---|\n".to_owned();
@@ -20,7 +20,13 @@ fn table<'a>(keys: impl Iterator<Item = &'a Key>, is_required: impl Fn(&Key) -> 
 fn tables(attribute: Attribute) -> String {
     let own = table(attribute.keys(), |key| key.need(attribute) == Need::Required);
     let idempotency = table(IDEMPOTENCY_KEYS.iter(), |_| false);
-    format!("{own}\nIn `idempotency_settings(..)`:\n\n{idempotency}")
+    let retry = table(
+        RETRY_KEYS
+            .iter()
+            .filter(|key| key.need(attribute) != Need::Refused),
+        |_| false,
+    );
+    format!("{own}\nIn `idempotency_settings(..)`:\n\n{idempotency}\nIn `retry(..)`:\n\n{retry}")
 }
 
 fn page() -> String {

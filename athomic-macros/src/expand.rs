@@ -351,6 +351,7 @@ fn options(args: &Args) -> Vec<TokenStream> {
         args.idempotency_key_resolver
             .as_ref()
             .map(|_| quote!(has_idempotency_key_resolver: true)),
+        args.retry.as_deref().map(retry),
         args.enable_lineage
             .map(|enabled| quote!(enable_lineage: #enabled)),
         (!args.policies.is_empty()).then(|| policies(&args.policies)),
@@ -370,6 +371,11 @@ fn idempotency(options: &Idempotency) -> TokenStream {
     quote! {
         __athomic::IdempotencyOptions { enabled: #enabled, ttl: #ttl, lock_timeout: #lock_timeout }
     }
+}
+
+fn retry(fields: &[(&'static str, TokenStream)]) -> TokenStream {
+    let fields = fields.iter().map(|(name, value)| some(name, value));
+    quote!(retry: __athomic::RetryOptions { #(#fields,)* ..__athomic::RetryOptions::new() })
 }
 
 /// What happens when order is in danger.

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use super::{App, BuildError, Description};
 use crate::consumer::{ConsumerManager, OrderingParts};
+use crate::delay::{self, DelayTopicCheck, DelayedMessageHandler};
 use crate::handler::register::HandlerDefinition;
 use crate::handler::{Handlers, StateMap};
 use crate::lifecycle::{Lifecycle, Service};
 use crate::ordering::Resync;
-use crate::settings::{Loader, SettingValue, Settings};
+use crate::publisher::DelayedPublishStrategy;
+use crate::settings::{Loader, REPUBLISHER_CONNECTION, SettingValue, Settings};
 use crate::store::memory::MemoryStores;
 use crate::transport::Connections;
 use crate::transport::memory::MemoryBroker;
@@ -156,6 +158,18 @@ impl AppBuilder {
             handlers.retain(|_| false);
         }
         let connections = Arc::new(Connections::new(&settings, &self.broker)?);
+        let mut republisher = None;
+        if let (true, Some(connection)) = (
+            settings.messaging.enabled,
+            connections.get(REPUBLISHER_CONNECTION),
+        ) && let Some(strategy) = DelayedPublishStrategy::new(&settings.messaging.republisher)
+        {
+            let topics = DelayTopicCheck::new(connection.transport(), strategy.buckets().clone());
+            self.lifecycle.register(topics);
+            let handler = Arc::new(DelayedMessageHandler::new(strategy, connection));
+            handlers.add(delay::definition(&settings.messaging.republisher, &handler));
+            republisher = Some(handler);
+        }
         let states = Arc::new(self.states);
         let manager = ConsumerManager::new(&handlers, &settings, &connections, &states, &self.ordering)?;
         let description = Description::new(&settings, manager.descriptions(), states.type_names());
@@ -173,6 +187,7 @@ impl AppBuilder {
             health,
             ordering,
             idempotency,
+            republisher,
         })
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::delay::DelayedMessageHandler;
 use crate::health::{HealthProbe, Phase};
 use crate::idempotency::IdempotencyMonitor;
 use crate::lifecycle::{Lifecycle, RunningLifecycle, ServiceFailure};
@@ -54,6 +55,7 @@ pub struct App {
     health: HealthProbe,
     ordering: OrderingDesk,
     idempotency: IdempotencyMonitor,
+    republisher: Option<Arc<DelayedMessageHandler>>,
 }
 
 impl App {
@@ -143,6 +145,7 @@ impl App {
             health: self.health,
             ordering: self.ordering,
             idempotency: self.idempotency,
+            republisher: self.republisher,
             shutdown_timeout: limits.shutdown_timeout,
         })
     }
@@ -207,6 +210,7 @@ pub struct RunningApp {
     health: HealthProbe,
     ordering: OrderingDesk,
     idempotency: IdempotencyMonitor,
+    republisher: Option<Arc<DelayedMessageHandler>>,
     shutdown_timeout: Duration,
 }
 
@@ -265,6 +269,13 @@ impl RunningApp {
     #[must_use]
     pub fn idempotency(&self) -> IdempotencyMonitor {
         self.idempotency.clone()
+    }
+
+    /// Return what publishes delayed messages when they are due, if this program does
+    /// (`integration.messaging.republisher.enabled`).
+    #[must_use]
+    pub fn republisher(&self) -> Option<&DelayedMessageHandler> {
+        self.republisher.as_deref()
     }
 
     /// Return a publisher over the default connection.

@@ -17,7 +17,7 @@ use super::error::InvalidConsumerConfigurationError;
 use super::lane::{BatchSettings, LaneSettings};
 use super::ordered::{Flows, OrderedSettings, StoreTrouble};
 use super::service::ConsumerService;
-use crate::dead_letter::{Chain, DlqHandler};
+use crate::dead_letter::{Chain, DeadLetterProcessor, DlqHandler};
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::handler::{HandlerScope, Ordering, Priority, StateMap};
 use crate::health::Pulse;
@@ -26,7 +26,10 @@ use crate::message::topic_name_fault;
 use crate::nearest::nearest;
 use crate::ordering::resolve::{HandlerOrdering, resolve};
 use crate::ordering::{FirstSequence, Resync};
-use crate::settings::{ConnectionSettings, HandlerTuning, KvStoreSettings, Settings, StoreBackend};
+use crate::retry::RetryPolicy;
+use crate::settings::{
+    ConnectionSettings, HandlerTuning, KvStoreSettings, RetryMode, RetryOrder, Settings, StoreBackend,
+};
 use crate::store::idempotency::DynIdempotencyStore;
 use crate::store::memory::MemoryStores;
 use crate::store::ordering::DynOrderingStore;
@@ -246,6 +249,7 @@ impl<'a> ConsumerFactory<'a> {
             messages: consumer.max_in_flight_messages.get(),
             bytes: consumer.max_in_flight_bytes,
         };
+        let failures = self.failures(definition, resolved);
         let fetch_max_bytes = options.fetch_max_bytes.unwrap_or(consumer.fetch_max_bytes);
         let fetch = FetchLimits {
             messages: options
@@ -278,7 +282,7 @@ impl<'a> ConsumerFactory<'a> {
                 batch: resolved.batch,
                 ordered: ordered.clone(),
                 guard: guard.clone(),
-                failures: DlqHandler::new(&self.settings.messaging.dlq),
+                failures: failures.clone(),
                 has_read: AtomicBool::new(false),
                 news: Notify::new(),
             }),
@@ -291,8 +295,24 @@ impl<'a> ConsumerFactory<'a> {
                 consumer.commit_interval,
                 ordered,
                 guard,
+                Arc::clone(failures.trouble()),
             )),
         }
+    }
+
+    /// Make what decides on a handler's failures.
+    fn failures(&self, definition: &HandlerDefinition, resolved: &Resolved<'_>) -> DlqHandler {
+        let settings = &self.settings.messaging.dlq;
+        if definition.handler_id == DeadLetterProcessor::HANDLER_ID {
+            return DlqHandler::parking(settings);
+        }
+        let mut policy = RetryPolicy::from(settings).with(&definition.options.retry);
+        let by_key = resolved.concurrency.is_some() && resolved.ordering == Ordering::Key;
+        let order = definition.options.retry.order.unwrap_or(settings.retry.order);
+        if retries_in_place(definition) || (by_key && order == RetryOrder::Hold) {
+            policy.mode = RetryMode::InPlace;
+        }
+        DlqHandler::new(settings).with_policy(policy)
     }
 
     fn resolve(&self, definition: &HandlerDefinition) -> Result<Resolved<'a>, Faults> {
@@ -305,10 +325,25 @@ impl<'a> ConsumerFactory<'a> {
         check.not_built_yet(definition);
         check.topics(options);
         check.numbers(options);
+        check.retries(options, definition, self.settings.messaging.dlq.retry.max_delay);
         let concurrency = tuning
             .and_then(|tuning| tuning.concurrency)
             .map(NonZeroUsize::get)
             .or(options.concurrency);
+        let mode = options
+            .retry
+            .mode
+            .unwrap_or(self.settings.messaging.dlq.retry.mode);
+        let connected = self.connections.get(definition.connection());
+        if mode == RetryMode::DelayTopic
+            && !retries_in_place(definition)
+            && connected.is_some_and(|it| !it.publisher().can_delay())
+        {
+            check.fault(
+                "its retries wait in delay topics, and there are none",
+                "name some in `integration.messaging.republisher.delay_topics`, or set `integration.messaging.dlq.retry.mode`",
+            );
+        }
         check.combinations(options, concurrency, definition.processor.is_batch());
         if let Err(missing) = definition.processor.check(self.states) {
             check.fault(
@@ -516,6 +551,11 @@ fn key_value(settings: &KvStoreSettings) -> KeyValueSettings {
     }
 }
 
+/// Say whether a handler's messages wait for their next attempt in their place, whatever the mode.
+fn retries_in_place(definition: &HandlerDefinition) -> bool {
+    definition.processor.strategy() != "single"
+}
+
 /// Gathers what is wrong with a handler.
 struct Check {
     handler: String,
@@ -595,6 +635,34 @@ impl Check {
         ];
         for (name, _) in zeros.into_iter().filter(|(_, is_zero)| *is_zero) {
             self.fault(format!("`{name}` is 0"), "set it to 1 or more, or leave it out");
+        }
+    }
+
+    fn retries(&mut self, options: &HandlerOptions, definition: &HandlerDefinition, longest: Duration) {
+        let retry = &options.retry;
+        if retry.max_attempts == Some(0) {
+            self.fault("`max_attempts` of `retry` is 0", "set it to 1 for no retry");
+        }
+        if retry
+            .min_delay
+            .is_some_and(|delay| delay > retry.max_delay.unwrap_or(longest))
+        {
+            self.fault(
+                "`min_delay` of `retry` is more than `max_delay`",
+                "raise `max_delay`",
+            );
+        }
+        let in_place = [
+            (definition.processor.is_ordered(), "an ordered consumer"),
+            (definition.processor.is_batch(), "a batch handler"),
+        ];
+        for (_, what) in in_place.iter().filter(|(is_so, _)| *is_so) {
+            if retry.mode.is_some_and(|mode| mode != RetryMode::InPlace) || retry.order.is_some() {
+                self.fault(
+                    format!("{what} retries in place"),
+                    "remove `mode` and `order` from `retry`",
+                );
+            }
         }
     }
 

@@ -22,10 +22,11 @@ use crate::dead_letter::{Chain, DlqHandler};
 use crate::handler::{HandlerScope, Ordering};
 use crate::health::Finding;
 use crate::idempotency::Guard;
-use crate::message::{PartitionOffset, RecordBatch, TopicPartition};
+use crate::message::{PartitionOffset, RawMessage, RecordBatch, TopicPartition};
 use crate::mutant::{self, Mutant};
 use crate::outcome::FailureContext;
-use crate::retry::{Backoff, RetryDecision};
+use crate::retry::{self, Backoff, RetryDecision, Standing};
+use crate::settings::RetryMode;
 use crate::transport::{Assignment, AssignmentEpoch, FetchLimits, Fetched, PartitionStream, TransportError};
 
 /// What is the same for all lanes of a handler.
@@ -313,9 +314,20 @@ impl LaneContext {
     ///
     /// `None` is another attempt; the lane's end cuts the wait short.
     pub(crate) async fn after_failure(&self, failure: FailureContext) -> Option<Settlement> {
-        match self.settings.failures.handle(self.scope(), &failure) {
-            RetryDecision::GiveUp => Some(Settlement::Settled),
+        let failures = &self.settings.failures;
+        match failures.decide(&failure) {
+            RetryDecision::GiveUp => Some(self.give_up(failure).await),
+            RetryDecision::Ignore => {
+                failures.ignore(self.scope(), &failure);
+                Some(Settlement::Settled)
+            }
             RetryDecision::RetryAfter(delay) => {
+                failures.retry(self.scope(), &failure, delay);
+                if failures.mode() != RetryMode::InPlace
+                    && let Some(settlement) = self.republish(&failure, delay).await
+                {
+                    return Some(settlement);
+                }
                 drop(failure);
                 self.pause(delay).await.then_some(Settlement::Abandoned)
             }
@@ -331,6 +343,55 @@ impl LaneContext {
         self.permit_again().await
     }
 
+    /// Publish a message again for its next attempt; it is settled when that is acknowledged. `None` if
+    /// it cannot be published.
+    async fn republish(&self, failure: &FailureContext, delay: Duration) -> Option<Settlement> {
+        let failures = &self.settings.failures;
+        let (mode, trouble) = (failures.mode(), failures.trouble());
+        let republish = Box::pin(retry::republish(self.scope(), failure, delay, mode, trouble));
+        tokio::select! {
+            biased;
+            published = republish => match published {
+                Ok(()) => Some(Settlement::Settled),
+                Err(error) => {
+                    tracing::warn!(message = ?failure.message, error = %Chain(&error), "retried in its place");
+                    None
+                }
+            },
+            () = self.no_letter() => Some(Settlement::Abandoned),
+        }
+    }
+
+    /// Say whether a record is another group's retry, which is to be settled as it is.
+    pub(crate) fn is_for_others(&self, message: &RawMessage) -> bool {
+        self.settings.failures.standing(self.scope(), message) == Standing::ForOthers
+    }
+
+    /// Give a message up; it is settled when its dead letter is acknowledged.
+    ///
+    /// A stop waits for a letter that is on its way, and not for one that cannot be written: the message
+    /// comes again, and so does its letter, with the same id.
+    pub(crate) async fn give_up(&self, failure: FailureContext) -> Settlement {
+        // Boxed, so that messages that do not fail do not carry its size around.
+        let give_up = Box::pin(self.settings.failures.give_up(self.scope(), &failure));
+        if mutant::is(Mutant::SettlesBeforeTheDeadLetter) {
+            return Settlement::Settled;
+        }
+        tokio::select! {
+            biased;
+            () = give_up => Settlement::Settled,
+            () = self.no_letter() => Settlement::Abandoned,
+        }
+    }
+
+    /// Wait until the lane stops and nothing comes of the dead letters that are on their way.
+    async fn no_letter(&self) {
+        self.state.stopped().await;
+        if !self.settings.failures.trouble().is_failing() {
+            self.state.overdue().await;
+        }
+    }
+
     /// Wait for a message's next attempt; `true` if the message is to be left as it is.
     pub(crate) async fn pause(&self, delay: Duration) -> bool {
         let due = Instant::now() + delay;
@@ -342,7 +403,7 @@ impl LaneContext {
     }
 
     /// Wait; `true` if the lane is told to stop meanwhile.
-    async fn pause_until(&self, moment: Instant) -> bool {
+    pub(crate) async fn pause_until(&self, moment: Instant) -> bool {
         tokio::select! {
             biased;
             () = self.state.stopped() => true,

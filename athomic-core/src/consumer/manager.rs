@@ -10,14 +10,16 @@ use super::error::{InvalidConsumerConfigurationError, MessagingConnectionError};
 use super::factory::{ConsumerDescription, ConsumerFactory, OrderingParts};
 use super::ordered::OrderingDesk;
 use super::service::ConsumerService;
-use crate::dead_letter::Chain;
+use crate::dead_letter::{Chain, DeadLetterProcessor};
+use crate::delay;
+use crate::handler::register::HandlerDefinition;
 use crate::handler::{Handlers, StateMap};
 use crate::health::{HealthProbe, Pulse};
 use crate::idempotency::IdempotencyMonitor;
 use crate::lifecycle::{Lifecycle, Service, ServiceError, ServiceHandle};
 use crate::nearest::nearest;
 use crate::retry::Backoff;
-use crate::settings::{AutoCreate, Backend, Settings, TopicsSettings};
+use crate::settings::{AutoCreate, Backend, DlqSettings, DlqStrategy, Settings, TopicsSettings};
 use crate::transport::{Connections, DynTransport, NewTopic, TransportError};
 
 /// The entry point of consuming: all handlers of a process and their consumers.
@@ -48,7 +50,8 @@ impl ConsumerManager {
         faults.extend(unknown_tunings(handlers, settings));
         let (mut descriptions, mut consumers) = (Vec::new(), Vec::<ConsumerService>::new());
         let mut pulses = Pulses::new();
-        for definition in handlers {
+        let processors = dead_letter_processors(handlers, settings, &factory);
+        for definition in handlers.iter().chain(&processors) {
             match factory
                 .describe(definition)
                 .and_then(|description| Ok((description, factory.consumer(definition)?)))
@@ -112,6 +115,39 @@ impl ConsumerManager {
     }
 }
 
+/// Describe the consumers of the dead-letter topics, if the strategy wants any: one for each connection.
+fn dead_letter_processors(
+    handlers: &Handlers,
+    settings: &Settings,
+    factory: &ConsumerFactory<'_>,
+) -> Vec<HandlerDefinition> {
+    let dlq = &settings.messaging.dlq;
+    let mut topics: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    if dlq.enabled && dlq.strategy == DlqStrategy::RepublishToParkingLot {
+        for definition in handlers {
+            let group = factory.group_of(definition).unwrap_or_default();
+            let letters = definition.options.topics.iter();
+            let letters = letters.map(|topic| dlq.topic.expand(topic, &group));
+            topics.entry(definition.connection()).or_default().extend(letters);
+        }
+    }
+    topics
+        .into_iter()
+        .map(|(connection, topics)| DeadLetterProcessor::definition(topics, connection))
+        .collect()
+}
+
+/// Return the topics to which a handler's dead letters go.
+fn letters_of(description: &ConsumerDescription, dlq: &DlqSettings) -> BTreeSet<String> {
+    if !dlq.enabled || dlq.strategy == DlqStrategy::LoggingOnly {
+        return BTreeSet::new();
+    }
+    let expand = |topic: &String| {
+        [&dlq.topic, &dlq.parking_lot_topic].map(|template| template.expand(topic, &description.group_id))
+    };
+    description.topics.iter().flat_map(expand).collect()
+}
+
 fn conflicts(handlers: &Handlers, factory: &ConsumerFactory<'_>) -> Vec<InvalidConsumerConfigurationError> {
     let shared = handlers.shared_topics(|definition| factory.group_of(definition));
     handlers
@@ -155,6 +191,8 @@ struct TopicCheck {
     wanted: Vec<Wanted>,
     settings: TopicsSettings,
     create: bool,
+    /// The delay topics and how long messages wait in each, for those that are made.
+    delay_topics: BTreeMap<String, Duration>,
     /// How long an unreachable broker is asked again.
     patience: Duration,
 }
@@ -235,9 +273,10 @@ impl TopicCheck {
         let mut wanted: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
         for description in descriptions.iter().filter(|description| !description.paused) {
             let topics = wanted.entry(&description.connection).or_default();
-            for topic in &description.topics {
+            let letters = letters_of(description, &settings.messaging.dlq);
+            for topic in description.topics.iter().cloned().chain(letters) {
                 topics
-                    .entry(topic.clone())
+                    .entry(topic)
                     .or_insert_with(|| description.handler_id.clone());
             }
         }
@@ -258,6 +297,12 @@ impl TopicCheck {
                 })
                 .collect(),
             settings: topics.clone(),
+            delay_topics: {
+                let delay_topics = settings.messaging.republisher.delay_topics.iter();
+                delay_topics
+                    .map(|(delay, topic)| (topic.clone(), *delay))
+                    .collect()
+            },
             patience: settings.lifecycle.startup_timeout.mul_f64(0.9),
             create: match topics.auto_create {
                 AutoCreate::Always => true,
@@ -327,6 +372,10 @@ impl TopicCheck {
     fn new_topic(&self, name: &str) -> NewTopic {
         NewTopic {
             replication: self.settings.default_replication.get(),
+            config: self
+                .delay_topics
+                .get(name)
+                .map_or_else(BTreeMap::new, |delay| delay::settings_for(*delay)),
             ..NewTopic::new(name, self.settings.default_partitions.get())
         }
     }

@@ -21,6 +21,7 @@ use super::lane::{LaneContext, LaneSettings, LaneSource, Permit, Settlement};
 use super::ordered::{Orchestration, OrderedMessageProcessor, OrderedOrchestrationStrategy};
 use super::strategies::{batch, keyed, single};
 use crate::commit::Slot;
+use crate::delay::DelayedMessageHandler;
 use crate::handler::{
     BatchContext, BatchHandler, ExtractError, Handler, MessageContext, MissingState, OrderedHandler, StateMap,
 };
@@ -31,6 +32,7 @@ use crate::outcome::{
     BatchOutcome, BoxError, ConsumptionOutcome, FailureContext, FailureStage, Outcome, RetryWish, panic_text,
 };
 use crate::payload::{DecodeError, Payload};
+use crate::retry::Standing;
 use crate::transport::TransportError;
 
 pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -44,6 +46,7 @@ enum Kind {
     Single(Arc<dyn ErasedSingle>),
     Batch(Arc<dyn ErasedBatch>),
     Ordered(Arc<dyn ErasedOrdered>),
+    Delayed(Arc<DelayedMessageHandler>),
 }
 
 impl MessageProcessor {
@@ -62,13 +65,19 @@ impl MessageProcessor {
         Self(Kind::Ordered(Arc::new(OrderedMessageProcessor { handler })))
     }
 
-    /// Return the name of the strategy: `single`, `batch` or `ordered`.
+    /// Take the handler of delay topics.
+    pub(crate) fn delayed(handler: Arc<DelayedMessageHandler>) -> Self {
+        Self(Kind::Delayed(handler))
+    }
+
+    /// Return the name of the strategy: `single`, `batch`, `ordered` or `delayed`.
     #[must_use]
     pub fn strategy(&self) -> &'static str {
         match self.0 {
             Kind::Single(_) => "single",
             Kind::Batch(_) => "batch",
             Kind::Ordered(_) => "ordered",
+            Kind::Delayed(_) => "delayed",
         }
     }
 
@@ -93,6 +102,7 @@ impl MessageProcessor {
             Kind::Single(single) => single.check(states),
             Kind::Batch(batch) => batch.check(states),
             Kind::Ordered(ordered) => ordered.check(states),
+            Kind::Delayed(_) => Ok(()),
         }
     }
 
@@ -105,6 +115,7 @@ impl MessageProcessor {
                 let (lanes, orchestration) = Arc::clone(ordered).begin(settings);
                 (LaneProcessor::Ordered(lanes), Some(orchestration))
             }
+            Kind::Delayed(handler) => (LaneProcessor::Delayed(Arc::clone(handler)), None),
         }
     }
 }
@@ -115,6 +126,7 @@ pub(super) enum LaneProcessor {
     Single(Arc<dyn ErasedSingle>),
     Batch(Arc<dyn ErasedBatch>),
     Ordered(Arc<dyn OrderedLanes>),
+    Delayed(Arc<DelayedMessageHandler>),
 }
 
 impl LaneProcessor {
@@ -131,6 +143,7 @@ impl LaneProcessor {
             Self::Single(single) => single::run(single.as_ref(), &context, &mut source).await,
             Self::Batch(batch) => batch::run(batch.as_ref(), &context, &mut source).await,
             Self::Ordered(lanes) => lanes.run(&context, &mut source).await,
+            Self::Delayed(handler) => handler.run(&context, &mut source).await,
         }
     }
 }
@@ -181,6 +194,7 @@ impl fmt::Debug for MessageProcessor {
             Kind::Single(_) => "SingleMessageProcessor",
             Kind::Batch(_) => "BatchMessageProcessor",
             Kind::Ordered(_) => "OrderedMessageProcessor",
+            Kind::Delayed(_) => "DelayedMessageHandler",
         })
     }
 }
@@ -216,7 +230,22 @@ impl<H: Handler> SingleMessageProcessor<H> {
     /// Try a message until it is settled or the lane stops. The permit is for the first attempt;
     /// between attempts the message holds none.
     async fn settle(&self, context: &LaneContext, message: &RawMessage, mut permit: Permit) -> Settlement {
-        let mut attempt = 1;
+        let mut attempt = match context.settings.failures.standing(context.scope(), message) {
+            Standing::Fresh => 1,
+            Standing::ForOthers => return Settlement::Settled,
+            Standing::Again(attempt, Duration::ZERO) => attempt,
+            Standing::Again(attempt, wait) => {
+                drop(permit);
+                if context.pause(wait).await {
+                    return Settlement::Abandoned;
+                }
+                let Some(next) = context.permit_again().await else {
+                    return Settlement::Abandoned;
+                };
+                permit = next;
+                attempt
+            }
+        };
         loop {
             let failure = match self.attempt(context, message, attempt).await {
                 ConsumptionOutcome::Success => return Settlement::Settled,
@@ -234,9 +263,6 @@ impl<H: Handler> SingleMessageProcessor<H> {
                 std::mem::forget(permit);
             } else {
                 drop(permit);
-            }
-            if mutant::is(Mutant::SettlesBeforeTheDeadLetter) {
-                return Settlement::Settled;
             }
             if let Some(settlement) = context.after_failure(failure).await {
                 return settlement;
@@ -642,6 +668,7 @@ pub(super) fn failed(outcome: Outcome) -> Result<(), Failure> {
             error,
         } => (RetryWish::After(delay), error),
         Outcome::DeadLetter { error } => (RetryWish::Never, error),
+        Outcome::Ignore { error } => (RetryWish::Ignore, error),
     };
     Err(Failure {
         stage: FailureStage::Handler,

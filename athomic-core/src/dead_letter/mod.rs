@@ -1,16 +1,51 @@
-//! Messages that failed for good. Stage 8 of 9: decides between another try and giving up.
+//! Messages that failed for good. Stage 8 of 9: decides between another try and giving up, and sees to it
+//! that what is given up can be found again.
 //!
-//! The only strategy so far is `logging_only`: an error event with the coordinates, by which the
-//! record can be found in its topic. Payload and headers are never logged; they may hold secrets.
+//! | strategy | what becomes of a message that is given up |
+//! |---|---|
+//! | `logging_only` | an error event with its coordinates; the record stays where it is (`log_only.rs`) |
+//! | `keep` | a record in the dead-letter topic, which stays there until somebody replays it |
+//! | `republish_to_parking_lot` | the same, and the [`DeadLetterProcessor`] moves it on to the parking lot |
+//!
+//! Invariants:
+//! - A message is settled only after its dead letter was acknowledged by the broker. If the topic cannot be
+//!   written to, the message waits, readiness says so, and nothing is lost.
+//! - A letter that is written twice has the same id twice ([`headers::DLQ_ID`]).
+//! - A dead letter never becomes another one: what fails with such an id on it, or in the dead-letter topic,
+//!   goes to the parking lot as it is; what fails in the parking lot stays there.
+//! - A letter that is larger than its topic takes loses the text of its errors, then its payload, never
+//!   its coordinates.
+
+pub mod headers;
+mod letter;
+mod log_only;
+mod processor;
+mod topic;
+mod trouble;
+mod writer;
+
+pub(crate) use letter::Origin;
+pub use processor::DeadLetterProcessor;
+pub use topic::TopicTemplate;
+pub(crate) use trouble::Trouble;
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use writer::Writer;
+
 use crate::handler::HandlerScope;
+use crate::message::RawMessage;
 use crate::outcome::FailureContext;
-use crate::retry::{RetryDecision, RetryPolicy};
-use crate::settings::DlqSettings;
+use crate::retry::{RetryDecision, RetryPolicy, Standing};
+use crate::settings::{DlqSettings, DlqStrategy, RetryMode};
+
+/// The log's target for everything that is about failed messages.
+const TARGET: &str = "athomic_core::dead_letter";
+
+pub use crate::settings::DlqHeaderSet as HeaderSet;
 
 /// Decides what follows a failure, and takes the messages that are given up.
 #[derive(Debug, Clone)]
@@ -19,27 +54,37 @@ pub struct DlqHandler {
     /// Without dead letters nothing is given up: a message is tried until it succeeds, and its lane
     /// stands still meanwhile.
     enabled: bool,
+    /// Writes dead letters; `None` if they are only logged.
+    writer: Option<Arc<Writer>>,
+    trouble: Arc<Trouble>,
 }
 
 impl DlqHandler {
     /// Decide by the settings of section `dlq`.
     #[must_use]
     pub fn new(settings: &DlqSettings) -> Self {
+        let writes = settings.enabled && settings.strategy != DlqStrategy::LoggingOnly;
         Self {
             policy: settings.into(),
             enabled: settings.enabled,
+            writer: writes.then(|| Arc::new(Writer::new(settings))),
+            trouble: Arc::default(),
         }
     }
 
-    /// Decide on a failure, and log it. After [`RetryDecision::GiveUp`] the message may be settled.
-    #[must_use]
-    pub fn handle(&self, scope: &HandlerScope, failure: &FailureContext) -> RetryDecision {
-        let decision = self.decide(failure);
-        match decision {
-            RetryDecision::GiveUp => self.give_up(scope, failure),
-            RetryDecision::RetryAfter(delay) => self.retry(scope, failure, delay),
+    /// Take all that is given up to the parking lot.
+    pub(crate) fn parking(settings: &DlqSettings) -> Self {
+        Self {
+            writer: Some(Arc::new(Writer::parking(settings))),
+            ..Self::new(settings)
         }
-        decision
+    }
+
+    /// Decide by another policy.
+    #[must_use]
+    pub fn with_policy(mut self, policy: RetryPolicy) -> Self {
+        self.policy = policy;
+        self
     }
 
     /// Decide on a failure.
@@ -51,14 +96,25 @@ impl DlqHandler {
         }
     }
 
-    /// Take a message that is given up. It may be settled then.
-    pub fn give_up(&self, scope: &HandlerScope, failure: &FailureContext) {
-        log_dead_letter(scope, failure);
+    /// Take a message that is given up: it may be settled when this returns, and not before.
+    ///
+    /// A dead letter that is not acknowledged is written again until it is. Cancel safe: what is dropped
+    /// may have been written, and has the same id when it is written again.
+    pub async fn give_up(&self, scope: &HandlerScope, failure: &FailureContext) {
+        match &self.writer {
+            None => log_only::dead_letter(scope, failure, "dead letter (logging_only)"),
+            Some(writer) => writer.write(scope, failure, &self.trouble).await,
+        }
     }
 
     /// Take note that a message is tried again.
     pub fn retry(&self, scope: &HandlerScope, failure: &FailureContext, delay: Duration) {
-        log_retry(scope, failure, delay);
+        log_only::retry(scope, failure, delay);
+    }
+
+    /// Take note that a failure is ignored.
+    pub fn ignore(&self, scope: &HandlerScope, failure: &FailureContext) {
+        log_only::ignored(scope, failure);
     }
 
     /// Say whether an attempt is the last one that the policy allows.
@@ -66,35 +122,22 @@ impl DlqHandler {
     pub fn is_last(&self, attempt: u32) -> bool {
         self.enabled && attempt >= self.policy.max_attempts
     }
-}
 
-fn log_dead_letter(scope: &HandlerScope, failure: &FailureContext) {
-    tracing::error!(
-        handler = %scope.handler_id,
-        group = %scope.group_id,
-        topic = failure.message.topic(),
-        partition = failure.message.partition(),
-        offset = failure.message.offset(),
-        attempt = failure.attempt,
-        stage = failure.stage.as_str(),
-        error = %Chain(failure.error.as_ref()),
-        "message given up: dead letter (logging_only)"
-    );
-}
+    /// Say where a message waits for its next attempt.
+    pub(crate) fn mode(&self) -> RetryMode {
+        self.policy.mode
+    }
 
-fn log_retry(scope: &HandlerScope, failure: &FailureContext, delay: Duration) {
-    tracing::warn!(
-        handler = %scope.handler_id,
-        group = %scope.group_id,
-        topic = failure.message.topic(),
-        partition = failure.message.partition(),
-        offset = failure.message.offset(),
-        attempt = failure.attempt,
-        stage = failure.stage.as_str(),
-        error = %Chain(failure.error.as_ref()),
-        delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
-        "message failed, trying again"
-    );
+    /// Read what a record says of itself as a retry.
+    pub(crate) fn standing(&self, scope: &HandlerScope, message: &RawMessage) -> Standing {
+        let now = || scope.publisher.now();
+        Standing::of(message, &scope.group_id, self.policy.max_attempts, now)
+    }
+
+    /// Return what probes see of dead letters on their way.
+    pub(crate) fn trouble(&self) -> &Arc<Trouble> {
+        &self.trouble
+    }
 }
 
 /// Shows an error and its causes, with a colon between.

@@ -17,7 +17,7 @@ pub use context::{BatchContext, HandlerScope, Message, MessageContext, Meta, Sta
 pub use extract::{ExtractError, FromBatch, FromKey, FromMessage, Key, MissingState, State};
 pub use ordered::{AggregateKey, OrderedHandler, SequenceId};
 pub use registration::{
-    HandlerKind, HandlerRegistration, IdempotencyOptions, Ordering, Priority, SourceLocation,
+    HandlerKind, HandlerRegistration, IdempotencyOptions, Ordering, Priority, RetryOptions, SourceLocation,
     SubscriptionOptions,
 };
 pub use registry::{HandlerConflict, Handlers};

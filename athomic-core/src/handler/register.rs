@@ -23,7 +23,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 
 use super::registration::{
-    HandlerKind, HandlerRegistration, IdempotencyOptions, Ordering, Priority, SourceLocation,
+    HandlerKind, HandlerRegistration, IdempotencyOptions, Ordering, Priority, RetryOptions, SourceLocation,
     SubscriptionOptions,
 };
 use super::{
@@ -74,6 +74,7 @@ pub struct HandlerOptions {
     pub has_idempotency_key_resolver: bool,
     pub enable_lineage: Option<bool>,
     pub policies: OrderingOptions,
+    pub retry: RetryOptions,
 }
 
 impl From<&SubscriptionOptions> for HandlerOptions {
@@ -95,6 +96,7 @@ impl From<&SubscriptionOptions> for HandlerOptions {
             has_idempotency_key_resolver: options.has_idempotency_key_resolver,
             enable_lineage: Some(options.enable_lineage),
             policies: options.policies,
+            retry: options.retry,
         }
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::consumer::MessageProcessor;
 use crate::ordering::OrderingOptions;
+use crate::retry::Stages;
+use crate::settings::{BackoffKind, RetryMode, RetryOrder};
 
 /// Where the user wrote something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +43,16 @@ impl Priority {
             Self::High => "high",
             Self::Normal => "normal",
             Self::Low => "low",
+        }
+    }
+
+    /// Return what follows a topic's name in that of the priority's own topic.
+    #[must_use]
+    pub const fn suffix(self) -> Option<&'static str> {
+        match self {
+            Self::High => Some(".high"),
+            Self::Normal => None,
+            Self::Low => Some(".low"),
         }
     }
 }
@@ -80,6 +92,41 @@ pub struct IdempotencyOptions {
     pub lock_timeout: Option<Duration>,
 }
 
+/// What `retry(..)` says; `None` leaves it to the settings below `dlq`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RetryOptions {
+    /// How often a message is tried in all; 1 is no retry.
+    pub max_attempts: Option<u32>,
+    /// Where a message waits for its next attempt.
+    pub mode: Option<RetryMode>,
+    /// What later messages of its key do meanwhile.
+    pub order: Option<RetryOrder>,
+    /// Which failures are tried again at all.
+    pub retry_on: Option<Stages>,
+    /// How waits grow.
+    pub backoff: Option<BackoffKind>,
+    /// The wait before the second attempt.
+    pub min_delay: Option<Duration>,
+    /// The longest wait.
+    pub max_delay: Option<Duration>,
+}
+
+impl RetryOptions {
+    /// Leave all to the settings.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            max_attempts: None,
+            mode: None,
+            order: None,
+            retry_on: None,
+            backoff: None,
+            min_delay: None,
+            max_delay: None,
+        }
+    }
+}
+
 /// What an attribute says; `None` leaves it to the settings.
 #[derive(Debug, Clone, Copy)]
 pub struct SubscriptionOptions {
@@ -115,6 +162,8 @@ pub struct SubscriptionOptions {
     pub enable_lineage: bool,
     /// What happens when order is in danger (ordered consumers).
     pub policies: OrderingOptions,
+    /// How failures are tried again.
+    pub retry: RetryOptions,
 }
 
 impl SubscriptionOptions {
@@ -138,6 +187,7 @@ impl SubscriptionOptions {
             has_idempotency_key_resolver: false,
             enable_lineage: true,
             policies: OrderingOptions::new(),
+            retry: RetryOptions::new(),
         }
     }
 }

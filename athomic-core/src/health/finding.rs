@@ -111,6 +111,16 @@ pub enum Finding {
         /// What came of the last call.
         error: String,
     },
+    /// Its dead letters are not acknowledged: what failed waits, and what waits behind it.
+    DeadLettersFail {
+        /// How long none got through.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
+        lasting: Duration,
+        /// How many are on their way.
+        waiting: usize,
+        /// What came of the last attempt.
+        error: String,
+    },
     /// The group is not served any more.
     Unserved {
         /// How long.
@@ -129,6 +139,7 @@ impl Finding {
             | Self::BrokerDown { .. }
             | Self::CommitsFail { .. }
             | Self::CannotRead { .. }
+            | Self::DeadLettersFail { .. }
             | Self::OrderingStoreDown { .. }
             | Self::IdempotencyStoreDown { .. } => Severity::NotReady,
             Self::HandlerStuck { .. } | Self::HandlerBlocks { .. } | Self::Unserved { .. } => Severity::Dead,
@@ -199,6 +210,15 @@ impl fmt::Display for Finding {
             } => write!(
                 f,
                 "its idempotency store `{store}` gives no answer for {} s: {error}",
+                lasting.as_secs()
+            ),
+            Self::DeadLettersFail {
+                lasting,
+                waiting,
+                error,
+            } => write!(
+                f,
+                "cannot write its dead letters for {} s ({waiting} wait): {error}",
                 lasting.as_secs()
             ),
             Self::Unserved { lasting } => write!(f, "its group is not served for {} s", lasting.as_secs()),

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{ConsumerHealth, Finding};
 use crate::consumer::{OrderedSettings, PartitionState};
-use crate::dead_letter::Chain;
+use crate::dead_letter::{Chain, Trouble};
 use crate::idempotency::Guard;
 use crate::transport::{DynConsumer, TransportError};
 
@@ -28,6 +28,8 @@ pub(crate) struct Pulse {
     ordered: Option<Arc<OrderedSettings>>,
     /// What its idempotency store is known to be in.
     guard: Option<Arc<Guard>>,
+    /// What it cannot give up.
+    dead_letters: Arc<Trouble>,
     state: Mutex<State>,
 }
 
@@ -80,6 +82,7 @@ impl Pulse {
         commit_interval: Duration,
         ordered: Option<Arc<OrderedSettings>>,
         guard: Option<Arc<Guard>>,
+        dead_letters: Arc<Trouble>,
     ) -> Self {
         let state = State {
             joining: Some(Since::now()),
@@ -95,6 +98,7 @@ impl Pulse {
             unserved: UNSERVED.max(2 * commit_interval),
             ordered,
             guard,
+            dead_letters,
             state: Mutex::new(state),
         }
     }
@@ -186,6 +190,7 @@ impl Pulse {
         if let Some(guard) = &self.guard {
             guard.find(now, &mut findings);
         }
+        self.dead_letters.find(now, &mut findings);
         for partition in partitions {
             partition.find(now, self.patience, &mut findings);
         }

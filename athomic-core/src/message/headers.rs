@@ -2,6 +2,10 @@
 
 use bytes::Bytes;
 
+/// The header with the id of a message: the same for all its copies, wherever a retry, a delay or a crash
+/// has made one.
+pub const MESSAGE_ID: &str = "athomic-message-id";
+
 /// One header: a name and a value, which may be null.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -51,6 +55,11 @@ impl Headers {
             name: name.into(),
             value,
         });
+    }
+
+    /// Take all headers of this name away.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|header| header.name != name);
     }
 
     /// Return the value of the last header of this name that is not null.

@@ -86,4 +86,8 @@ impl RecordBatch for OwnedBatch {
     fn headers(&self, index: usize) -> Headers {
         self.records[index].headers.clone()
     }
+
+    fn header(&self, index: usize, name: &str) -> Option<&[u8]> {
+        self.records[index].headers.get(name)
+    }
 }

@@ -28,6 +28,9 @@ pub trait RecordBatch: Send + Sync + 'static {
     /// Collect the headers of a message. The one accessor that allocates, so it is called only
     /// when somebody asks for headers.
     fn headers(&self, index: usize) -> Headers;
+    /// Return the value of the last header of this name of a message, if it is not null; does not
+    /// allocate.
+    fn header(&self, index: usize, name: &str) -> Option<&[u8]>;
     /// Say whether the batch is empty; it never is.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -121,6 +124,12 @@ impl RawMessage {
     #[must_use]
     pub fn headers(&self) -> Headers {
         self.batch.headers(self.index)
+    }
+
+    /// Return the value of the last header of this name, if it is not null. Does not allocate.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.batch.header(self.index, name)
     }
 
     /// Return the length of key and payload in bytes: what a message weighs in limits.

@@ -1,7 +1,10 @@
 //! Why a message was not published.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::consumer::MessagingConnectionError;
+use crate::delay::ForbiddenDestination;
 use crate::transport::{DeliveryState, TransportError};
 
 /// Publishing a message failed.
@@ -20,7 +23,40 @@ pub enum PublishError {
         #[source]
         source: serde_json::Error,
     },
-    /// There is no connection to publish over; the message was not sent.
+    /// The settings do not say how to publish it.
+    #[error("cannot publish to topic `{topic}` with a delay")]
+    NotConfigured {
+        /// Where it should have gone.
+        topic: String,
+        /// What is missing.
+        #[source]
+        source: StrategyNotConfigured,
+    },
+    /// The delay is longer than the delay topics allow.
+    #[error("cannot publish to topic `{topic}`: a delay of {delay:?} {limit}")]
+    DelayTooLong {
+        /// Where it should have gone.
+        topic: String,
+        /// The delay.
+        delay: Duration,
+        /// What it is too long for, and what to change.
+        limit: String,
+    },
+    /// Delayed messages may not go to this topic.
+    #[error("cannot publish with a delay")]
+    Forbidden(#[from] ForbiddenDestination),
+    /// The broker cannot be reached, or does not let us in.
+    #[error("cannot publish to topic `{topic}`: no connection")]
+    Connection {
+        /// Where it should have gone.
+        topic: String,
+        /// Whether it may have been written all the same.
+        state: DeliveryState,
+        /// Which connection, and why.
+        #[source]
+        source: Arc<MessagingConnectionError>,
+    },
+    /// There is no client to publish with; the message was not sent.
     #[error("cannot publish to topic `{topic}`: no publisher")]
     NotSent {
         /// Where it should have gone.
@@ -40,22 +76,109 @@ pub enum PublishError {
     },
 }
 
-impl PublishError {
-    pub(super) fn not_sent(topic: String, source: Arc<TransportError>) -> Self {
-        Self::NotSent { topic, source }
+/// The settings do not say how to publish with a delay.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no strategy for delayed messages is configured for connection `{connection}`: name delay topics in \
+     `integration.messaging.republisher.delay_topics`, such as `60 = \"platform.internal.delay-1m.v1\"`, and set \
+     `integration.messaging.republisher.enabled = true` in one program{}",
+    if connection == crate::settings::DEFAULT_CONNECTION { "" } else {
+        "; of named connections, only those to the republisher's servers have it"
     }
+)]
+pub struct StrategyNotConfigured {
+    /// The connection that was to be published over.
+    pub connection: String,
+}
 
+/// Why there is no client, for all messages of a call.
+#[derive(Debug, Clone)]
+pub(super) enum NoClient {
+    Connection(Arc<MessagingConnectionError>),
+    Other(Arc<TransportError>),
+}
+
+impl From<TransportError> for NoClient {
+    fn from(error: TransportError) -> Self {
+        match MessagingConnectionError::try_from(error) {
+            Ok(error) => Self::Connection(Arc::new(error)),
+            Err(error) => Self::Other(Arc::new(error)),
+        }
+    }
+}
+
+impl NoClient {
+    pub(super) fn of(&self, topic: String) -> PublishError {
+        match self {
+            Self::Connection(source) => PublishError::Connection {
+                topic,
+                state: DeliveryState::NotWritten,
+                source: Arc::clone(source),
+            },
+            Self::Other(source) => PublishError::NotSent {
+                topic,
+                source: Arc::clone(source),
+            },
+        }
+    }
+}
+
+impl PublishError {
     pub(super) fn sending(topic: String, source: TransportError) -> Self {
-        Self::Transport { topic, source }
+        let state = match &source {
+            TransportError::Delivery { state, .. } => *state,
+            TransportError::UnknownTopic { .. }
+            | TransportError::Forbidden { .. }
+            | TransportError::Authentication { .. }
+            | TransportError::Settings { .. } => DeliveryState::NotWritten,
+            _ => DeliveryState::Unknown,
+        };
+        match MessagingConnectionError::try_from(source) {
+            Ok(source) => Self::Connection {
+                topic,
+                state,
+                source: Arc::new(source),
+            },
+            Err(source) => Self::Transport { topic, source },
+        }
     }
 
     /// Say whether publishing the same message again can help.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::NoTopic | Self::Serialize { .. } => false,
+            Self::NoTopic
+            | Self::Serialize { .. }
+            | Self::NotConfigured { .. }
+            | Self::DelayTooLong { .. }
+            | Self::Forbidden(_) => false,
+            Self::Connection { source, .. } => source.is_retriable(),
             Self::NotSent { source, .. } => source.is_retriable(),
             Self::Transport { source, .. } => source.is_retriable(),
+        }
+    }
+
+    /// Say whether the message is larger than its topic takes.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        let too_large = |source: &TransportError| matches!(source, TransportError::TooLarge { .. });
+        matches!(self, Self::Transport { source, .. } if too_large(source))
+    }
+
+    /// Say whether another message, to another topic, might be published: the fault lies with this one or
+    /// its topic, and not with the connection.
+    #[must_use]
+    pub fn is_about_the_message(&self) -> bool {
+        match self {
+            Self::Connection { .. } | Self::NotSent { .. } => false,
+            Self::Transport { source, .. } => match source {
+                TransportError::Delivery { retriable, .. } => !retriable,
+                TransportError::UnknownTopic { .. }
+                | TransportError::Forbidden { .. }
+                | TransportError::TooLarge { .. } => true,
+                _ => false,
+            },
+            _ => true,
         }
     }
 
@@ -63,7 +186,8 @@ impl PublishError {
     #[must_use]
     pub fn delivery_state(&self) -> DeliveryState {
         match self {
-            Self::Transport {
+            Self::Connection { state, .. }
+            | Self::Transport {
                 source: TransportError::Delivery { state, .. },
                 ..
             } => *state,
@@ -71,7 +195,7 @@ impl PublishError {
                 source:
                     TransportError::UnknownTopic { .. }
                     | TransportError::Forbidden { .. }
-                    | TransportError::Authentication { .. }
+                    | TransportError::TooLarge { .. }
                     | TransportError::Settings { .. },
                 ..
             } => DeliveryState::NotWritten,

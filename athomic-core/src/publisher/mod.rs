@@ -1,8 +1,19 @@
 //! Publishing: from a value to an acknowledged record.
+//!
+//! A [`NewMessage`] is finished (payload, topic by priority, id), goes through a strategy, which for a
+//! message with a delay is [`DelayedPublishStrategy`], and out over the transport; the acknowledgement
+//! becomes a [`PublishingOutcome`]. Calls share one idempotent client for each connection. Its queue is
+//! bounded in bytes: a call whose records do not fit waits for room.
 
 mod error;
+mod message;
+mod outcome;
+mod strategy;
 
-pub use error::PublishError;
+pub use error::{PublishError, StrategyNotConfigured};
+pub use message::NewMessage;
+pub use outcome::PublishingOutcome;
+pub use strategy::{DelayedPublishStrategy, DirectPublishStrategy, Prepared, PublishingStrategy};
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,8 +23,14 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::OnceCell;
 
-use crate::message::{Headers, Partition};
+use crate::delay::Bucket;
+use crate::handler::Priority;
+use crate::message::{Headers, Partition, Timestamp};
+use crate::settings::DEFAULT_CONNECTION;
 use crate::transport::{Delivery, DynPublisher, DynTransport, OutgoingMessage, TransportError};
+use error::NoClient;
+use message::Finished;
+use strategy::outcome;
 
 /// Publishes messages over one connection. Cheap to clone; a handler takes it as an argument.
 ///
@@ -21,10 +38,12 @@ use crate::transport::{Delivery, DynPublisher, DynTransport, OutgoingMessage, Tr
 /// no producer.
 ///
 /// ```
+/// use std::time::Duration;
 /// use athomic_core::publisher::{PublishError, Publisher};
 ///
 /// async fn on_order(order: serde_json::Value, publisher: Publisher) -> Result<(), PublishError> {
 ///     publisher.publish("orders.seen.v1", &order).key("42").header("source", "shop").await?;
+///     publisher.publish("orders.follow-up.v1", &order).key("42").delay(Duration::from_secs(3600)).await?;
 ///     Ok(())
 /// }
 /// ```
@@ -34,18 +53,37 @@ pub struct Publisher {
 }
 
 struct Shared {
+    /// The connection's name in the settings, for messages.
+    connection: String,
     transport: Arc<dyn DynTransport>,
+    /// How messages with a delay are published, if the settings say how.
+    delayed: Option<DelayedPublishStrategy>,
     /// Made at the first message; kept until the last clone of the publisher goes.
     client: OnceCell<Box<dyn DynPublisher>>,
 }
 
+/// The result of one message.
+type Published = Result<PublishingOutcome, PublishError>;
+
 impl Publisher {
-    /// Publish over a transport.
+    /// Publish over a transport, without delays.
     #[must_use]
     pub fn new(transport: Arc<dyn DynTransport>) -> Self {
+        Self::with_delays(DEFAULT_CONNECTION, transport, None)
+    }
+
+    /// Publish over a connection's transport; messages with a delay by a strategy, if there is one.
+    #[must_use]
+    pub fn with_delays(
+        connection: impl Into<String>,
+        transport: Arc<dyn DynTransport>,
+        delayed: Option<DelayedPublishStrategy>,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
+                connection: connection.into(),
                 transport,
+                delayed,
                 client: OnceCell::new(),
             }),
         }
@@ -62,60 +100,112 @@ impl Publisher {
 
     /// Publish messages together; one result each, in their order. Messages to the same partition
     /// keep their order.
-    pub async fn publish_batch(
-        &self,
-        messages: impl IntoIterator<Item = NewMessage>,
-    ) -> Vec<Result<Delivery, PublishError>> {
-        let mut results = Vec::new();
-        let mut outgoing = Vec::new();
+    pub async fn publish_batch(&self, messages: impl IntoIterator<Item = NewMessage>) -> Vec<Published> {
+        let now = self.shared.transport.now();
+        let mut results: Vec<Option<Published>> = Vec::new();
+        let (mut places, mut records) = (Vec::new(), Vec::new());
         for (place, message) in messages.into_iter().enumerate() {
-            match message.finish() {
-                Ok(message) => {
-                    outgoing.push((place, message.topic.clone(), message));
+            match self.prepare(message, now) {
+                Ok(Prepared { record, waits }) => {
+                    places.push((place, waits));
+                    records.push(record);
                     results.push(None);
                 }
                 Err(error) => results.push(Some(Err(error))),
             }
         }
-        for (place, result) in self.send(outgoing).await {
-            results[place] = Some(result);
+        for ((place, waits), result) in places.into_iter().zip(self.send(records).await) {
+            results[place] = Some(result.map(|delivery| outcome(waits, delivery)));
         }
+        let results = results.into_iter();
         results
-            .into_iter()
             .map(|result| result.expect("each message is refused or sent"))
             .collect()
     }
 
-    async fn send(
-        &self,
-        outgoing: Vec<(usize, String, OutgoingMessage)>,
-    ) -> Vec<(usize, Result<Delivery, PublishError>)> {
-        let mut places = Vec::with_capacity(outgoing.len());
-        let mut messages = Vec::with_capacity(outgoing.len());
-        for (place, topic, message) in outgoing {
-            places.push((place, topic));
-            messages.push(message);
+    /// Make the record of a message.
+    fn prepare(&self, message: NewMessage, now: Timestamp) -> Result<Prepared, PublishError> {
+        let Finished { message, delay } = message.finish()?;
+        if delay.is_zero() {
+            return DirectPublishStrategy.prepare(message, delay, now);
         }
+        match &self.shared.delayed {
+            Some(strategy) => strategy.prepare(message, delay, now),
+            None => Err(PublishError::NotConfigured {
+                topic: message.topic,
+                source: StrategyNotConfigured {
+                    connection: self.shared.connection.clone(),
+                },
+            }),
+        }
+    }
+
+    /// Publish records as they are; one result each, in their order.
+    pub(crate) async fn send(&self, records: Vec<OutgoingMessage>) -> Vec<Result<Delivery, PublishError>> {
+        if records.is_empty() {
+            return Vec::new();
+        }
+        let topics: Vec<String> = records.iter().map(|record| record.topic.clone()).collect();
         let results = match self.client().await {
-            Ok(client) => client.publish(messages).await,
+            Ok(client) => client.publish(records).await,
             Err(error) => {
-                let error = Arc::new(error);
-                return places
-                    .into_iter()
-                    .map(|(place, topic)| (place, Err(PublishError::not_sent(topic, Arc::clone(&error)))))
-                    .collect();
+                let error = NoClient::from(error);
+                return topics.into_iter().map(|topic| Err(error.of(topic))).collect();
             }
         };
-        places
-            .into_iter()
-            .zip(results)
-            .map(|((place, topic), result)| {
-                (
-                    place,
-                    result.map_err(|source| PublishError::sending(topic, source)),
-                )
-            })
+        let results = topics.into_iter().zip(results);
+        results
+            .map(|(topic, result)| result.map_err(|source| PublishError::sending(topic, source)))
             .collect()
+    }
+
+    /// Return how many partitions a topic has.
+    pub(crate) async fn partitions(&self, topic: &str) -> Result<Partition, PublishError> {
+        let look = async {
+            let admin = self.shared.transport.admin().await?;
+            admin.partitions(&[topic.to_owned()]).await
+        };
+        let failed = |source| NoClient::from(source).of(topic.to_owned());
+        let count = look.await.map_err(failed)?.get(topic).copied();
+        count.ok_or_else(|| {
+            failed(TransportError::UnknownTopic {
+                topic: topic.to_owned(),
+            })
+        })
+    }
+
+    /// Say whether the settings say how messages with a delay are published.
+    pub(crate) fn can_delay(&self) -> bool {
+        self.shared.delayed.is_some()
+    }
+
+    /// Publish a record as it is, at once or after a delay.
+    pub(crate) async fn send_after(
+        &self,
+        record: OutgoingMessage,
+        delay: Duration,
+    ) -> Result<(), PublishError> {
+        let record = match &self.shared.delayed {
+            Some(strategy) if !delay.is_zero() => strategy.prepare(record, delay, self.now())?.record,
+            _ => record,
+        };
+        let sent = self.send(vec![record]).await.pop();
+        sent.expect("one record has one result").map(drop)
+    }
+
+    /// Return the present time by the clock of the transport.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.transport.now()
+    }
+
+    /// Return the delay topic in which a message would wait that is published now with this delay.
+    #[must_use]
+    pub fn bucket_for(&self, delay: Duration) -> Option<&Bucket> {
+        let strategy = self.shared.delayed.as_ref()?;
+        match strategy.max_hops() {
+            None => strategy.buckets().at_least(delay),
+            Some(_) => Some(strategy.buckets().for_hop(delay)),
+        }
     }
 
     /// Wait until nothing is under way.
@@ -144,80 +234,6 @@ impl fmt::Debug for Publisher {
         f.debug_struct("Publisher")
             .field("system", &self.shared.transport.system())
             .finish()
-    }
-}
-
-/// A message to publish: topic, payload, key, headers, partition.
-#[derive(Debug)]
-#[must_use = "a message goes nowhere until it is published"]
-pub struct NewMessage {
-    message: OutgoingMessage,
-    /// A payload that could not be serialized; told when the message is published.
-    fault: Option<serde_json::Error>,
-}
-
-impl NewMessage {
-    /// Make a message whose payload is a value's JSON.
-    pub fn json<T: Serialize + ?Sized>(topic: impl Into<String>, payload: &T) -> Self {
-        let (payload, fault) = match serde_json::to_vec(payload) {
-            Ok(bytes) => (Some(Bytes::from(bytes)), None),
-            Err(error) => (None, Some(error)),
-        };
-        Self {
-            message: OutgoingMessage {
-                topic: topic.into(),
-                payload,
-                ..Default::default()
-            },
-            fault,
-        }
-    }
-
-    /// Make a message whose payload is taken as it is; `None` is a tombstone.
-    pub fn raw(topic: impl Into<String>, payload: Option<Bytes>) -> Self {
-        Self {
-            message: OutgoingMessage {
-                topic: topic.into(),
-                payload,
-                ..Default::default()
-            },
-            fault: None,
-        }
-    }
-
-    /// Set the key, by which the partition is chosen.
-    pub fn key(mut self, key: impl Into<Bytes>) -> Self {
-        self.message.key = Some(key.into());
-        self
-    }
-
-    /// Add a header.
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
-        self.message.headers.push(name, Some(value.into()));
-        self
-    }
-
-    /// Set all headers.
-    pub fn headers(mut self, headers: Headers) -> Self {
-        self.message.headers = headers;
-        self
-    }
-
-    /// Choose the partition instead of leaving it to the key.
-    pub fn partition(mut self, partition: Partition) -> Self {
-        self.message.partition = Some(partition);
-        self
-    }
-
-    fn finish(self) -> Result<OutgoingMessage, PublishError> {
-        let topic = self.message.topic.clone();
-        if topic.is_empty() {
-            return Err(PublishError::NoTopic);
-        }
-        match self.fault {
-            Some(source) => Err(PublishError::Serialize { topic, source }),
-            None => Ok(self.message),
-        }
     }
 }
 
@@ -253,10 +269,28 @@ impl Publish<'_> {
         self.message = self.message.partition(partition);
         self
     }
+
+    /// Have it published after a delay, see [`NewMessage::delay`].
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.message = self.message.delay(delay);
+        self
+    }
+
+    /// Publish to a priority topic, see [`NewMessage::priority`].
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.message = self.message.priority(priority);
+        self
+    }
+
+    /// Set the message's id, see [`NewMessage::message_id`].
+    pub fn message_id(mut self, id: impl Into<Bytes>) -> Self {
+        self.message = self.message.message_id(id);
+        self
+    }
 }
 
 impl<'a> IntoFuture for Publish<'a> {
-    type Output = Result<Delivery, PublishError>;
+    type Output = Published;
     type IntoFuture = std::pin::Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {

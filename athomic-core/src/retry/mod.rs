@@ -1,19 +1,30 @@
 //! Whether and when a failed message is tried again. Stage 8 of 9, before the dead letters.
 //!
-//! Decides only; the lane waits and tries. Retries are in place: the lane (a partition, or a key)
-//! stands still meanwhile, so no later message of it overtakes.
+//! | mode | where a message waits for its next attempt |
+//! |---|---|
+//! | `in_place` | in its lane (a partition, or a key), which stands still: no later message of it overtakes |
+//! | `delay_topic` | in a delay topic, from which its copy comes back when it is due; the lane goes on |
+//! | `republish` | at the end of its topic, as a copy for its group alone (`redelivery.rs`); the lane goes on |
+//!
+//! Ordered handlers and batches retry in place whatever the mode, and so do handlers that are ordered by
+//! key unless `retry.order` is `release`.
 
 mod backoff;
+mod redelivery;
+mod stages;
 
 pub use backoff::Backoff;
 pub(crate) use backoff::jittered;
 #[cfg(feature = "testing")]
 pub(crate) use backoff::seed_jitter;
+pub(crate) use redelivery::{Standing, republish};
+pub use stages::Stages;
 
 use std::time::Duration;
 
+use crate::handler::RetryOptions;
 use crate::outcome::{FailureContext, RetryWish};
-use crate::settings::DlqSettings;
+use crate::settings::{BackoffKind, DlqSettings, RetryMode};
 
 /// How often and how fast a failed message is tried again.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +33,10 @@ pub struct RetryPolicy {
     pub max_attempts: u32,
     /// How long it waits between attempts.
     pub backoff: Backoff,
+    /// Which failures are tried again at all, where the handler does not say so itself.
+    pub retry_on: Stages,
+    /// Where a message waits for its next attempt.
+    pub mode: RetryMode,
 }
 
 /// What follows a failure.
@@ -31,17 +46,33 @@ pub enum RetryDecision {
     RetryAfter(Duration),
     /// Hand it to the dead-letter handler.
     GiveUp,
+    /// Settle it: the handler wants nothing to come of its failure.
+    Ignore,
 }
 
 impl RetryPolicy {
+    /// Change what a handler says itself.
+    #[must_use]
+    pub fn with(mut self, options: &RetryOptions) -> Self {
+        self.max_attempts = options.max_attempts.unwrap_or(self.max_attempts);
+        self.retry_on = options.retry_on.unwrap_or(self.retry_on);
+        self.mode = options.mode.unwrap_or(self.mode);
+        self.backoff.first = options.min_delay.unwrap_or(self.backoff.first);
+        self.backoff.longest = options.max_delay.unwrap_or(self.backoff.longest);
+        if options.backoff == Some(BackoffKind::Fixed) {
+            self.backoff.factor = 1.0;
+        }
+        self
+    }
+
     /// Decide on a failure.
     #[must_use]
     pub fn decide(&self, failure: &FailureContext) -> RetryDecision {
-        if failure.attempt >= self.max_attempts {
-            return RetryDecision::GiveUp;
-        }
         match failure.wish {
+            RetryWish::Ignore => RetryDecision::Ignore,
             RetryWish::Never => RetryDecision::GiveUp,
+            _ if failure.attempt >= self.max_attempts => RetryDecision::GiveUp,
+            RetryWish::ByPolicy if !self.retry_on.contains(failure.stage) => RetryDecision::GiveUp,
             RetryWish::After(_) | RetryWish::ByPolicy => RetryDecision::RetryAfter(self.delay(failure)),
         }
     }
@@ -51,7 +82,7 @@ impl RetryPolicy {
     pub fn delay(&self, failure: &FailureContext) -> Duration {
         match failure.wish {
             RetryWish::After(delay) => delay,
-            RetryWish::ByPolicy | RetryWish::Never => self.backoff.delay(failure.attempt),
+            RetryWish::ByPolicy | RetryWish::Never | RetryWish::Ignore => self.backoff.delay(failure.attempt),
         }
     }
 }
@@ -63,9 +94,14 @@ impl From<&DlqSettings> for RetryPolicy {
             backoff: Backoff {
                 first: settings.retry.min_delay,
                 longest: settings.retry.max_delay,
-                factor: settings.retry.factor,
+                factor: match settings.retry.backoff {
+                    BackoffKind::Fixed => 1.0,
+                    BackoffKind::Exponential => settings.retry.factor,
+                },
                 jitter: settings.retry.jitter,
             },
+            retry_on: settings.retry.retry_on,
+            mode: settings.retry.mode,
         }
     }
 }

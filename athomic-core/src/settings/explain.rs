@@ -7,9 +7,12 @@ use std::time::Duration;
 use super::error::{Origin, SettingsError};
 use super::resolved::{
     ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DEFAULT_KVSTORE, HandlerTuning,
-    IdempotencySettings, KvStoreSettings, ProducerSettings, SecuritySettings, Settings,
+    IdempotencySettings, KvStoreSettings, ProducerSettings, REPUBLISHER_CONNECTION, RepublisherSettings,
+    SecuritySettings, Settings,
 };
-use super::schema::{self, CONNECTIONS, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, TUNING};
+use super::schema::{
+    self, CONNECTIONS, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, REPUBLISHER, TUNING,
+};
 use super::secret::MASK;
 use super::tree::{Node, Table, join, join_all, parse_key, quoted};
 use crate::nearest::nearest;
@@ -139,7 +142,8 @@ impl Settings {
         let path = parse_key(key).unwrap_or_default();
         let name = join_all(&path);
         let values = self.values();
-        let option = path.len() > 1 && path[path.len() - 2] == "librdkafka";
+        let option =
+            path.len() > 1 && ["librdkafka", "delay_topics"].contains(&path[path.len() - 2].as_str());
         let known = schema::key_at(if option { &path[..path.len() - 1] } else { &path });
         let exists = option || values.iter().any(|(key, _)| *key == name);
         let Some(known) = known.filter(|_| exists) else {
@@ -189,11 +193,7 @@ impl Settings {
         let mut values = Values::default();
         values.general(self);
         for (name, connection) in &self.messaging.connections {
-            if name == DEFAULT_CONNECTION {
-                values.connection("integration.messaging", connection);
-            } else {
-                values.connection(&join(CONNECTIONS, name), connection);
-            }
+            values.connection(&section_of(name), connection);
         }
         for (index, tuning) in self.messaging.handler_tuning.iter().enumerate() {
             values.tuning(index, tuning);
@@ -218,7 +218,7 @@ impl Settings {
                 .keys()
                 .filter(|name| *name != DEFAULT_CONNECTION)
             {
-                values.connection(&join(CONNECTIONS, name), parent);
+                values.connection(&section_of(name), parent);
             }
         }
         for index in 0..self.messaging.handler_tuning.len() {
@@ -231,8 +231,25 @@ impl Settings {
     }
 }
 
+/// Return where a connection is set.
+fn section_of(connection: &str) -> String {
+    match connection {
+        DEFAULT_CONNECTION => "integration.messaging".to_owned(),
+        REPUBLISHER_CONNECTION => REPUBLISHER.to_owned(),
+        name => join(CONNECTIONS, name),
+    }
+}
+
 /// Return the key that a named connection's key inherits from.
 fn inherited_from(key: &str) -> Option<String> {
+    let sections = ["consumer.", "producer.", "security."];
+    if let Some(inside) = key
+        .strip_prefix(REPUBLISHER)
+        .and_then(|key| key.strip_prefix('.'))
+    {
+        let inherits = sections.iter().any(|section| inside.starts_with(section));
+        return inherits.then(|| format!("integration.messaging.{inside}"));
+    }
     let path = parse_key(key)?;
     let connections = CONNECTIONS.split('.').count();
     let inside = path.len() > connections + 2 && key.starts_with(CONNECTIONS);
@@ -274,6 +291,11 @@ impl Values {
         self.put(name, Some(format!("[{}]", values.join(", "))))
     }
 
+    fn words(&mut self, name: &str, words: impl IntoIterator<Item = &'static str>) -> &mut Self {
+        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        self.texts(name, &words)
+    }
+
     fn options(&mut self, name: &str, options: &BTreeMap<String, String>) -> &mut Self {
         let section = join(&self.section, name);
         for (name, value) in options {
@@ -313,13 +335,24 @@ impl Values {
         self.section("integration.messaging.dlq")
             .is("enabled", dlq.enabled)
             .is("max_attempts", dlq.max_attempts)
-            .text("strategy", dlq.strategy.as_str());
+            .text("strategy", dlq.strategy.as_str())
+            .text("topic", dlq.topic.to_string())
+            .text("parking_lot_topic", dlq.parking_lot_topic.to_string())
+            .text("format", dlq.format.as_str())
+            .words("header_sets", dlq.header_sets.iter().map(|set| set.as_str()))
+            .is("error_max_bytes", dlq.error_max_bytes)
+            .is("error_redact", dlq.error_redact)
+            .is("max_replays", dlq.max_replays);
         self.section("integration.messaging.dlq.retry")
             .text("mode", dlq.retry.mode.as_str())
+            .text("order", dlq.retry.order.as_str())
+            .words("retry_on", dlq.retry.retry_on.words())
+            .text("backoff", dlq.retry.backoff.as_str())
             .seconds("min_delay_seconds", dlq.retry.min_delay)
             .seconds("max_delay_seconds", dlq.retry.max_delay)
             .is("factor", format!("{:?}", dlq.retry.factor))
             .is("jitter", dlq.retry.jitter);
+        self.republisher(&messaging.republisher);
         let ordering = &messaging.ordering;
         self.section(ORDERING)
             .text("kvstore", &ordering.kvstore)
@@ -327,6 +360,21 @@ impl Values {
         self.section("lifecycle")
             .seconds("startup_timeout_seconds", lifecycle.startup_timeout)
             .seconds("shutdown_timeout_seconds", lifecycle.shutdown_timeout);
+    }
+
+    fn republisher(&mut self, republisher: &RepublisherSettings) {
+        self.section(REPUBLISHER)
+            .is("enabled", republisher.enabled)
+            .text("delay_strategy_backend", republisher.strategy.as_str())
+            .is("max_hops", republisher.max_hops);
+        if republisher.destinations.is_empty() {
+            self.put("destinations", None);
+        } else {
+            self.texts("destinations", &republisher.destinations);
+        }
+        let topics = republisher.delay_topics.iter();
+        let topics = topics.map(|(delay, topic)| (delay.as_secs().to_string(), topic.clone()));
+        self.options("delay_topics", &topics.collect());
     }
 
     fn connection(&mut self, path: &str, connection: &ConnectionSettings) {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::error::{Fault, Origin, Problem};
 use super::schema::{
-    CONNECTIONS, CONSUMER, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, PRODUCER, SECURITY, TUNING,
+    CONNECTIONS, CONSUMER, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, PRODUCER, REPUBLISHER,
+    SECURITY, TUNING,
 };
 use super::secret::Secret;
 use super::tree::{Node, SecretPlace, Table, join};
@@ -21,6 +22,15 @@ pub(super) struct Written<T> {
 }
 
 impl<T> Written<T> {
+    /// Put another value in the place of this one.
+    pub(super) fn map<U>(self, value: U) -> Written<U> {
+        Written {
+            value,
+            key: self.key,
+            origin: self.origin,
+        }
+    }
+
     pub(super) fn fault(&self, problem: Problem) -> Fault {
         Fault::new(self.key.as_str(), &self.origin, problem)
     }
@@ -78,6 +88,9 @@ pub(super) struct RawMessaging {
     pub(super) topics: RawTopics,
     pub(super) dlq: RawDlq,
     pub(super) retry: RawRetry,
+    pub(super) republisher: RawRepublisher,
+    /// The servers of the section `republisher`.
+    pub(super) republishing: RawConnection,
     pub(super) ordering: RawOrdering,
     pub(super) handler_tuning: Vec<RawTuned>,
 }
@@ -194,11 +207,33 @@ section! {
 }
 section! {
     /// The section `integration.messaging.dlq`.
-    RawDlq { enabled: bool, max_attempts: i128, strategy: String, }
+    RawDlq {
+        enabled: bool,
+        max_attempts: i128,
+        strategy: String,
+        topic: String,
+        parking_lot_topic: String,
+        format: String,
+        header_sets: Vec<String>,
+        error_max_bytes: i128,
+        error_redact: bool,
+        max_replays: i128,
+    }
 }
 section! {
     /// The section `integration.messaging.dlq.retry`.
-    RawRetry { mode: String, min_delay_seconds: f64, max_delay_seconds: f64, factor: f64, jitter: bool, }
+    RawRetry {
+        mode: String, order: String, retry_on: Vec<String>, backoff: String, min_delay_seconds: f64, max_delay_seconds: f64, factor: f64, jitter: bool, }
+}
+section! {
+    /// The keys of `integration.messaging.republisher` itself.
+    RawRepublisher {
+        enabled: bool,
+        delay_strategy_backend: String,
+        delay_topics: BTreeMap<String, Written<String>>,
+        destinations: Vec<String>,
+        max_hops: i128,
+    }
 }
 section! {
     /// The section `integration.messaging.ordering`.
@@ -289,6 +324,7 @@ impl RawMessaging {
             origin: None,
             security_path: SECURITY.to_owned(),
         };
+        let republisher = table_at(root, REPUBLISHER);
         Self {
             switch: RawSwitch::read(switch, table_at(root, switch)),
             provider: RawProvider::read(provider, table_at(root, provider)),
@@ -297,8 +333,24 @@ impl RawMessaging {
             topics: RawTopics::read(topics, table_at(root, topics)),
             dlq: RawDlq::read(dlq, table_at(root, dlq)),
             retry: RawRetry::read(retry, table_at(root, retry)),
+            republisher: RawRepublisher::read(REPUBLISHER, republisher),
+            republishing: RawConnection::read(REPUBLISHER, republisher, None),
             ordering: RawOrdering::read(ORDERING, table_at(root, ORDERING)),
             handler_tuning: read_tuning(root),
+        }
+    }
+}
+
+impl RawConnection {
+    /// Read a table with the sections of a connection.
+    fn read(path: &str, table: Option<&Table>, origin: Option<&Origin>) -> Self {
+        let section = |section: &str| table?.get(section)?.node.as_table();
+        Self {
+            consumer: RawConsumer::read(&join(path, "consumer"), section("consumer")),
+            producer: RawProducer::read(&join(path, "producer"), section("producer")),
+            security: RawSecurity::read(&join(path, "security"), section("security")),
+            origin: origin.cloned(),
+            security_path: join(path, "security"),
         }
     }
 }
@@ -306,15 +358,11 @@ impl RawMessaging {
 fn read_connections(root: &Table) -> Vec<(String, RawConnection)> {
     let connections = table_at(root, CONNECTIONS).into_iter().flatten();
     let read = |(name, entry): (&String, &super::tree::Entry)| {
-        let path = join(CONNECTIONS, name);
-        let section = |section: &str| entry.node.as_table()?.get(section)?.node.as_table();
-        let connection = RawConnection {
-            consumer: RawConsumer::read(&join(&path, "consumer"), section("consumer")),
-            producer: RawProducer::read(&join(&path, "producer"), section("producer")),
-            security: RawSecurity::read(&join(&path, "security"), section("security")),
-            origin: Some(entry.origin.clone()),
-            security_path: join(&path, "security"),
-        };
+        let connection = RawConnection::read(
+            &join(CONNECTIONS, name),
+            entry.node.as_table(),
+            Some(&entry.origin),
+        );
         (name.clone(), connection)
     };
     connections.map(read).collect()

@@ -6,10 +6,12 @@
 
 mod idempotency;
 mod ordering;
+mod republisher;
 
 pub use idempotency::{IdempotencySettings, IdempotencyTuning};
 pub(in crate::settings) use ordering::default_kvstores;
 pub use ordering::{DEFAULT_KVSTORE, KvStoreSettings, OrderingSettings, OrderingTuning, StoreBackend};
+pub use republisher::{DEFAULT_REPUBLISHER_GROUP, DelayBackend, REPUBLISHER_CONNECTION, RepublisherSettings};
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
@@ -21,7 +23,9 @@ use super::choice::choice;
 use super::error::Origin;
 use super::explain::Traces;
 use super::secret::Secret;
+use crate::dead_letter::TopicTemplate;
 use crate::handler::Priority;
+use crate::retry::Stages;
 
 /// The name of the connection that handlers use if they name none.
 pub const DEFAULT_CONNECTION: &str = "default";
@@ -131,6 +135,8 @@ pub struct MessagingSettings {
     pub topics: TopicsSettings,
     /// What happens to messages that fail.
     pub dlq: DlqSettings,
+    /// Delayed messages.
+    pub republisher: RepublisherSettings,
     /// Ordered consumption.
     pub ordering: OrderingSettings,
     /// Changes to single handlers without a rebuild, in the order written.
@@ -146,6 +152,7 @@ impl Default for MessagingSettings {
             connections: BTreeMap::from([(connection.name.clone(), connection)]),
             topics: TopicsSettings::default(),
             dlq: DlqSettings::default(),
+            republisher: RepublisherSettings::default(),
             ordering: OrderingSettings::default(),
             handler_tuning: Vec::new(),
         }
@@ -372,6 +379,20 @@ pub struct DlqSettings {
     pub max_attempts: NonZeroU32,
     /// What happens to a message after its last attempt. Default [`DlqStrategy::LoggingOnly`].
     pub strategy: DlqStrategy,
+    /// Where dead letters go. Default `platform.dead-letter-queue.v1`.
+    pub topic: TopicTemplate,
+    /// Where dead letters go that nobody is to try again. Default `platform.parking-lot.v1`.
+    pub parking_lot_topic: TopicTemplate,
+    /// How a dead letter is written. Default [`DlqFormat::Headers`].
+    pub format: DlqFormat,
+    /// Whose names of headers are put on dead letters beside athomic's. Default Kafka's.
+    pub header_sets: Vec<DlqHeaderSet>,
+    /// How many bytes of an error's text a dead letter has at most. Default 8192.
+    pub error_max_bytes: usize,
+    /// Whether dead letters have no text of errors, which may hold secrets. Default `false`.
+    pub error_redact: bool,
+    /// How often a message may be replayed until its next dead letter goes to the parking lot. Default 3.
+    pub max_replays: u32,
     /// The time between attempts.
     pub retry: RetrySettings,
 }
@@ -382,17 +403,35 @@ impl Default for DlqSettings {
             enabled: true,
             max_attempts: const { NonZeroU32::new(3).expect("not zero") },
             strategy: DlqStrategy::LoggingOnly,
+            topic: template("platform.dead-letter-queue.v1"),
+            parking_lot_topic: template("platform.parking-lot.v1"),
+            format: DlqFormat::Headers,
+            header_sets: vec![DlqHeaderSet::Kafka],
+            error_max_bytes: 8192,
+            error_redact: false,
+            max_replays: 3,
             retry: RetrySettings::default(),
         }
     }
+}
+
+fn template(name: &str) -> TopicTemplate {
+    TopicTemplate::new(name).expect("a topic's name")
 }
 
 /// The time between attempts.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RetrySettings {
-    /// Where a message waits for its next attempt. Default [`RetryMode::InPlace`].
+    /// Where a message waits for its next attempt. Default [`RetryMode::InPlace`], or
+    /// [`RetryMode::DelayTopic`] in a program whose republisher is on.
     pub mode: RetryMode,
+    /// What messages of a key do meanwhile, where they are ordered by key. Default [`RetryOrder::Hold`].
+    pub order: RetryOrder,
+    /// Which failures are tried again at all. Default all of [`Stages::ALL`].
+    pub retry_on: Stages,
+    /// How waits grow. Default [`BackoffKind::Exponential`].
+    pub backoff: BackoffKind,
     /// The wait before the second attempt. Default 1 s.
     pub min_delay: Duration,
     /// The longest wait; not shorter than `min_delay`. Default 300 s.
@@ -407,6 +446,9 @@ impl Default for RetrySettings {
     fn default() -> Self {
         Self {
             mode: RetryMode::InPlace,
+            order: RetryOrder::Hold,
+            retry_on: Stages::default(),
+            backoff: BackoffKind::Exponential,
             min_delay: Duration::from_secs(1),
             max_delay: Duration::from_secs(300),
             factor: 2.0,
@@ -560,8 +602,43 @@ choice! {
     pub enum DlqStrategy {
         /// It is logged with its coordinates and settled.
         LoggingOnly = "logging_only",
+        /// It becomes a record in the dead-letter topic, which is consumed into the parking lot.
+        RepublishToParkingLot = "republish_to_parking_lot",
+        /// It becomes a record in the dead-letter topic and stays there.
+        Keep = "keep",
     }
-    not built: ["republish_to_parking_lot", "keep"]
+    not built: []
+}
+
+choice! {
+    /// How a dead letter is written.
+    pub enum DlqFormat {
+        /// Key, payload and headers as they were; what failed is told in more headers.
+        Headers = "headers",
+    }
+    not built: ["envelope"]
+}
+
+choice! {
+    /// Names of headers on dead letters.
+    pub enum DlqHeaderSet {
+        /// Kafka's: `__dlq.errors.*`.
+        Kafka = "kafka",
+        /// Those of Spring for Apache Kafka: `kafka_dlt-*`.
+        Spring = "spring",
+    }
+    not built: ["connect", "smallrye"]
+}
+
+choice! {
+    /// How the waits between attempts grow.
+    pub enum BackoffKind {
+        /// All are as long as the first.
+        Fixed = "fixed",
+        /// Each is `factor` times the one before.
+        Exponential = "exponential",
+    }
+    not built: []
 }
 
 choice! {
@@ -569,6 +646,21 @@ choice! {
     pub enum RetryMode {
         /// In its lane, before the messages behind it.
         InPlace = "in_place",
+        /// As a copy at the end of its topic, for its group alone.
+        Republish = "republish",
+        /// In a delay topic, from which it comes back as such a copy.
+        DelayTopic = "delay_topic",
     }
-    not built: ["republish", "delay_topic"]
+    not built: []
+}
+
+choice! {
+    /// What messages of a key do while one before them waits for its next attempt.
+    pub enum RetryOrder {
+        /// They wait behind it: it is retried in its place, and other keys go on.
+        Hold = "hold",
+        /// They overtake it.
+        Release = "release",
+    }
+    not built: []
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::memory::MemoryBroker;
 use super::{DynTransport, TransportError, backend};
-use crate::publisher::Publisher;
-use crate::settings::{Backend, ConnectionSettings, Settings};
+use crate::publisher::{DelayedPublishStrategy, Publisher};
+use crate::settings::{Backend, ConnectionSettings, DEFAULT_CONNECTION, REPUBLISHER_CONNECTION, Settings};
 
 /// Each named connection of an application: its transport and its publisher.
 #[derive(Debug, Default)]
@@ -37,8 +37,16 @@ impl Connections {
             }
         };
         let connections = settings.messaging.connections.values();
-        let connections = connections
-            .map(|connection| Ok((connection.name.clone(), Connection::new(transport(connection)?))));
+        let delayed = DelayedPublishStrategy::new(&settings.messaging.republisher);
+        let connections = connections.map(|connection| {
+            let delayed = delayed
+                .clone()
+                .filter(|_| reaches_delay_topics(settings, connection));
+            let publisher = |transport| Publisher::with_delays(connection.name.as_str(), transport, delayed);
+            let transport = transport(connection)?;
+            let publisher = publisher(Arc::clone(&transport));
+            Ok((connection.name.clone(), Connection { transport, publisher }))
+        });
         connections.collect::<Result<_, _>>().map(Self)
     }
 
@@ -57,13 +65,6 @@ impl Connections {
 }
 
 impl Connection {
-    fn new(transport: Arc<dyn DynTransport>) -> Self {
-        Self {
-            publisher: Publisher::new(Arc::clone(&transport)),
-            transport,
-        }
-    }
-
     /// Return what makes consumers and publishers.
     #[must_use]
     pub fn transport(&self) -> Arc<dyn DynTransport> {
@@ -75,6 +76,18 @@ impl Connection {
     pub fn publisher(&self) -> &Publisher {
         &self.publisher
     }
+}
+
+/// Say whether a connection publishes to the cluster that the republisher reads.
+fn reaches_delay_topics(settings: &Settings, connection: &ConnectionSettings) -> bool {
+    let connections = &settings.messaging.connections;
+    let read = connections
+        .get(REPUBLISHER_CONNECTION)
+        .or_else(|| connections.get(DEFAULT_CONNECTION));
+    // Whoever names other servers for the republisher knows that the default connection's are the same.
+    [DEFAULT_CONNECTION, REPUBLISHER_CONNECTION].contains(&connection.name.as_str())
+        || settings.messaging.backend == Backend::Memory
+        || read.is_some_and(|read| read.consumer.bootstrap_servers == connection.producer.bootstrap_servers)
 }
 
 impl fmt::Debug for Connection {

@@ -9,7 +9,7 @@ use super::{
     Admin, ClientCondition, Consumer, ConsumerEvent, Delivery, NewTopic, OutgoingMessage, Publisher,
     Subscription, Transport, TransportError,
 };
-use crate::message::{Partition, PartitionOffset, TopicPartition};
+use crate::message::{Partition, PartitionOffset, Timestamp, TopicPartition};
 
 type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 type Fallible<'a, T> = Pending<'a, Result<T, TransportError>>;
@@ -18,6 +18,8 @@ type Fallible<'a, T> = Pending<'a, Result<T, TransportError>>;
 pub trait DynTransport: Send + Sync {
     /// See [`Transport::system`].
     fn system(&self) -> &'static str;
+    /// See [`Transport::now`].
+    fn now(&self) -> Timestamp;
     /// See [`Transport::consumer`].
     fn consumer(&self, subscription: Subscription) -> Fallible<'_, Box<dyn DynConsumer>>;
     /// See [`Transport::publisher`].
@@ -29,6 +31,10 @@ pub trait DynTransport: Send + Sync {
 impl<T: Transport> DynTransport for T {
     fn system(&self) -> &'static str {
         Transport::system(self)
+    }
+
+    fn now(&self) -> Timestamp {
+        Transport::now(self)
     }
 
     fn consumer(&self, subscription: Subscription) -> Fallible<'_, Box<dyn DynConsumer>> {
@@ -106,6 +112,11 @@ pub trait DynAdmin: Send + Sync {
     fn partitions<'a>(&'a self, topics: &'a [String]) -> Fallible<'a, BTreeMap<String, Partition>>;
     /// See [`Admin::create_topics`].
     fn create_topics<'a>(&'a self, topics: &'a [NewTopic]) -> Fallible<'a, ()>;
+    /// See [`Admin::topic_settings`].
+    fn topic_settings<'a>(
+        &'a self,
+        topics: &'a [String],
+    ) -> Fallible<'a, BTreeMap<String, BTreeMap<String, String>>>;
     /// See [`Admin::committed`].
     fn committed<'a>(
         &'a self,
@@ -121,6 +132,13 @@ impl<T: Admin> DynAdmin for T {
 
     fn create_topics<'a>(&'a self, topics: &'a [NewTopic]) -> Fallible<'a, ()> {
         Box::pin(Admin::create_topics(self, topics))
+    }
+
+    fn topic_settings<'a>(
+        &'a self,
+        topics: &'a [String],
+    ) -> Fallible<'a, BTreeMap<String, BTreeMap<String, String>>> {
+        Box::pin(Admin::topic_settings(self, topics))
     }
 
     fn committed<'a>(

@@ -114,6 +114,15 @@ pub enum TransportError {
         #[source]
         source: Source,
     },
+    /// A message is larger than its topic takes; it was not written. Not retriable.
+    #[error("a message for topic `{topic}` is larger than the topic takes")]
+    TooLarge {
+        /// Where it should have gone.
+        topic: String,
+        /// What the client said.
+        #[source]
+        source: Source,
+    },
     /// A setting that the client refuses. Not retriable.
     #[error("connection `{connection}`: {message}")]
     Settings {
@@ -152,6 +161,7 @@ impl TransportError {
             | Self::OffsetReset { .. }
             | Self::OffsetOutOfRange { .. }
             | Self::Fenced { .. }
+            | Self::TooLarge { .. }
             | Self::Settings { .. }
             | Self::Closed => false,
         }

@@ -30,7 +30,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::message::{Headers, Offset, Partition, PartitionOffset, RecordBatch, TopicPartition};
+use crate::message::{Headers, Offset, Partition, PartitionOffset, RecordBatch, Timestamp, TopicPartition};
 
 /// One connection to a broker: a factory of consumers and publishers that share its settings.
 ///
@@ -47,6 +47,12 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Return the broker's name as OpenTelemetry's `messaging.system` has it, such as `kafka`.
     fn system(&self) -> &'static str;
+
+    /// Return the time by the broker's clock, as well as this side knows it: by it messages are held back
+    /// until they are due. Without a better source it is this machine's.
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
 
     /// Join a group. Returns when the client exists, not when partitions are assigned.
     ///
@@ -372,6 +378,16 @@ pub trait Admin: Send + Sync + 'static {
     /// # Errors
     /// The broker cannot be reached or refuses.
     fn create_topics(&self, topics: &[NewTopic]) -> impl Future<Output = Result<(), TransportError>> + Send;
+
+    /// Return the settings of those of the topics that exist, by Kafka's names, such as `retention.ms`, with
+    /// what the broker sets by default.
+    ///
+    /// # Errors
+    /// The broker cannot be reached or refuses.
+    fn topic_settings(
+        &self,
+        topics: &[String],
+    ) -> impl Future<Output = Result<BTreeMap<String, BTreeMap<String, String>>, TransportError>> + Send;
 
     /// Return the offsets that a group has committed, for those of the partitions that have one.
     ///

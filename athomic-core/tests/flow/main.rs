@@ -6,6 +6,8 @@
 mod app;
 mod batch;
 mod commit;
+mod dead_letters;
+mod delay;
 mod failures;
 mod health;
 mod idempotency;
@@ -14,6 +16,7 @@ mod lifecycle;
 mod ordered;
 mod publisher;
 mod rebalance;
+mod retries;
 mod single;
 mod support;
 mod truncation;

@@ -56,6 +56,10 @@ impl Transport for SimulatedTransport {
         self.world.call(self.instance, Point::Join, join).await
     }
 
+    fn now(&self) -> athomic_core::message::Timestamp {
+        self.inner.now()
+    }
+
     async fn publisher(&self) -> Result<MemoryPublisher, TransportError> {
         self.inner.publisher().await
     }
@@ -372,6 +376,10 @@ impl RecordBatch for Stamped {
         self.inner.timestamp(index)
     }
 
+    fn header(&self, index: usize, name: &str) -> Option<&[u8]> {
+        self.inner.header(index, name)
+    }
+
     fn headers(&self, index: usize) -> Headers {
         self.inner.headers(index).with(EPOCH, self.epoch.to_string())
     }
@@ -391,6 +399,14 @@ impl Admin for SimulatedAdmin {
 
     async fn create_topics(&self, topics: &[NewTopic]) -> Result<(), TransportError> {
         let call = self.inner.create_topics(topics);
+        self.world.call(self.instance, Point::Admin, call).await
+    }
+
+    async fn topic_settings(
+        &self,
+        topics: &[String],
+    ) -> Result<BTreeMap<String, BTreeMap<String, String>>, TransportError> {
+        let call = self.inner.topic_settings(topics);
         self.world.call(self.instance, Point::Admin, call).await
     }
 

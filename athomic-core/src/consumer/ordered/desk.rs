@@ -300,7 +300,9 @@ impl OrderedScope {
             };
             for waiting in frames.iter().filter(|frame| frame.sequence <= through) {
                 match frame::decode(&waiting.bytes) {
-                    Ok(parked) => give_up(&self.lane, &parked.message, "given up by an operator".into()),
+                    Ok(parked) => {
+                        give_up(&self.lane, &parked.message, "given up by an operator".into()).await;
+                    }
                     Err(error) => {
                         tracing::error!(%aggregate, sequence = waiting.sequence, %error, "a message that waited is damaged");
                     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::lane::{LaneContext, LaneSource};
+use super::super::lane::{LaneContext, LaneSource, Settlement};
 use super::super::processor::Failure;
 use super::OrderedOrchestrationStrategy;
 use super::aggregate::Places;
@@ -16,6 +16,7 @@ use super::shard::{Event, Incoming};
 use crate::commit::Slot;
 use crate::handler::{MessageContext, OrderedHandler};
 use crate::message::{RawMessage, RecordBatch, Timestamp};
+use crate::outcome::FailureContext;
 use crate::payload::Payload;
 use crate::store::ordering::{Aggregate, Digest};
 use crate::transport::TransportError;
@@ -56,7 +57,10 @@ pub(super) async fn run<H: OrderedHandler>(
                 let last = batch.timestamp(batch.len() - 1);
                 flow.read_to
                     .store(last.map_or(i64::MAX, Timestamp::as_millis), Relaxed);
-                strategy.hand_over(context, &flow, &batch);
+                let undecoded = strategy.hand_over(context, &flow, &batch);
+                if give_up(context, undecoded).await == Settlement::Abandoned {
+                    break Ok(());
+                }
                 tokio::task::yield_now().await;
             }
             Ok(None) => break Ok(()),
@@ -70,19 +74,39 @@ pub(super) async fn run<H: OrderedHandler>(
     ended
 }
 
+/// Give up what cannot be decoded; the partition is not read on before that.
+async fn give_up(context: &LaneContext, undecoded: Vec<(FailureContext, Slot)>) -> Settlement {
+    for (failure, slot) in undecoded {
+        if context.give_up(failure).await == Settlement::Abandoned {
+            return Settlement::Abandoned;
+        }
+        context.state.settle(slot);
+    }
+    Settlement::Settled
+}
+
 impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
-    /// Decode fetched messages and give each to the shard of its aggregate.
-    fn hand_over(&self, context: &LaneContext, flow: &Arc<Flow>, batch: &Arc<dyn RecordBatch>) {
+    /// Decode fetched messages and give each to the shard of its aggregate. Returns those that cannot be
+    /// decoded.
+    fn hand_over(
+        &self,
+        context: &LaneContext,
+        flow: &Arc<Flow>,
+        batch: &Arc<dyn RecordBatch>,
+    ) -> Vec<(FailureContext, Slot)> {
+        let mut undecoded = Vec::new();
         let mut slot = flow.state.track(batch.as_ref());
         let mut parts: Vec<Vec<Incoming<H::Payload>>> = self.shards.iter().map(|_| Vec::new()).collect();
         for index in 0..batch.len() {
             let message = RawMessage::new(Arc::clone(batch), index);
+            if context.is_for_others(&message) {
+                flow.state.settle(slot);
+                slot = slot.next();
+                continue;
+            }
             match self.decode(context, message, flow, slot) {
                 Ok((shard, incoming)) => parts[shard].push(incoming),
-                Err(failure) => {
-                    context.settings.failures.give_up(context.scope(), &failure);
-                    flow.state.settle(slot);
-                }
+                Err(failure) => undecoded.push((failure, slot)),
             }
             slot = slot.next();
         }
@@ -91,6 +115,7 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
                 let _orchestration_gone = shard.send(Event::Arrived(part));
             }
         }
+        undecoded
     }
 
     fn decode(
@@ -99,7 +124,7 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
         message: RawMessage,
         flow: &Arc<Flow>,
         slot: Slot,
-    ) -> Result<(usize, Incoming<H::Payload>), crate::outcome::FailureContext> {
+    ) -> Result<(usize, Incoming<H::Payload>), FailureContext> {
         let call = MessageContext::new(context.scope(), &message, 1);
         let handler = &self.processor.handler;
         let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| {

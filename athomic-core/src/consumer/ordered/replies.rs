@@ -1,6 +1,7 @@
 //! What a shard asks the store, and what it does with the answers.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -46,6 +47,10 @@ pub(super) enum Reply {
     Probed(Vec<Aggregate>, Vec<Result<Option<u64>, StoreError>>),
     Steered(usize, Then, Result<(), StoreError>),
     Room(usize, Gap, Result<Vec<Frame>, StoreError>),
+    /// What waited behind a gap is given up: through which sequence, and how many.
+    RoomGivenUp(usize, Gap, u64, usize),
+    /// A message without a place in the order is given up.
+    GivenUp(Places),
     Resynced(usize, Result<Option<u64>, BoxError>),
 }
 
@@ -413,6 +418,11 @@ where
             }
             Reply::Steered(index, then, done) => self.on_steered(index, then, done),
             Reply::Room(index, gap, frames) => self.on_room(index, gap, frames),
+            Reply::RoomGivenUp(index, gap, last, count) => {
+                self.locals[index].calls -= 1;
+                self.skip(index, gap, last, count);
+            }
+            Reply::GivenUp(places) => places.settle(),
             Reply::Resynced(index, known) => self.on_resynced(index, known),
         }
     }
@@ -544,10 +554,20 @@ where
         let Some(entry) = self.locals[index].remove(sequence) else {
             return;
         };
-        if let Some(reason) = dead {
-            give_up(&self.context.settings, &entry.message, reason.into());
+        match dead {
+            Some(reason) => self.give_up(entry, reason.into()),
+            None => entry.places.settle(),
         }
-        entry.places.settle();
+    }
+
+    /// Give up a message that has no place in the order; it is settled when its dead letter is acknowledged.
+    fn give_up(&mut self, entry: Entry<H::Payload>, error: BoxError) {
+        let settings = Arc::clone(&self.context.settings);
+        let Entry { message, places, .. } = entry;
+        self.calls.push(Box::pin(async move {
+            give_up(&settings, &message, error).await;
+            Reply::GivenUp(places)
+        }));
     }
 
     /// Give a message up whose sequence has another payload.
@@ -557,8 +577,7 @@ where
             "another message of aggregate `{}` has its sequence {}",
             self.locals[index].aggregate, entry.sequence
         );
-        give_up(&self.context.settings, &entry.message, text.into());
-        entry.places.settle();
+        self.give_up(entry, text.into());
     }
 
     fn ask_application(&mut self, index: usize) {
@@ -857,23 +876,22 @@ where
             Ok(frames) => frames,
             Err(error) => return self.on_error(error),
         };
-        self.locals[index].calls -= 1;
-        let reason = || {
-            BoxError::from(format!(
-                "sequence {} before it did not come in time",
-                gap.head - 1
-            ))
-        };
-        for frame in &frames {
-            match frame::decode(&frame.bytes) {
-                Ok(parked) => give_up(&self.context.settings, &parked.message, reason()),
-                Err(error) => {
-                    tracing::error!(sequence = frame.sequence, %error, "a message that waited is damaged")
+        let settings = Arc::clone(&self.context.settings);
+        self.calls.push(Box::pin(async move {
+            for frame in &frames {
+                match frame::decode(&frame.bytes) {
+                    Ok(parked) => {
+                        let reason = format!("sequence {} before it did not come in time", gap.head - 1);
+                        give_up(&settings, &parked.message, reason.into()).await;
+                    }
+                    Err(error) => {
+                        tracing::error!(sequence = frame.sequence, %error, "a message that waited is damaged");
+                    }
                 }
             }
-        }
-        let last = frames.last().map_or(gap.head - 1, |frame| frame.sequence);
-        self.skip(index, gap, last, frames.len());
+            let last = frames.last().map_or(gap.head - 1, |frame| frame.sequence);
+            Reply::RoomGivenUp(index, gap, last, frames.len())
+        }));
     }
 
     fn on_steered(&mut self, index: usize, then: Then, done: Result<(), StoreError>) {

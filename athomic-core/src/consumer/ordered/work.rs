@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use super::super::lane::{LaneContext, LaneSettings, PartitionState, Permit};
+use super::super::lane::{LaneContext, LaneSettings, PartitionState, Permit, Settlement};
 use super::super::processor::{Boxed, Failure, caught, failed, guarded};
 use super::OrderedSettings;
 use super::calls::Caller;
@@ -72,16 +72,22 @@ pub(super) enum Ended {
     Abandoned,
 }
 
-/// Give a message up without running it.
-pub(super) fn give_up(lane: &LaneSettings, message: &RawMessage, error: BoxError) {
-    let failure = FailureContext {
+/// Give a message up without running it; returns when its dead letter is acknowledged.
+pub(super) async fn give_up(lane: &LaneSettings, message: &RawMessage, error: BoxError) {
+    lane.failures
+        .give_up(&lane.scope, &unordered(message, error))
+        .await;
+}
+
+/// The failure of a message that has no place in its aggregate's order.
+fn unordered(message: &RawMessage, error: BoxError) -> FailureContext {
+    FailureContext {
         message: message.clone(),
         stage: FailureStage::Ordering,
         error,
         attempt: 1,
         wish: RetryWish::Never,
-    };
-    lane.failures.give_up(&lane.scope, &failure);
+    }
 }
 
 impl<H: OrderedHandler> OrderedMessageProcessor<H> {
@@ -130,12 +136,8 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
         match verdict {
             Verdict::Run => {}
             Verdict::Condemned => {
-                give_up(
-                    &context.settings,
-                    &message,
-                    "the messages of its aggregate are given up".into(),
-                );
-                return Ended::Done;
+                let error = "the messages of its aggregate are given up".into();
+                return given_up(context, unordered(&message, error), Ended::Done).await;
             }
             Verdict::Deadly(deliveries) => {
                 let text = format!(
@@ -149,7 +151,7 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
                     attempt: deliveries,
                     wish: RetryWish::Never,
                 };
-                return poisoned(&context.settings, settings, context, failure);
+                return poisoned(settings, context, failure).await;
             }
         }
         let stop = LaneContext {
@@ -174,7 +176,11 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
                 }
             };
             let delay = match context.settings.failures.decide(&failure) {
-                RetryDecision::GiveUp => return poisoned(&context.settings, settings, context, failure),
+                RetryDecision::GiveUp => return poisoned(settings, context, failure).await,
+                RetryDecision::Ignore => {
+                    context.settings.failures.ignore(context.scope(), &failure);
+                    return Ended::Done;
+                }
                 RetryDecision::RetryAfter(delay) => delay,
             };
             context.settings.failures.retry(context.scope(), &failure, delay);
@@ -250,19 +256,22 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
 }
 
 /// Do with a poison message what the policy says.
-fn poisoned(
-    lane: &LaneSettings,
-    settings: &OrderedSettings,
-    context: &LaneContext,
-    failure: FailureContext,
-) -> Ended {
+async fn poisoned(settings: &OrderedSettings, context: &LaneContext, failure: FailureContext) -> Ended {
     let reason = Chain(failure.error.as_ref()).to_string();
     if settings.policies.on_poison == OnPoison::Halt {
         return Ended::Halt(reason);
     }
-    lane.failures.give_up(context.scope(), &failure);
-    match settings.policies.on_poison {
+    let ended = match settings.policies.on_poison {
         OnPoison::DlqSequence => Ended::Condemn(reason),
         OnPoison::DlqAndContinue | OnPoison::Halt => Ended::Done,
+    };
+    given_up(context, failure, ended).await
+}
+
+/// Give a message up; its turn ends as said when its dead letter is acknowledged.
+async fn given_up(context: &LaneContext, failure: FailureContext, ended: Ended) -> Ended {
+    match context.give_up(failure).await {
+        Settlement::Settled => ended,
+        Settlement::Abandoned => Ended::Abandoned,
     }
 }

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::lane::{BatchSettings, LaneContext, LaneSource};
+use super::super::lane::{BatchSettings, LaneContext, LaneSource, Settlement};
 use super::super::processor::{BatchAttempt, ErasedBatch};
 use crate::commit::Slot;
 use crate::message::RawMessage;
-use crate::outcome::{ConsumptionOutcome, FailureContext};
+use crate::outcome::{ConsumptionOutcome, FailureContext, RetryWish};
 use crate::retry::RetryDecision;
 use crate::transport::{FetchLimits, TransportError};
 
@@ -70,9 +70,13 @@ async fn collect(
         let mut slot = context.state.track(fetched.as_ref());
         for index in 0..fetched.len() {
             let message = RawMessage::new(fetched.clone(), index);
-            batch.bytes += message.size();
-            batch.messages.push(message);
-            batch.slots.push(slot);
+            if context.is_for_others(&message) {
+                context.state.settle(slot);
+            } else {
+                batch.bytes += message.size();
+                batch.messages.push(message);
+                batch.slots.push(slot);
+            }
             slot = slot.next();
         }
     }
@@ -98,6 +102,9 @@ async fn handle(processor: &dyn ErasedBatch, context: &LaneContext, batch: Batch
             round.together(processor, context, batch, attempt).await
         };
         drop(held);
+        if round.give_up(context).await == Settlement::Abandoned {
+            return;
+        }
         parts.extend(round.parts(&part, apart));
         let Some(next) = parts.front() else { return };
         permit = context.permit_after(next.delay).await;
@@ -119,6 +126,7 @@ struct Part {
 struct Round {
     again: Batch,
     delay: Duration,
+    given_up: Vec<(FailureContext, Slot)>,
     /// What was not tried, since another one handles it.
     deferred: Batch,
     patience: Duration,
@@ -208,18 +216,36 @@ impl Round {
         }
     }
 
+    /// Give up what is given up, in the order of the messages; each is settled when its dead letter is
+    /// acknowledged.
+    async fn give_up(&mut self, context: &LaneContext) -> Settlement {
+        for (failure, slot) in self.given_up.drain(..) {
+            if context.give_up(failure).await == Settlement::Abandoned {
+                return Settlement::Abandoned;
+            }
+            context.state.settle(slot);
+        }
+        Settlement::Settled
+    }
+
     fn failed(&mut self, context: &LaneContext, mut failure: FailureContext, slot: Slot, spare: bool) {
         let FailureContext { attempt, .. } = failure;
         if spare
-            && failure.wish != crate::outcome::RetryWish::Never
+            && !matches!(failure.wish, RetryWish::Never | RetryWish::Ignore)
             && context.settings.failures.is_last(attempt)
         {
             // The whole batch is at its end, this message is not: it has one attempt by itself.
             failure.attempt = attempt.saturating_sub(1);
         }
-        match context.settings.failures.handle(context.scope(), &failure) {
-            RetryDecision::GiveUp => context.state.settle(slot),
+        let failures = &context.settings.failures;
+        match failures.decide(&failure) {
+            RetryDecision::GiveUp => self.given_up.push((failure, slot)),
+            RetryDecision::Ignore => {
+                failures.ignore(context.scope(), &failure);
+                context.state.settle(slot);
+            }
             RetryDecision::RetryAfter(delay) => {
+                failures.retry(context.scope(), &failure, delay);
                 self.delay = self.delay.max(delay);
                 self.again.messages.push(failure.message);
                 self.again.slots.push(slot);

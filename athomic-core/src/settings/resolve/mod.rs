@@ -2,8 +2,10 @@
 //!
 //! Every fault is collected; where one is found, the default stands in, so that the rest is checked too.
 
+mod dead_letters;
 mod idempotency;
 mod ordering;
+mod republisher;
 mod security;
 mod values;
 
@@ -12,13 +14,12 @@ use std::collections::BTreeMap;
 use super::environment::Environment;
 use super::error::{Fault, Origin, Problem};
 use super::raw::{
-    Field, RawConnection, RawConsumer, RawDlq, RawMessaging, RawProducer, RawRetry, RawSettings, RawTopics,
-    RawTuned,
+    Field, RawConnection, RawConsumer, RawMessaging, RawProducer, RawSettings, RawTopics, RawTuned,
 };
 use super::resolved::{
-    AppSettings, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DlqSettings,
-    GroupProtocol, HandlerTuning, KvStoreSettings, LifecycleSettings, MessagingSettings, ProducerSettings,
-    RetrySettings, Settings, TopicsSettings,
+    AppSettings, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, GroupProtocol,
+    HandlerTuning, KvStoreSettings, LifecycleSettings, MessagingSettings, ProducerSettings,
+    REPUBLISHER_CONNECTION, RetryMode, Settings, TopicsSettings,
 };
 use super::schema::{CONNECTIONS, TUNING};
 use super::tree::join;
@@ -89,12 +90,18 @@ impl Resolver<'_> {
     ) -> MessagingSettings {
         let backend = self.choice(&raw.provider.backend, Backend::Memory);
         self.fetch_secrets = backend == Backend::Kafka;
+        let republisher = self.republisher(&raw.republisher, &raw.republishing);
+        let mut dlq = self.dlq(&raw.dlq, &raw.retry);
+        if raw.retry.mode.is_none() && republisher.enabled && !republisher.delay_topics.is_empty() {
+            dlq.retry.mode = RetryMode::DelayTopic;
+        }
         MessagingSettings {
             enabled: value_or(&raw.switch.enabled, true),
             backend,
             connections: self.connections(raw),
+            republisher,
             topics: self.topics(&raw.topics),
-            dlq: self.dlq(&raw.dlq, &raw.retry),
+            dlq,
             ordering: self.ordering(&raw.ordering, kvstores),
             handler_tuning: self.handler_tuning(&raw.handler_tuning, kvstores),
         }
@@ -109,20 +116,27 @@ impl Resolver<'_> {
         let mut connections = BTreeMap::new();
         for (name, raw) in &raw.connections {
             if name == DEFAULT_CONNECTION {
-                self.refuse_default_connection(raw);
+                let reason = "the default connection is `integration.messaging.consumer`, `producer` and `security`; set it there";
+                self.refuse_connection(name, raw, reason);
+            } else if name == REPUBLISHER_CONNECTION {
+                let reason = "the republisher's connection is `integration.messaging.republisher.consumer`, `producer` and `security`; set it there";
+                self.refuse_connection(name, raw, reason);
             } else {
                 connections.insert(name.clone(), self.connection(name, raw, &parent));
             }
+        }
+        if value_or(&raw.republisher.enabled, false) {
+            let republishing = self.connection(REPUBLISHER_CONNECTION, &raw.republishing, &parent);
+            connections.insert(republishing.name.clone(), republishing);
         }
         connections.insert(parent.name.clone(), parent);
         connections
     }
 
-    fn refuse_default_connection(&mut self, raw: &RawConnection) {
-        let reason = "the default connection is `integration.messaging.consumer`, `producer` and `security`; set it there";
+    fn refuse_connection(&mut self, name: &str, raw: &RawConnection, reason: &'static str) {
         let origin = raw.origin.as_ref().unwrap_or(&Origin::BuiltIn);
         self.faults.push(Fault::new(
-            join(CONNECTIONS, DEFAULT_CONNECTION),
+            join(CONNECTIONS, name),
             origin,
             Problem::invalid(reason),
         ));
@@ -144,7 +158,14 @@ impl Resolver<'_> {
         let mut consumer = self.consumer(&raw.consumer, &parent.consumer);
         let mut producer = self.producer(&raw.producer, &parent.producer);
         // Invariant: credentials follow the servers. A connection to servers of its own inherits none.
-        let other_cluster = consuming.is_some() && name != DEFAULT_CONNECTION;
+        let other_cluster = match name {
+            DEFAULT_CONNECTION => false,
+            // The reference's example names the servers once more.
+            REPUBLISHER_CONNECTION => {
+                consuming.is_some_and(|servers| *servers != parent.consumer.bootstrap_servers)
+            }
+            _ => consuming.is_some(),
+        };
         if let Some(servers) = consuming {
             consumer.bootstrap_servers.clone_from(servers);
         }
@@ -253,43 +274,6 @@ impl Resolver<'_> {
             default_partitions: self.count(&raw.default_partitions, default.default_partitions),
             default_replication: self.count(&raw.default_replication, default.default_replication),
         }
-    }
-
-    fn dlq(&mut self, raw: &RawDlq, retry: &RawRetry) -> DlqSettings {
-        let default = DlqSettings::default();
-        DlqSettings {
-            enabled: value_or(&raw.enabled, default.enabled),
-            max_attempts: self.count(&raw.max_attempts, default.max_attempts),
-            strategy: self.choice(&raw.strategy, default.strategy),
-            retry: self.retry(retry),
-        }
-    }
-
-    fn retry(&mut self, raw: &RawRetry) -> RetrySettings {
-        let default = RetrySettings::default();
-        let retry = RetrySettings {
-            mode: self.choice(&raw.mode, default.mode),
-            min_delay: self.seconds(&raw.min_delay_seconds, default.min_delay),
-            max_delay: self.seconds(&raw.max_delay_seconds, default.max_delay),
-            factor: value_or(&raw.factor, default.factor),
-            jitter: value_or(&raw.jitter, default.jitter),
-        };
-        if let Some(written) = &raw.factor
-            && !(written.value.is_finite() && written.value >= 1.0)
-        {
-            self.faults
-                .push(written.fault(Problem::invalid("must be a number of at least 1")));
-        }
-        if retry.min_delay > retry.max_delay
-            && let Some(written) = raw.min_delay_seconds.as_ref().or(raw.max_delay_seconds.as_ref())
-        {
-            self.faults.push(written.fault(Problem::invalid(format!(
-                "`min_delay_seconds` ({}) must not be more than `max_delay_seconds` ({})",
-                retry.min_delay.as_secs_f64(),
-                retry.max_delay.as_secs_f64(),
-            ))));
-        }
-        retry
     }
 
     fn handler_tuning(

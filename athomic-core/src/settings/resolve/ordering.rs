@@ -173,7 +173,12 @@ impl Resolver<'_> {
         field.is_some().then(|| self.seconds(field, Duration::ZERO))
     }
 
-    fn whole<N: TryFrom<i128>>(&mut self, field: &Field<i128>, least: i128, most: i128) -> Option<N> {
+    pub(super) fn whole<N: TryFrom<i128>>(
+        &mut self,
+        field: &Field<i128>,
+        least: i128,
+        most: i128,
+    ) -> Option<N> {
         let written = field.as_ref()?;
         if (least..=most).contains(&written.value) {
             return N::try_from(written.value).ok();

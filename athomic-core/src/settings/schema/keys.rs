@@ -6,8 +6,8 @@ use super::{Key, Kind, Preset, Section};
 use crate::handler::Priority;
 use crate::settings::choice::Choice;
 use crate::settings::resolved::{
-    AutoCreate, Backend, DlqStrategy, GroupProtocol, IsolationLevel, OffsetReset, RetryMode, SaslMechanism,
-    SecurityProtocol, WireCompression,
+    AutoCreate, Backend, BackoffKind, DelayBackend, DlqFormat, DlqStrategy, GroupProtocol, IsolationLevel,
+    OffsetReset, RetryMode, RetryOrder, SaslMechanism, SecurityProtocol, WireCompression,
 };
 
 pub(in crate::settings) const CONSUMER: &str = "integration.messaging.consumer";
@@ -15,6 +15,7 @@ pub(in crate::settings) const PRODUCER: &str = "integration.messaging.producer";
 pub(in crate::settings) const SECURITY: &str = "integration.messaging.security";
 pub(in crate::settings) const CONNECTIONS: &str = "integration.messaging.connections";
 pub(in crate::settings) const ORDERING: &str = "integration.messaging.ordering";
+pub(in crate::settings) const REPUBLISHER: &str = "integration.messaging.republisher";
 pub(in crate::settings) const TUNING: &str = "integration.messaging.handler_tuning";
 pub(in crate::settings) const KVSTORES: &str = "database.kvstore";
 pub(in crate::settings) const IDEMPOTENCY: &str = "resilience.idempotency";
@@ -56,17 +57,29 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
         )],
     },
     Section {
-        paths: &[CONSUMER, "integration.messaging.connections.*.consumer"],
-        doc: "How to consume. What `connections.NAME.consumer` lacks is inherited from here.",
+        paths: &[
+            CONSUMER,
+            "integration.messaging.connections.*.consumer",
+            "integration.messaging.republisher.consumer",
+        ],
+        doc: "How to consume. What `connections.NAME.consumer` and `republisher.consumer` lack is inherited from here.",
         keys: CONSUMER_KEYS,
     },
     Section {
-        paths: &[PRODUCER, "integration.messaging.connections.*.producer"],
-        doc: "How to publish. What `connections.NAME.producer` lacks is inherited from here.",
+        paths: &[
+            PRODUCER,
+            "integration.messaging.connections.*.producer",
+            "integration.messaging.republisher.producer",
+        ],
+        doc: "How to publish. What `connections.NAME.producer` and `republisher.producer` lack is inherited from here.",
         keys: PRODUCER_KEYS,
     },
     Section {
-        paths: &[SECURITY, "integration.messaging.connections.*.security"],
+        paths: &[
+            SECURITY,
+            "integration.messaging.connections.*.security",
+            "integration.messaging.republisher.security",
+        ],
         doc: "Encryption and identity. A connection that names servers of its own inherits nothing of this, \
               so that no password reaches a foreign server.",
         keys: SECURITY_KEYS,
@@ -115,7 +128,49 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "strategy",
                 one_of::<DlqStrategy>(),
                 "\"logging_only\"",
-                "What happens to a message after its last attempt; `logging_only` logs its coordinates and settles it.",
+                "What happens to a message after its last attempt: its coordinates are logged, or it becomes a record in `topic`, which stays there (`keep`) or is moved on to `parking_lot_topic`.",
+            ),
+            key(
+                "topic",
+                Kind::Text,
+                "\"platform.dead-letter-queue.v1\"",
+                "Where dead letters go; `{topic}` and `{group}` stand for those of the message, as in `dlq.{topic}`.",
+            ),
+            key(
+                "parking_lot_topic",
+                Kind::Text,
+                "\"platform.parking-lot.v1\"",
+                "Where dead letters go that fail again, or that were replayed too often.",
+            ),
+            key(
+                "format",
+                one_of::<DlqFormat>(),
+                "\"headers\"",
+                "How a dead letter is written; `headers` keeps key, payload and headers as they were.",
+            ),
+            key(
+                "header_sets",
+                Kind::TextList,
+                "[\"kafka\"]",
+                "Whose headers are put on dead letters beside athomic's own: `kafka` (`__dlq.errors.*`), `spring` (`kafka_dlt-*`).",
+            ),
+            key(
+                "error_max_bytes",
+                Kind::Integer,
+                "8192",
+                "The most bytes of an error's text on a dead letter; longer ones are cut off with a mark.",
+            ),
+            key(
+                "error_redact",
+                Kind::Boolean,
+                "false",
+                "Whether dead letters have no text of errors, which may hold secrets.",
+            ),
+            key(
+                "max_replays",
+                Kind::Integer,
+                "3",
+                "How often a message may be replayed until its next dead letter goes to `parking_lot_topic`.",
             ),
         ],
     },
@@ -127,7 +182,25 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "mode",
                 one_of::<RetryMode>(),
                 "\"in_place\"",
-                "Where a message waits for its next attempt; `in_place` holds back the messages behind it.",
+                "Where a message waits for its next attempt: in its place, before the messages behind it, as a copy at the end of its topic (`republish`), or before that in a delay topic, which is the default where the republisher is on. Ordered consumers and batches retry in place.",
+            ),
+            key(
+                "order",
+                one_of::<RetryOrder>(),
+                "\"hold\"",
+                "With `republish` and `delay_topic`, for handlers that are ordered by key: `hold` retries them in place, so that later messages of the key wait; `release` lets them overtake.",
+            ),
+            key(
+                "retry_on",
+                Kind::TextList,
+                "[\"handler\", \"panic\", \"timeout\", \"decode\"]",
+                "Which failures are tried again at all; others are given up at once. Of `decode` only what says that it may pass.",
+            ),
+            key(
+                "backoff",
+                one_of::<BackoffKind>(),
+                "\"exponential\"",
+                "How waits grow; `fixed` has all of them as long as the first.",
             ),
             key(
                 "min_delay_seconds",
@@ -147,6 +220,44 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 Kind::Boolean,
                 "true",
                 "Whether waits are varied at random.",
+            ),
+        ],
+    },
+    Section {
+        paths: &[REPUBLISHER],
+        doc: "Delayed messages: where they wait, and who publishes them when they are due. With `consumer`, \
+              `producer` and `security` of its own, which inherit as those of a connection do; \
+              `consumer.group_id` is `athomic-republisher` if it is not set.",
+        keys: &[
+            key(
+                "enabled",
+                Kind::Boolean,
+                "false",
+                "Whether this program publishes what is due; at least one program must. Publishing with a delay takes only the topics.",
+            ),
+            key(
+                "delay_strategy_backend",
+                one_of::<DelayBackend>(),
+                "\"kafka_topic_delay_strategy\"",
+                "How messages wait: in one delay topic, or in several in turn, for any delay and closer to its time.",
+            ),
+            unset(
+                "delay_topics",
+                Kind::Options,
+                "{ 60 = \"platform.internal.delay-1m.v1\", 3600 = \"platform.internal.delay-1h.v1\" }",
+                "The delay topics by their delays in seconds. A message waits in the smallest that is at least its delay.",
+            ),
+            unset(
+                "destinations",
+                Kind::TextList,
+                "[\"orders.v1\", \"mail.*\"]",
+                "Where delayed messages may go: topics, or beginnings of their names with `*`. If unset, anywhere but to delay topics and the broker's own.",
+            ),
+            key(
+                "max_hops",
+                Kind::Integer,
+                "100",
+                "In how many delay topics in turn a message may wait, with `kafka_cascade_delay_strategy`.",
             ),
         ],
     },

@@ -34,28 +34,12 @@ const fn planned(path: &'static str, keys: &'static [&'static str]) -> Planned {
 
 /// The rest of the schema. A section with `enabled = false` is idle as a whole.
 pub(in crate::settings) static PLANNED: &[Planned] = &[
-    planned(
-        "integration.messaging.republisher",
-        &[
-            "enabled",
-            "delay_strategy_backend",
-            "consumer.*",
-            "producer.*",
-            "delay_topics.*",
-        ],
-    ),
     planned("integration.messaging.payload.max_decoded_bytes", &[]),
     Planned {
         path: "integration.messaging.payload.pipeline",
         keys: &[],
         idle: |_, node| is_plain_json(node),
     },
-    planned("integration.messaging.dlq.topic", &[]),
-    planned("integration.messaging.dlq.parking_lot_topic", &[]),
-    planned("integration.messaging.dlq.format", &[]),
-    planned("integration.messaging.dlq.header_sets", &[]),
-    planned("integration.messaging.dlq.error_max_bytes", &[]),
-    planned("integration.messaging.dlq.error_redact", &[]),
     Planned {
         path: "integration.messaging.dlq.index_in_kv",
         keys: &[],

@@ -11,16 +11,12 @@ fn check(toml: &str, expected: &str) {
 fn parts_without_a_runtime_are_refused_by_name() {
     let messaging = "integration.messaging";
     check(
-        "[integration.messaging.republisher]\nenabled = true",
-        &format!("2:1: `{messaging}.republisher`: is not built yet"),
-    );
-    check(
         "[integration.messaging.payload]\nmax_decoded_bytes = 1",
         &format!("2:1: `{messaging}.payload.max_decoded_bytes`: is not built yet"),
     );
     check(
-        "[integration.messaging.dlq]\ntopic = 't'",
-        &format!("2:1: `{messaging}.dlq.topic`: is not built yet"),
+        "[integration.messaging.dlq]\nindex_ttl_seconds = 1",
+        &format!("2:1: `{messaging}.dlq.index_ttl_seconds`: is not built yet"),
     );
     check(
         "[observability]\nexporter_enabled = true",
@@ -36,10 +32,9 @@ fn parts_without_a_runtime_are_refused_by_name() {
 #[test]
 fn words_without_a_runtime_are_refused_by_name() {
     check_faults(
-        "[integration.messaging.dlq]\nstrategy = 'keep'\nretry.mode = 'delay_topic'",
+        "[integration.messaging.dlq]\nformat = 'envelope'",
         &[
-            "settings.toml:2:12: `integration.messaging.dlq.strategy`: `keep` is not built yet; use `logging_only`",
-            "settings.toml:3:14: `integration.messaging.dlq.retry.mode`: `delay_topic` is not built yet; use `in_place`",
+            "settings.toml:2:10: `integration.messaging.dlq.format`: `envelope` is not built yet; use `headers`",
         ],
     );
 }
@@ -107,14 +102,6 @@ fn environment_and_code_are_refused_too() {
             "environment variable ATHOMIC_INTEGRATION__MESSAGING__PAYLOAD__PIPELINE__0__STEP: \
          `integration.messaging.payload.pipeline`: is not built yet; remove it",
         ]
-    );
-    let variables = [(
-        "ATHOMIC_INTEGRATION__MESSAGING__REPUBLISHER__DELAY_TOPICS__60",
-        "t",
-    )];
-    assert!(
-        faults(with_variables("", &variables))[0]
-            .contains("`integration.messaging.republisher`: is not built yet")
     );
     assert!(faults(loader("").set("console.enabled", true))[0].contains("`console`: is not built yet"));
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::settings::raw::{
     RawApp, RawConsumer, RawDlq, RawIdempotencyKeys, RawIdempotencyStore, RawIdempotencyTuning, RawLifecycle,
-    RawOrdering, RawProducer, RawProvider, RawRetry, RawSecurity, RawStoreProvider, RawStoreSwitch,
-    RawSwitch, RawTopics, RawTuning,
+    RawOrdering, RawProducer, RawProvider, RawRepublisher, RawRetry, RawSecurity, RawStoreProvider,
+    RawStoreSwitch, RawSwitch, RawTopics, RawTuning,
 };
 use crate::settings::schema::SECTIONS;
 
@@ -109,6 +109,7 @@ fn the_table_and_the_mirror_have_the_same_keys() {
         RawTopics::KEYS,
         RawDlq::KEYS,
         RawRetry::KEYS,
+        RawRepublisher::KEYS,
         RawOrdering::KEYS,
         RawTuning::KEYS,
         RawIdempotencyTuning::KEYS,

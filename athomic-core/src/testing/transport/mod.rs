@@ -187,6 +187,7 @@ macro_rules! transport_conformance {
             flushing_nothing_is_done_at_once,
             publishing_to_an_unknown_topic_fails [unknown_topics],
             topics_are_made_once_and_counted,
+            settings_of_topics_can_be_looked_up,
             commits_can_be_looked_up,
 
             uncommitted_messages_come_again,

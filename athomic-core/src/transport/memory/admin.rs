@@ -64,11 +64,28 @@ impl Admin for MemoryAdmin {
             for topic in topics {
                 let retention = retention(topic)?;
                 let partitions = usize::try_from(topic.partitions).unwrap_or(usize::MAX);
+                let is_new = state.topics.get(&topic.name).is_none();
                 state.create_topic(&topic.name, partitions, retention);
+                if let (true, Some(made)) = (is_new, state.topics.get_mut(&topic.name)) {
+                    made.settings = topic.config.clone();
+                }
             }
             Ok(())
         };
         self.call("create topics", create).await
+    }
+
+    async fn topic_settings(
+        &self,
+        topics: &[String],
+    ) -> Result<BTreeMap<String, BTreeMap<String, String>>, TransportError> {
+        let look = |state: &mut State| {
+            let known = topics.iter().filter_map(|name| state.topics.get(name));
+            Ok(known
+                .map(|topic| (topic.name.to_string(), topic.settings.clone()))
+                .collect())
+        };
+        self.call("look at topic settings", look).await
     }
 
     async fn committed(
@@ -93,7 +110,8 @@ impl Admin for MemoryAdmin {
     }
 }
 
-/// Read the one topic setting that this broker knows. Kafka's own are accepted and have no effect.
+/// Read the one topic setting that this broker knows. Kafka's own are kept, to be looked at, and
+/// have no effect.
 fn retention(topic: &NewTopic) -> Result<Option<usize>, TransportError> {
     let parse = |text: &String| {
         text.parse().map_err(|error| TransportError::Other {

@@ -109,6 +109,12 @@ impl MemoryBroker {
             .get_mut(&message.topic)
             .ok_or_else(|| unknown(&message.topic))?;
         let retention = topic.retention;
+        if size_of(&message) > topic.max_message_bytes {
+            return Err(TransportError::TooLarge {
+                topic: message.topic,
+                source: format!("max.message.bytes is {}", topic.max_message_bytes).into(),
+            });
+        }
         let place = topic.partition_for(&message);
         let name = Arc::clone(&topic.name);
         let Some((partition, log)) = place.and_then(|place| Some((place, topic.log_mut(place)?))) else {
@@ -129,7 +135,8 @@ impl MemoryBroker {
         })
     }
 
-    fn now(&self) -> Timestamp {
+    /// Return the broker's time: it follows tokio's clock.
+    pub(super) fn now(&self) -> Timestamp {
         let (instant, began) = self.shared.began;
         let passed = Instant::now().saturating_duration_since(instant).as_millis();
         Timestamp::from_millis(began.as_millis() + i64::try_from(passed).unwrap_or(i64::MAX / 2))
@@ -272,6 +279,14 @@ pub(super) fn unreachable(source: impl Into<Source>) -> TransportError {
         servers: "embedded".to_owned(),
         source: source.into(),
     }
+}
+
+/// Count the bytes of key, payload and headers.
+fn size_of(message: &OutgoingMessage) -> usize {
+    let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
+    let headers = message.headers.iter();
+    let headers = headers.map(|header| header.name.len() + length(&header.value));
+    length(&message.key) + length(&message.payload) + headers.sum::<usize>()
 }
 
 /// The error of a message that is not in the log.

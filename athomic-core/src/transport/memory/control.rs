@@ -91,6 +91,17 @@ impl BrokerControl {
         Ok(())
     }
 
+    /// Change a setting of a topic by Kafka's name. It can be looked at, and has no effect.
+    ///
+    /// # Errors
+    /// [`TransportError::UnknownTopic`].
+    pub fn set_topic(&self, topic: &str, name: &str, value: &str) -> Result<(), TransportError> {
+        let mut state = self.broker.lock();
+        let settings = &mut state.topics.existing(topic)?.settings;
+        settings.insert(name.to_owned(), value.to_owned());
+        Ok(())
+    }
+
     /// Keep only so many records in each partition of a topic, from now on.
     ///
     /// # Errors
@@ -103,6 +114,16 @@ impl BrokerControl {
             .partitions
             .iter_mut()
             .for_each(|log| log.retain_newest(records));
+        Ok(())
+    }
+
+    /// Take no record of a topic from now on that is larger, headers included, as Kafka's
+    /// `max.message.bytes` does.
+    ///
+    /// # Errors
+    /// [`TransportError::UnknownTopic`].
+    pub fn set_max_message_bytes(&self, topic: &str, bytes: usize) -> Result<(), TransportError> {
+        self.broker.lock().topics.existing(topic)?.max_message_bytes = bytes;
         Ok(())
     }
 

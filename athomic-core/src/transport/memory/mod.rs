@@ -77,6 +77,7 @@ use broker::{State, Stopped, pause, unreachable};
 use faults::injected;
 use member::{Member, PendingEvent};
 
+use crate::message::Timestamp;
 use crate::settings::{ConsumerSettings, OffsetReset};
 use crate::transport::{Subscription, Transport, TransportError};
 
@@ -182,6 +183,10 @@ impl Transport for MemoryTransport {
 
     fn system(&self) -> &'static str {
         "athomic_memory"
+    }
+
+    fn now(&self) -> Timestamp {
+        self.broker.now()
     }
 
     async fn consumer(&self, subscription: Subscription) -> Result<MemoryConsumer, TransportError> {

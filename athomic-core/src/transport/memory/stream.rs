@@ -227,4 +227,8 @@ impl RecordBatch for SharedBatch {
     fn headers(&self, index: usize) -> Headers {
         self.records[index].headers.clone()
     }
+
+    fn header(&self, index: usize, name: &str) -> Option<&[u8]> {
+        self.records[index].headers.get(name)
+    }
 }

@@ -18,6 +18,10 @@ pub(super) struct Topic {
     pub(super) partitions: Vec<PartitionLog>,
     /// How many records a partition keeps.
     pub(super) retention: usize,
+    /// How many bytes a record may have: key, payload and headers.
+    pub(super) max_message_bytes: usize,
+    /// What it was made with, and what was set since.
+    pub(super) settings: BTreeMap<String, String>,
     /// Whose turn it is among the partitions, for messages without a key.
     turn: usize,
 }
@@ -77,6 +81,8 @@ impl Topics {
             id: TopicId(self.made),
             partitions: Vec::new(),
             retention,
+            max_message_bytes: usize::MAX,
+            settings: BTreeMap::new(),
             // The first message without a key goes to partition 0.
             turn: partitions.max(1) - 1,
         };

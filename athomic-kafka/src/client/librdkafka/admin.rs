@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use athomic_core::message::{Partition, PartitionOffset, TopicPartition};
 use athomic_core::transport::{NewTopic, TransportError};
-use rdkafka::admin::{self, AdminClient, AdminOptions, TopicReplication};
+use rdkafka::admin::{
+    self, AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -65,6 +68,44 @@ async fn create_all(options: &Options, topics: &[NewTopic]) -> Result<(), Fault>
         Ok(_) | Err((_, Code::TopicAlreadyExists)) => Ok(()),
         Err((topic, code)) => Err(Fault::new(code, format!("topic `{topic}`: {code}"))),
     })
+}
+
+/// Return the settings of those of the topics that exist.
+pub(crate) async fn topic_settings(
+    options: &Options,
+    topics: &[String],
+    endpoint: &Endpoint,
+) -> Result<BTreeMap<String, BTreeMap<String, String>>, TransportError> {
+    let settings = describe_all(options, topics).await;
+    settings.map_err(|fault| endpoint.error(Task::LookAtSettings, fault))
+}
+
+async fn describe_all(
+    options: &Options,
+    topics: &[String],
+) -> Result<BTreeMap<String, BTreeMap<String, String>>, Fault> {
+    let client: AdminClient<Refusals> = config(options).create_with_context(Refusals::default())?;
+    let resources: Vec<_> = topics
+        .iter()
+        .map(|topic| ResourceSpecifier::Topic(topic))
+        .collect();
+    let asked = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let mut settings = BTreeMap::new();
+    for answer in client.describe_configs(&resources, &asked).await? {
+        match answer {
+            Ok(ConfigResource {
+                specifier: OwnedResourceSpecifier::Topic(topic),
+                entries,
+            }) => {
+                let entries = entries.into_iter();
+                let values = entries.filter_map(|entry| Some((entry.name, entry.value?)));
+                settings.insert(topic, values.collect());
+            }
+            Ok(_) | Err(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {}
+            Err(code) => return Err(Fault::of(code)),
+        }
+    }
+    Ok(settings)
 }
 
 /// Return the offsets that a group has committed, for those of the partitions that have one. Blocks.

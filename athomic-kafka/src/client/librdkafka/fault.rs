@@ -35,6 +35,8 @@ pub(crate) enum FaultKind {
     OffsetReset,
     /// There is no room in the client's queue.
     QueueFull,
+    /// The record is larger than client or topic allow.
+    TooLarge,
     /// A setting that the client does not take.
     Settings,
     /// The client is being destroyed.
@@ -233,6 +235,7 @@ fn kind_of(code: Code) -> FaultKind {
         | Code::AssignmentLost => FaultKind::Fenced,
         Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => FaultKind::OffsetReset,
         Code::QueueFull => FaultKind::QueueFull,
+        Code::MessageSizeTooLarge => FaultKind::TooLarge,
         Code::InvalidArgument | Code::InvalidConfig | Code::UnknownProtocol => FaultKind::Settings,
         Code::BrokerDestroy | Code::DestroyBroker => FaultKind::Closed,
         code if passes(code) => FaultKind::Passing,

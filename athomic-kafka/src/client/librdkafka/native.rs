@@ -556,13 +556,36 @@ impl Message {
     /// Collect the headers. librdkafka parses them in place at the first call, so that only one thread
     /// may be in here for a message: the caller holds the lock of its batch.
     fn headers(&self) -> Headers {
+        let Some(list) = self.header_list() else {
+            return Headers::new();
+        };
+        let copy = |(name, value): (&CStr, Option<&[u8]>)| Header {
+            name: name.to_string_lossy().into_owned(),
+            value: value.map(Bytes::copy_from_slice),
+        };
+        self.iter_headers(list).map(copy).collect()
+    }
+
+    /// Find the last header of a name; the caller holds the lock of the batch, as above.
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        let named = |(found, _): &(&CStr, _)| found.to_bytes() == name.as_bytes();
+        self.iter_headers(self.header_list()?).filter(named).last()?.1
+    }
+
+    /// Return the parsed headers, if there are any; the caller holds the lock of the batch, as above.
+    fn header_list(&self) -> Option<*const sys::rd_kafka_headers_t> {
         let mut list = ptr::null_mut();
         // SAFETY: the message is valid and, as the caller holds the batch's lock, not parsed by others.
         let found = unsafe { sys::rd_kafka_message_headers(self.0.as_ptr(), &raw mut list) };
-        if Code::from(found) != Code::NoError || list.is_null() {
-            return Headers::new();
-        }
-        (0..).map_while(|index| header_at(list, index)).collect()
+        (Code::from(found) == Code::NoError && !list.is_null()).then_some(list.cast_const())
+    }
+
+    /// Look at the headers of this message; parsed once, they live as long as it does.
+    fn iter_headers<'a>(
+        &'a self,
+        list: *const sys::rd_kafka_headers_t,
+    ) -> impl Iterator<Item = (&'a CStr, Option<&'a [u8]>)> {
+        (0..).map_while(move |index| header_at(list, index))
     }
 }
 
@@ -629,6 +652,11 @@ impl RecordBatch for Batch {
     fn headers(&self, index: usize) -> Headers {
         let _one_at_a_time = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
         self.messages[index].headers()
+    }
+
+    fn header(&self, index: usize, name: &str) -> Option<&[u8]> {
+        let _one_at_a_time = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
+        self.messages[index].header(name)
     }
 }
 
@@ -710,7 +738,8 @@ unsafe extern "C" fn close_socket(socket: c_int, sockets: *mut c_void) -> c_int 
     0
 }
 
-fn header_at(list: *const sys::rd_kafka_headers_t, index: usize) -> Option<Header> {
+/// Return a header of a list; what is returned lives as long as the list's message.
+fn header_at<'a>(list: *const sys::rd_kafka_headers_t, index: usize) -> Option<(&'a CStr, Option<&'a [u8]>)> {
     let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
     // SAFETY: the list belongs to a message that is alive; the three results may be written.
     let found =
@@ -718,12 +747,9 @@ fn header_at(list: *const sys::rd_kafka_headers_t, index: usize) -> Option<Heade
     if Code::from(found) != Code::NoError {
         return None;
     }
-    // SAFETY: found, so the name is a string and the value null or of this length; both are copied.
-    let (name, value) = unsafe { (CStr::from_ptr(name), slice_of(value, length)) };
-    Some(Header {
-        name: name.to_string_lossy().into_owned(),
-        value: value.map(Bytes::copy_from_slice),
-    })
+    // SAFETY: found, so the name is a string and the value null or of this length; both belong to the
+    // message.
+    Some(unsafe { (CStr::from_ptr(name), slice_of(value, length)) })
 }
 
 fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {

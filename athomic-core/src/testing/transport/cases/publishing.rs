@@ -5,6 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::super::TestCluster;
 use super::super::rig::{Rig, in_time, unique};
@@ -141,6 +142,29 @@ pub async fn topics_are_made_once_and_counted<C: TestCluster>(cluster: &C) {
         .await
         .expect("topics can be looked at");
     assert_eq!(known.into_iter().collect::<Vec<_>>(), [(rig.topic.clone(), 3)]);
+}
+
+/// A topic's settings are those that it was made with; a topic that does not exist has none.
+pub async fn settings_of_topics_can_be_looked_up<C: TestCluster>(cluster: &C) {
+    let rig = Rig::new(cluster, 1).await;
+    let topic = NewTopic {
+        config: [("retention.ms".to_owned(), "123456789".to_owned())].into(),
+        ..NewTopic::new(unique("settings"), 1)
+    };
+    let made = rig.admin.create_topics(std::slice::from_ref(&topic)).await;
+    made.expect("topics can be made with settings");
+    let asked = [topic.name.clone(), unique("nowhere")];
+    let until = Instant::now() + cluster.deadline();
+    let settings = loop {
+        let settings = rig.admin.topic_settings(&asked).await;
+        let settings = settings.expect("settings can be looked at");
+        if !settings.is_empty() || Instant::now() > until {
+            break settings;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(settings.keys().collect::<Vec<_>>(), [&topic.name]);
+    assert_eq!(settings[&topic.name]["retention.ms"], "123456789");
 }
 
 /// An administrator sees the group's commits, and none for partitions without one.

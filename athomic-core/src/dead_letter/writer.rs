@@ -1,0 +1,204 @@
+//! Strategies `keep` and `republish_to_parking_lot`: dead letters are records.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::headers::{DLQ_ID, REDRIVE_COUNT};
+use super::letter::{Contents, Detail, Letter};
+use super::trouble::Trouble;
+use super::{TopicTemplate, log_only};
+use crate::handler::HandlerScope;
+use crate::message::{Headers, Partition};
+use crate::outcome::FailureContext;
+use crate::publisher::{PublishError, Publisher};
+use crate::settings::DlqSettings;
+use crate::transport::OutgoingMessage;
+
+/// How long the number of a topic's partitions is taken for true.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
+
+/// Writes dead letters and waits until they are acknowledged.
+#[derive(Debug)]
+pub(super) struct Writer {
+    topic: TopicTemplate,
+    parking_lot: TopicTemplate,
+    max_replays: u32,
+    /// All that comes is a dead letter already, whatever it says of itself.
+    only_parks: bool,
+    contents: Contents,
+    /// How many partitions topics have, and since when that is known.
+    partitions: Mutex<HashMap<String, (Partition, Instant)>>,
+}
+
+/// Where a message that is given up goes.
+#[derive(Debug, PartialEq, Eq)]
+enum Destination {
+    /// To a topic, as a letter about its failure.
+    Letter(String),
+    /// To the parking lot as it is, since it is a dead letter already.
+    Copy(String, String),
+    /// It stays where it is: in the parking lot.
+    Stays,
+}
+
+impl Writer {
+    pub(super) fn new(settings: &DlqSettings) -> Self {
+        Self {
+            topic: settings.topic.clone(),
+            parking_lot: settings.parking_lot_topic.clone(),
+            max_replays: settings.max_replays,
+            only_parks: false,
+            contents: Contents {
+                sets: settings.header_sets.clone(),
+                error_max_bytes: settings.error_max_bytes,
+                error_redact: settings.error_redact,
+            },
+            partitions: Mutex::default(),
+        }
+    }
+
+    /// Write to the parking lot only.
+    pub(super) fn parking(settings: &DlqSettings) -> Self {
+        Self {
+            only_parks: true,
+            ..Self::new(settings)
+        }
+    }
+
+    /// Write a dead letter until it is acknowledged.
+    pub(super) async fn write(&self, scope: &HandlerScope, failure: &FailureContext, trouble: &Arc<Trouble>) {
+        let headers = failure.message.headers();
+        let destination = self.destination(scope, failure, &headers);
+        if destination == Destination::Stays {
+            return log_only::dead_letter(scope, failure, "it stays in the parking lot");
+        }
+        let (mut write, mut sizes) = (trouble.begin(), Sizes::default());
+        loop {
+            let error = match self
+                .send(scope, failure, &destination, &headers, sizes.detail)
+                .await
+            {
+                Ok(written) => {
+                    write.acknowledged();
+                    return log_only::dead_letter(scope, failure, &written);
+                }
+                Err(error) => error,
+            };
+            if error.is_too_large() && sizes.shrink() {
+                continue;
+            }
+            write.failed(scope, failure, &error).await;
+        }
+    }
+
+    /// Send a dead letter once; returns what to log of it.
+    async fn send(
+        &self,
+        scope: &HandlerScope,
+        failure: &FailureContext,
+        destination: &Destination,
+        headers: &Headers,
+        detail: Detail,
+    ) -> Result<String, PublishError> {
+        let (topic, letter) = match destination {
+            Destination::Letter(topic) => (topic, Letter::new(scope, failure, &self.contents, detail)),
+            Destination::Copy(topic, id) => {
+                let copy = Letter::copy(&failure.message, headers.clone(), id.clone());
+                (topic, copy)
+            }
+            Destination::Stays => unreachable!("nothing is written then"),
+        };
+        let partition = failure.message.partition();
+        let count = self.count(&scope.publisher, topic).await?;
+        let record = OutgoingMessage {
+            topic: topic.clone(),
+            partition: (partition < count).then_some(partition),
+            key: letter.key,
+            payload: letter.payload,
+            headers: letter.headers,
+        };
+        let sent = scope.publisher.send(vec![record]).await.pop();
+        match sent.expect("one message has one result") {
+            Ok(delivery) => Ok(format!(
+                "dead letter {} at {}@{}",
+                letter.id, delivery.partition, delivery.offset
+            )),
+            Err(error) => {
+                // The topic may have been made anew, with fewer partitions.
+                self.lock().remove(topic);
+                Err(error)
+            }
+        }
+    }
+
+    fn destination(&self, scope: &HandlerScope, failure: &FailureContext, headers: &Headers) -> Destination {
+        let came_from = failure.message.topic();
+        let topic = self.topic.expand(came_from, &scope.group_id);
+        let parking_lot = self.parking_lot.expand(came_from, &scope.group_id);
+        if came_from == parking_lot {
+            return Destination::Stays;
+        }
+        if let Some(id) = text(headers, DLQ_ID) {
+            return Destination::Copy(parking_lot, id.to_owned());
+        }
+        let replays = text(headers, REDRIVE_COUNT).and_then(|count| count.parse().ok());
+        let is_worn = replays.is_some_and(|replays: u32| replays >= self.max_replays);
+        Destination::Letter(if is_worn || self.only_parks || came_from == topic {
+            parking_lot
+        } else {
+            topic
+        })
+    }
+
+    /// Return how many partitions a topic has.
+    async fn count(&self, publisher: &Publisher, topic: &str) -> Result<Partition, PublishError> {
+        let known = self.lock().get(topic).copied();
+        if let Some((count, _)) = known.filter(|(_, since)| since.elapsed() < KNOWN_FOR) {
+            return Ok(count);
+        }
+        let count = publisher.partitions(topic).await?;
+        self.lock().insert(topic.to_owned(), (count, Instant::now()));
+        Ok(count)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Partition, Instant)>> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn text<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
+    std::str::from_utf8(headers.get(name)?).ok()
+}
+
+/// How much a letter tells, after some were too large.
+struct Sizes {
+    detail: Detail,
+    /// Whether this detail was refused once: with other records in its request, which may be the cause.
+    refused: bool,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            detail: Detail::Full,
+            refused: false,
+        }
+    }
+}
+
+impl Sizes {
+    /// Tell less; `false` if there is nothing left to leave out.
+    fn shrink(&mut self) -> bool {
+        match (self.detail, self.refused) {
+            (Detail::Full, _) => self.detail = Detail::Brief,
+            // A payload is not left out lightly.
+            (Detail::Brief, false) => self.refused = true,
+            (Detail::Brief, true) => self.detail = Detail::Bare,
+            (Detail::Bare, _) => return false,
+        }
+        true
+    }
+}

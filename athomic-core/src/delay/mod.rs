@@ -1,0 +1,28 @@
+//! Delayed messages: where they wait, and who publishes them when they are due.
+//!
+//! A message that is published with a delay goes to a *delay topic*, a bucket of which everything is due
+//! after about the same time. It is written there as it is: key, payload and headers are the bytes that
+//! the destination will have, and one header more, the [`Envelope`], says where it goes and when. The
+//! *republisher*, a consumer like any other but for its lanes, holds each message until it is due,
+//! publishes it to its destination without that header, and commits.
+//!
+//! # Invariants
+//! - Nothing is published before it is due by the broker's clock.
+//! - A delay message is settled only when its destination, its next bucket or the dead letters have it.
+//! - What waits holds nothing but its place: a lane that waits does not read, the group is served meanwhile,
+//!   and a stop or a revocation ends the wait at once.
+//! - Nothing that a record says about itself is believed beyond its bounds: see [`Envelope`].
+
+mod buckets;
+mod destinations;
+mod envelope;
+mod republisher;
+mod topics;
+
+pub use buckets::{Bucket, Buckets};
+pub use destinations::{Destinations, ForbiddenDestination};
+pub use envelope::{ENVELOPE, Envelope, MalformedEnvelope};
+pub(crate) use republisher::definition;
+pub use republisher::{DelayedMessageHandler, REPUBLISHER, RepublishError, RepublisherCounts};
+pub use topics::UnfitDelayTopics;
+pub(crate) use topics::{DelayTopicCheck, settings_for};

@@ -1,0 +1,88 @@
+//! What was written about delayed messages, checked.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Resolver, value_or};
+use crate::message::check_topic_name;
+use crate::settings::error::Problem;
+use crate::settings::raw::{Field, RawConnection, RawRepublisher, Written};
+use crate::settings::resolved::RepublisherSettings;
+
+impl Resolver<'_> {
+    /// Give the section its meaning; its connection is resolved with the others.
+    pub(super) fn republisher(
+        &mut self,
+        raw: &RawRepublisher,
+        servers: &RawConnection,
+    ) -> RepublisherSettings {
+        let default = RepublisherSettings::default();
+        let settings = RepublisherSettings {
+            enabled: value_or(&raw.enabled, default.enabled),
+            strategy: self.choice(&raw.delay_strategy_backend, default.strategy),
+            delay_topics: self.delay_topics(&raw.delay_topics),
+            destinations: self.destinations(&raw.destinations),
+            max_hops: self.count(&raw.max_hops, default.max_hops),
+            group_id: self.text(&servers.consumer.group_id).unwrap_or(default.group_id),
+        };
+        if let (Some(written), true, true) =
+            (&raw.enabled, settings.enabled, settings.delay_topics.is_empty())
+            && raw.delay_topics.is_none()
+        {
+            let reason =
+                "it needs topics to consume; add `delay_topics = { 60 = \"platform.internal.delay-1m.v1\" }`";
+            self.faults.push(written.fault(Problem::invalid(reason)));
+        }
+        settings
+    }
+
+    fn delay_topics(
+        &mut self,
+        field: &Field<BTreeMap<String, Written<String>>>,
+    ) -> BTreeMap<Duration, String> {
+        let mut topics: BTreeMap<Duration, String> = BTreeMap::new();
+        for (name, written) in field.iter().flat_map(|written| &written.value) {
+            let seconds = name.parse().ok().filter(|seconds: &u32| *seconds > 0);
+            let topic = &written.value;
+            let fault = if seconds.is_none() {
+                Some(format!(
+                    "`{name}` is no delay: write whole seconds, from 1 to {}",
+                    u32::MAX
+                ))
+            } else if let Err(error) = check_topic_name(topic) {
+                Some(error.to_string())
+            } else if topics.values().any(|other| other == topic) {
+                Some(format!("topic `{topic}` stands for another delay already"))
+            } else {
+                None
+            };
+            match (fault, seconds) {
+                (None, Some(seconds)) => {
+                    topics.insert(Duration::from_secs(seconds.into()), topic.clone());
+                }
+                (fault, _) => {
+                    let reason = fault.unwrap_or_default();
+                    self.faults.push(written.fault(Problem::invalid(reason)));
+                }
+            }
+        }
+        topics
+    }
+
+    fn destinations(&mut self, field: &Field<Vec<String>>) -> Vec<String> {
+        let Some(written) = field else { return Vec::new() };
+        let odd = |destination: &&String| {
+            let name = destination.strip_suffix('*').unwrap_or(destination);
+            !name.is_empty() && check_topic_name(name).is_err() || destination.is_empty()
+        };
+        if written.value.is_empty() {
+            let reason = "an empty list allows nothing; leave it out to allow all, or name topics";
+            self.faults.push(written.fault(Problem::invalid(reason)));
+        }
+        if let Some(destination) = written.value.iter().find(odd) {
+            let reason = format!("`{destination}` is neither a topic nor the beginning of one with `*`");
+            self.faults.push(written.fault(Problem::invalid(reason)));
+        }
+        written.value.clone()
+    }
+}
