@@ -1,7 +1,10 @@
 //! One message in its turn: handler, retries in place, and what becomes of a poison message.
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+
+use tokio::sync::oneshot;
 
 use super::super::lane::{LaneContext, LaneSettings, PartitionState, Permit};
 use super::super::processor::{Boxed, Failure, failed, guarded};
@@ -32,8 +35,13 @@ pub(super) struct Work<P> {
     /// The partition that it came from; a stop of it ends retries. None if it came from a room.
     pub(super) stop: Option<Arc<PartitionState>>,
     pub(super) permit: Permit,
+    /// Held by a suspect during its first attempt.
+    pub(super) alone: Option<Alone>,
     pub(super) aggregate: Aggregate,
 }
+
+/// Tells, when it is dropped, that a message did not kill its process, so that the next suspect may begin.
+pub(super) type Alone = oneshot::Sender<Infallible>;
 
 /// What is to be done with a message whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +132,7 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
             verdict,
             stop,
             mut permit,
+            mut alone,
             aggregate,
         } = work;
         match verdict {
@@ -151,10 +160,6 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
                 return poisoned(&context.settings, settings, context, failure);
             }
         }
-        let stop = LaneContext {
-            settings: Arc::clone(&context.settings),
-            state: stop.unwrap_or_else(|| Arc::clone(&context.state)),
-        };
         let mut attempt = 1;
         loop {
             let tried = self
@@ -162,6 +167,7 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
                 .await;
             let Err(failure) = tried else { return Ended::Done };
             drop(permit);
+            drop(alone.take());
             let failure = failure.of(&message, attempt);
             let delay = match context.settings.failures.decide(&failure) {
                 RetryDecision::GiveUp => return poisoned(&context.settings, settings, context, failure),
@@ -174,6 +180,10 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
             };
             let note = caller.store.steer(&aggregate, note);
             drop(failure);
+            let stop = LaneContext {
+                settings: Arc::clone(&context.settings),
+                state: Arc::clone(stop.as_ref().unwrap_or(&context.state)),
+            };
             let paused = async { tokio::join!(stop.pause(delay), tokio::time::timeout(delay, note)).0 };
             if paused.await {
                 return Ended::Abandoned;
