@@ -50,10 +50,10 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ADMIT = "" ("sfmrqgh", "awp") "time" "sequences" "room" "admit";
+    ADMIT = "" ("sfmrqgh", "awp") "time" "sequences" "room" "deliveries" "admit";
     COMPLETE = " flags=allow-oom" ("mrg", "awp") "time" "sequences" "room" "schedule" "complete";
     RELEASE = " flags=allow-oom" ("rg", "aw") "time" "schedule" "release";
-    CLAIM = " flags=allow-oom" ("sfrqg", "awp") "time" "sequences" "room" "claim";
+    CLAIM = " flags=allow-oom" ("sfrqg", "awp") "time" "sequences" "room" "deliveries" "claim";
     BEAT = " flags=allow-oom" ("sfmq", "") "time" "beat";
     STEER = " flags=allow-oom" ("sfmrqgh", "awp") "time" "sequences" "room" "schedule" "steer";
     DUE = " flags=no-writes" ("r", "") "time" "due";

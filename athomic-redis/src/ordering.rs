@@ -236,6 +236,7 @@ impl OrderingStore for RedisOrdering {
             Steering::Restore { next } => call.text("restore").sequence(*next),
             Steering::Remove { sequence } => call.text("remove").sequence(*sequence),
             Steering::Forget => call.text("forget").text(""),
+            Steering::Begun { token } => call.text("begun").text(&token.to_string()),
             Steering::Note { error } => call.text("note").text(error),
         };
         call.bucket(&self.keys, aggregate.bucket());

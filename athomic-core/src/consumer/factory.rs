@@ -428,6 +428,7 @@ impl<'a> ConsumerFactory<'a> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(Some(Arc::new(OrderedSettings {
             store,
+            suspects: Arc::new(Semaphore::new(1)),
             shards: cores.min(concurrency).min(usize::from(ordering.policies.buckets)),
             policies: ordering.policies.clone(),
             resync,

@@ -17,6 +17,8 @@
 //!   current token, or by [`steer`](OrderingStore::steer).
 //! - **No loss.** A frame in a room is removed only when the aggregate's next sequence has passed it, or
 //!   by `steer`.
+//! - **Gaps.** The clock of a gap starts when something waits behind what is missing, and anew when a lease
+//!   ends that was not given for the gap: by its release, or with its session.
 //! - **Progress.** An aggregate whose room is not empty, and that is not halted, becomes
 //!   [`due`](OrderingStore::due) again and again.
 //!
@@ -68,7 +70,7 @@ pub trait OrderingStore: Send + Sync + 'static {
         arrivals: &[Arrival],
     ) -> impl Future<Output = Each<Admission>> + Send;
 
-    /// Tell that messages are done, or given up, and take what follows: at most `frames` of each
+    /// Tell which messages are done, or given up, and take what follows: at most `frames` of each
     /// aggregate's room.
     fn complete(
         &self,
@@ -77,7 +79,8 @@ pub trait OrderingStore: Send + Sync + 'static {
         completions: &[Completion],
     ) -> impl Future<Output = Each<Completed>> + Send;
 
-    /// Give leases back. One that is no longer held under the token is left as it is.
+    /// Give leases back without having completed what they were for. One that is no longer held under the
+    /// token is left as it is.
     fn release(
         &self,
         session: SessionId,
@@ -241,30 +244,32 @@ pub enum Admission {
 pub struct Grant {
     /// Rises with each lease.
     pub token: FencingToken,
-    /// How often the next message was granted, this time included. A release takes it back.
+    /// How many processes died with the next message begun, as far as is known, and one. The first of them
+    /// is taken to have begun it; of the next ones it counts who said so, see [`Steering::Begun`].
     pub deliveries: u32,
     /// Messages are to be given up in their order, not run.
     pub condemned: bool,
 }
 
-/// A message that is done or given up, under a lease.
+/// Messages of an aggregate that are done or given up, under a lease: all from one to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Completion {
-    /// Whose message it was.
+    /// Whose messages they were.
     pub aggregate: Aggregate,
-    /// Its place; the next expected sequence becomes the one after it.
-    pub sequence: u64,
+    /// The place of the first. The next expected sequence must not lie below it, or something is not done.
+    pub first: u64,
+    /// The place of the last; the next expected sequence becomes the one after it.
+    pub last: u64,
     /// The lease.
     pub token: FencingToken,
-    /// See [`Arrival::digest`].
+    /// See [`Arrival::digest`]; that of the last.
     pub digest: Digest,
-    /// See [`Arrival::time`].
+    /// See [`Arrival::time`]; that of the newest.
     pub time: i64,
     /// Keep the lease although nothing follows.
     pub keep: bool,
-    /// The message itself and the missing ones below it were given up, and so many of them waited in the
-    /// room: what comes of them is late. If another number waits there by now, nobody gave those up, and
-    /// the answer is [`Completed::Fenced`].
+    /// They were given up, and so many of them waited in the room: what comes of them is late. If another
+    /// number waits there by now, nobody gave those up, and the answer is [`Completed::Fenced`].
     pub skip: Option<u64>,
 }
 
@@ -279,7 +284,7 @@ pub enum Completed {
         /// Whether the lease stays.
         held: bool,
     },
-    /// It counted before, by an earlier try of the same call.
+    /// All of it counted before, by an earlier try of the same call.
     Already {
         /// What follows without a gap, if the lease is still there under the same token.
         frames: Vec<Frame>,
@@ -317,8 +322,10 @@ pub enum Claim {
     /// The caller has a new lease, and the next messages.
     Granted(Grant, Vec<Frame>),
     /// The caller had the lease already.
-    Mine(FencingToken, Vec<Frame>),
-    /// The next message is missing for as long as was asked. The caller has the lease, to act on it.
+    Mine(Grant, Vec<Frame>),
+    /// The next message is missing for as long as was asked, and nobody has had the aggregate's lease
+    /// meanwhile: who had it may have had the message. The caller has the lease, to act on the gap; it may
+    /// give it back, which does not count as having had it.
     Gap {
         /// The lease.
         grant: Grant,
@@ -402,6 +409,12 @@ pub enum Steering {
     },
     /// Forget all of the aggregate, what waits included.
     Forget,
+    /// Write down that the next message is begun under a lease, if it is still held. Said where
+    /// [`Grant::deliveries`] is above one: if this process dies as well, it counts.
+    Begun {
+        /// The lease.
+        token: FencingToken,
+    },
     /// Write down how the last attempt failed; nothing else changes.
     Note {
         /// Shown to operators.
@@ -420,6 +433,7 @@ impl fmt::Display for Steering {
             Self::Restore { next } => write!(f, "restored to sequence {next}, unless it was there already"),
             Self::Remove { sequence } => write!(f, "sequence {sequence} removed from the waiting room"),
             Self::Forget => f.write_str("forgotten, with all that waited"),
+            Self::Begun { token } => write!(f, "begun once more, under token {token}"),
             Self::Note { error } => write!(f, "an attempt failed: {error}"),
         }
     }

@@ -147,7 +147,8 @@ impl Operation for Completions {
     }
 
     fn put(&self, call: &mut Call, completion: &Completion) {
-        call.sequence(completion.sequence)
+        call.sequence(completion.first)
+            .sequence(completion.last)
             .number(completion.token.get())
             .digest(completion.digest)
             .sortable(completion.time)
@@ -161,7 +162,7 @@ impl Operation for Completions {
     fn answer(&self, (): &(), completion: &Completion, reply: &mut Reply) -> Read<Completed> {
         let mut reply = Reply::list_or_one(reply.value()?);
         let code: u8 = reply.number()?;
-        let frames = frames(reply, completion.sequence.saturating_add(1))?;
+        let frames = frames(reply, completion.last.saturating_add(1))?;
         Ok(Answered::As(match code {
             1 => Completed::Fenced,
             2 => Completed::Already { frames, held: false },
@@ -253,8 +254,8 @@ impl Operation for Claims {
                 Claim::Granted(grant, frames(reply, next)?)
             }
             7 => {
-                let (next, token) = (reply.number()?, reply.number()?);
-                Claim::Mine(FencingToken(token), frames(reply, next)?)
+                let (next, grant) = (reply.number()?, grant(&mut reply)?);
+                Claim::Mine(grant, frames(reply, next)?)
             }
             8 => Claim::Gap {
                 missing: reply.number()?,

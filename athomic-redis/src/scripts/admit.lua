@@ -64,17 +64,17 @@ local function settle(ka, kw, kp, next)
   end
 end
 
-local function grant(ka, x, sequence, deliveries)
+local function grant(ka, x, sequence, k)
   if not token then token = tonumber(call('GET', kf) or 0) end
   token = math.max(token + 1, us)
   granted = true
-  deliveries = tonumber(deliveries or 0) + 1
+  k = begin(bury(k))
   if x then
-    call('HSET', ka, 'o', me, 'f', token, 'k', deliveries)
+    call('HSET', ka, 'o', me, 'f', token, 'k', k)
   else
-    call('HSET', ka, 'o', me, 'f', token, 'k', deliveries, 'x', sequence)
+    call('HSET', ka, 'o', me, 'f', token, 'k', k, 'x', sequence)
   end
-  return token, deliveries
+  return token, k
 end
 
 local function park(ka, kw, kp, x, next, owner, halted, sequence, digest, first, frame)
@@ -168,7 +168,7 @@ local function admit(ka, kw, kp, sequence, digest, time, first, frame)
   end
   answer(state[6] and CONDEMNED or RUN)
   answer(f)
-  answer(tonumber(k))
+  answer(deliveries(k))
 end
 
 while arg <= args do

@@ -18,11 +18,11 @@ local function is_live(session)
   return ends and tonumber(ends) > now
 end
 
-local function grant(ka, deliveries)
+local function grant(ka, k)
   if not token then token = tonumber(call('GET', kf) or 0) end
   token = math.max(token + 1, us)
   granted = true
-  call('HSET', ka, 'o', me, 'f', token, 'k', deliveries)
+  call('HSET', ka, 'o', me, 'f', token, 'k', k)
   return token
 end
 
@@ -40,10 +40,10 @@ local function claim(ka, kw, kp)
     return count == 0 and EMPTY or HALTED
   end
   local x, owner, head = state[1], state[2], call('ZRANGE', kw, 0, 0)[1]
-  local soon = now + sweep
+  local soon, condemned = now + sweep, state[6] and 1 or 0
   if owner == me then
     call('ZADD', kr, soon, name)
-    return with({ MINE, x, state[3] }, take(kp, x, limit, count))
+    return with({ MINE, x, state[3], deliveries(state[4]), condemned }, take(kp, x, limit, count))
   elseif owner and owner ~= '' and is_live(owner) then
     if x == head then call('ZADD', kq, 0, owner .. '|' .. name) end
     call('ZADD', kr, soon, name)
@@ -58,22 +58,28 @@ local function claim(ka, kw, kp)
     x = head
     call('HSET', ka, 'x', x)
   end
-  local deliveries, condemned = tonumber(state[4] or 0), state[6] and 1 or 0
+  local k = bury(state[4])
   if head == x then
-    local new = grant(ka, deliveries + 1)
+    local new = grant(ka, begin(k))
     call('ZADD', kr, soon, name)
-    return with({ GRANTED, x, new, deliveries + 1, condemned }, take(kp, x, limit, count))
+    return with({ GRANTED, x, new, deliveries(k), condemned }, take(kp, x, limit, count))
   end
   local since = tonumber(state[8] ~= '' and state[8] or nil)
+  if owner and owner ~= '' then
+    -- A process died, and what is missing may have been with it.
+    call('HSET', ka, 'o', '', 'k', k)
+    since = nil
+  end
   if not since then
     since = now
     call('HSET', ka, 'g', since)
     call('ZADD', kg, since, name)
   end
   if gap_after >= 0 and since + gap_after <= now then
-    local new = grant(ka, deliveries)
+    local new = grant(ka, k)
+    call('HSET', ka, 'i', new)
     call('ZADD', kr, soon, name)
-    return { GAP, x, new, deliveries, condemned, head, since }
+    return { GAP, x, new, deliveries(k), condemned, head, since }
   end
   call('ZADD', kr, gap_after >= 0 and since + gap_after or now + 30 * sweep, name)
   return WAITING

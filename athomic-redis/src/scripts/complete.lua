@@ -1,8 +1,8 @@
 -- Messages that are done or given up, and what follows them.
 --
 -- ARGV: time, session, frames, sweep, time to live; then for each bucket the number of elements and of
--- each: sequence, token, digest, record's time, and flags: 1 to keep the lease, and to skip twice the
--- number of those given up that wait, and 2.
+-- each: first and last sequence, token, digest, record's time, and flags: 1 to keep the lease, and to skip
+-- twice the number of those given up that wait, and 2.
 -- KEYS: for each bucket m r g, and of each element a w p.
 -- Returns for each element a code, or in its place a list of frames with the code as its first; a code is
 -- higher by two where the lease stays.
@@ -20,13 +20,13 @@ local function reply(code, frames)
 end
 
 -- Go on where something waits: what follows, and who should look when.
-local function drain(ka, kw, kp, state, sequence, x, goes_on, keep, skip)
+local function drain(ka, kw, kp, state, last, x, goes_on, keep, is_one)
   local count, bytes = tonumber(state[6]), tonumber(state[10])
   local gone, size
-  if skip then
-    gone, size = purge(kw, kp, x)
+  if is_one then
+    gone, size = remove(kw, kp, last)
   else
-    gone, size = remove(kw, kp, sequence)
+    gone, size = purge(kw, kp, x)
   end
   count, bytes = count - gone, bytes - size
   count_gone, bytes_gone = count_gone + gone, bytes_gone + size
@@ -40,7 +40,7 @@ local function drain(ka, kw, kp, state, sequence, x, goes_on, keep, skip)
   return frames, owner, count
 end
 
-local function complete(ka, kw, kp, sequence, token, digest, time, flags)
+local function complete(ka, kw, kp, first, last, token, digest, time, flags)
   local state = call('HMGET', ka, 'x', 'o', 'f', 'h', 'c', 'n', 'g', 'e', 'm', 'b', 'z', 's')
   local x, halted = state[1], state[4]
   local ends = state[11]
@@ -51,22 +51,22 @@ local function complete(ka, kw, kp, sequence, token, digest, time, flags)
   if not x then return FENCED end
   local current, mine = state[3] == token, state[2] == me
   local count = tonumber(state[6] or 0)
-  if sequence < x then
+  if last < x then
     if not (current and mine) then return ALREADY end
-    if not halted and count > 0 and after(sequence) == x then
+    if not halted and count > 0 and after(last) == x then
       return reply(ALREADY + HELD, take(kp, x, limit, count))
     end
     return ALREADY + HELD
   end
   flags = tonumber(flags)
   local keep, skip = flags % 2 == 1, flags > 1
-  if not current or sequence == LAST or (sequence > x and not skip) then return FENCED end
-  if skip and call('ZLEXCOUNT', kw, '-', '[' .. sequence) ~= (flags - 2 - flags % 2) / 2 then return FENCED end
-  local next = after(sequence)
+  if not current or last == LAST or first > x then return FENCED end
+  if skip and call('ZLEXCOUNT', kw, '-', '[' .. last) ~= (flags - 2 - flags % 2) / 2 then return FENCED end
+  local next = after(last)
   local goes_on = mine and not halted and not state[5]
   local owner = goes_on and keep and me or ''
   if skip then
-    call('HSET', ka, 'x', next, 'k', 0, 'o', owner, 'd', '', 's', skipped(state[12], x, sequence))
+    call('HSET', ka, 'x', next, 'k', 0, 'o', owner, 'd', '', 's', skipped(state[12], x, last))
   else
     if state[9] and state[9] > time then time = state[9] end
     call('HSET', ka, 'x', next, 'k', 0, 'o', owner, 'd', digest, 'm', time)
@@ -74,7 +74,7 @@ local function complete(ka, kw, kp, sequence, token, digest, time, flags)
   if state[8] then call('HDEL', ka, 'e') end
   local frames = {}
   if count > 0 then
-    frames, owner, count = drain(ka, kw, kp, state, sequence, next, goes_on, keep, skip)
+    frames, owner, count = drain(ka, kw, kp, state, last, next, goes_on, keep, last == x)
   end
   if ttl > 0 or ends then expire(ka, ttl, ends, count == 0 and owner == '' and not halted) end
   return reply(owner ~= '' and DONE + HELD or DONE, frames)
@@ -90,8 +90,8 @@ while arg <= args do
   for _ = 1, elements do
     element = element + 1
     out[element] = complete(KEYS[key + 1], KEYS[key + 2], KEYS[key + 3],
-      ARGV[arg], ARGV[arg + 1], ARGV[arg + 2], ARGV[arg + 3], ARGV[arg + 4])
-    key, arg = key + 3, arg + 5
+      ARGV[arg], ARGV[arg + 1], ARGV[arg + 2], ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + 5])
+    key, arg = key + 3, arg + 6
   end
   forget(km, count_gone, bytes_gone)
 end

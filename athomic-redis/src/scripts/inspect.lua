@@ -11,6 +11,7 @@ local expiry = owner ~= '' and call('ZSCORE', ks, owner)
 if not expiry or tonumber(expiry) <= now then owner = '' end
 local fields = {}
 for i = 1, 10 do fields[i] = state[i] or '' end
+fields[3] = math.ceil(tonumber(state[3] or 0) / 2)
 fields[11] = owner
 local waiting = call('ZRANGEBYLEX', kw, '[' .. ARGV[2], '+', 'LIMIT', 0, ARGV[3])
 local frames = {}

@@ -13,14 +13,21 @@ while arg <= args do
   key = key + 2
   for _ = 1, elements do
     local ka, kw = KEYS[key + 1], KEYS[key + 2]
-    local state = call('HMGET', ka, 'o', 'f', 'k', 'x', 'h', 'g', 'n', 'z')
+    local state = call('HMGET', ka, 'o', 'f', 'k', 'x', 'h', 'g', 'n', 'z', 'i')
     if state[1] == me and state[2] == ARGV[arg] then
       local count, halted = tonumber(state[7] or 0), state[5]
       local gap = ''
       if count > 0 then
-        gap = reschedule(kw, kr, kg, sub(ka, #kr + 2), state[4], '', halted, state[6], count, sweep)
+        local name = sub(ka, #kr + 2)
+        -- Who had the lease may have had what is missing: others get the time to find it.
+        if state[6] ~= '' and state[9] ~= state[2] then
+          call('ZREM', kg, name)
+          state[6] = ''
+        end
+        gap = reschedule(kw, kr, kg, name, state[4], '', halted, state[6], count, sweep)
       end
-      call('HSET', ka, 'o', '', 'k', math.max(tonumber(state[3] or 0) - 1, 0), 'g', gap)
+      local k = tonumber(state[3] or 0)
+      call('HSET', ka, 'o', '', 'k', k - k % 2, 'g', gap)
       expire(ka, ttl, state[8], count == 0 and not halted)
     end
     out[#out + 1] = 1

@@ -65,6 +65,13 @@ local is_known = known()
 if what == 'note' then
   if is_known then call('HSET', ka, 'e', value) end
   return 1
+elseif what == 'begun' then
+  local state = call('HMGET', ka, 'o', 'f', 'k')
+  if state[1] and state[1] ~= '' and state[2] == value then
+    local k = tonumber(state[3] or 0)
+    call('HSET', ka, 'k', k - k % 2 + 1)
+  end
+  return 1
 elseif what == 'forget' then
   forget(km, purge(kw, kp, '~'))
   call('DEL', ka, kw, kp)

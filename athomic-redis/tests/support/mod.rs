@@ -86,7 +86,8 @@ pub(crate) fn arrival(aggregate: &Aggregate, sequence: u64) -> Arrival {
 pub(crate) fn completion(aggregate: &Aggregate, sequence: u64, token: FencingToken) -> Completion {
     Completion {
         aggregate: aggregate.clone(),
-        sequence,
+        first: sequence,
+        last: sequence,
         token,
         digest: digest(sequence),
         time: 1_000,

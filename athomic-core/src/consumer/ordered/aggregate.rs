@@ -4,21 +4,23 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-use super::flow::Place;
-use crate::message::RawMessage;
-use crate::store::ordering::{Aggregate, Digest, First, Grant};
+use super::done::Done;
+use super::item::{Held, Item};
+use super::names::Identity;
+use crate::store::ordering::{Aggregate, First, Grant};
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Local<P> {
     pub(super) aggregate: Aggregate,
+    pub(super) identity: Identity,
     pub(super) lease: Option<Grant>,
-    /// The next expected sequence, as far as is known here. The store's is never lower.
+    /// The next sequence to run, as far as is known here. The store's is never lower, but for what is done
+    /// here and not told.
     pub(super) next: Option<u64>,
     /// Messages that are here and not started, by their sequences, each once.
     pub(super) queue: VecDeque<Entry<P>>,
-    /// Messages that are done, until the store knows.
-    pub(super) completing: VecDeque<Entry<P>>,
+    pub(super) done: Done,
     /// Messages that wait in the room and whose offsets are held.
     pub(super) held: Vec<Held>,
     pub(super) phase: Phase,
@@ -58,79 +60,29 @@ pub(super) enum Phase {
     Ready,
     /// Its next message runs.
     Running,
-    /// The store is told that a message is done, or what becomes of a poison message.
+    /// The store is told that messages are done.
     Completing,
+    /// The store is told what becomes of a poison message or of a gap; until then it is told nothing else.
+    Steering,
+    /// The next message waits to be run apart from others that may have killed their process, and the store
+    /// is told so.
+    Suspected,
 }
 
-/// A message that is here.
+/// A message that is here and not started.
 #[derive(Debug)]
 pub(super) struct Entry<P> {
-    pub(super) sequence: u64,
-    pub(super) digest: Digest,
-    pub(super) message: RawMessage,
+    pub(super) item: Item,
     /// Decoded already, unless it came from a room or was tried before.
     pub(super) payload: Option<P>,
-    /// Where its offset is to be settled; none if it came from a room.
-    pub(super) places: Places,
     /// Parked when it is asked about next, whether or not it is the first.
     pub(super) parks: bool,
 }
 
-/// Places of one message: one almost always, more if it was produced twice, none if it came from a room.
-#[derive(Debug, Default)]
-pub(super) struct Places {
-    first: Option<Place>,
-    others: Vec<Place>,
-}
-
-impl Places {
-    pub(super) fn one(place: Place) -> Self {
-        Self {
-            first: Some(place),
-            others: Vec::new(),
-        }
+impl<P> Entry<P> {
+    pub(super) fn sequence(&self) -> u64 {
+        self.item.sequence
     }
-
-    pub(super) fn add(&mut self, places: Self) {
-        for place in places.into_iter() {
-            match self.first {
-                None => self.first = Some(place),
-                Some(_) => self.others.push(place),
-            }
-        }
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Place> {
-        self.first.iter().chain(&self.others)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-
-    /// Let go of those whose partition is on its way out.
-    pub(super) fn drop_stopping(&mut self) {
-        self.others.retain(|place| !place.is_stopping());
-        if self.first.as_ref().is_some_and(Place::is_stopping) {
-            self.first = self.others.pop();
-        }
-    }
-
-    pub(super) fn settle(self) {
-        self.into_iter().for_each(Place::settle);
-    }
-
-    fn into_iter(self) -> impl Iterator<Item = Place> {
-        self.first.into_iter().chain(self.others)
-    }
-}
-
-/// A message that waits in the room and whose offset is held.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub(super) sequence: u64,
-    pub(super) digest: Digest,
-    pub(super) places: Places,
 }
 
 /// What became of a message that was to join an aggregate.
@@ -145,13 +97,14 @@ pub(super) enum Joined<P> {
 }
 
 impl<P> Local<P> {
-    pub(super) fn new(aggregate: Aggregate) -> Self {
+    pub(super) fn new(aggregate: Aggregate, identity: Identity) -> Self {
         Self {
             aggregate,
+            identity,
             lease: None,
             next: None,
             queue: VecDeque::new(),
-            completing: VecDeque::new(),
+            done: Done::default(),
             held: Vec::new(),
             phase: Phase::Idle,
             asked: None,
@@ -165,32 +118,30 @@ impl<P> Local<P> {
 
     /// Take a message in.
     pub(super) fn join(&mut self, entry: Entry<P>) -> Joined<P> {
-        if let Some(held) = self.held.iter_mut().find(|held| held.sequence == entry.sequence) {
-            if held.digest != entry.digest {
+        let (sequence, digest) = (entry.item.sequence, entry.item.digest);
+        if let Some(held) = self.held.iter_mut().find(|held| held.sequence == sequence) {
+            if held.digest != digest {
                 return Joined::Conflict(entry);
             }
             // From the room: that is the message itself. From a partition: another copy.
-            if !entry.places.is_empty() {
-                let mut places = entry.places;
+            if !entry.item.places.is_empty() {
+                let mut places = entry.item.places;
                 places.hold();
                 held.places.add(places);
                 return Joined::Copy;
             }
         }
         let place = match self.queue.back() {
-            Some(last) if last.sequence < entry.sequence => self.queue.len(),
+            Some(last) if last.sequence() < sequence => self.queue.len(),
             None => 0,
-            Some(_) => match self
-                .queue
-                .binary_search_by_key(&entry.sequence, |queued| queued.sequence)
-            {
+            Some(_) => match self.find(sequence) {
                 Err(place) => place,
                 Ok(place) => {
-                    let queued = &mut self.queue[place];
-                    if queued.digest != entry.digest {
+                    let queued = &mut self.queue[place].item;
+                    if queued.digest != digest {
                         return Joined::Conflict(entry);
                     }
-                    queued.places.add(entry.places);
+                    queued.places.add(entry.item.places);
                     return Joined::Copy;
                 }
             },
@@ -205,7 +156,7 @@ impl<P> Local<P> {
     }
 
     fn find(&self, sequence: u64) -> Result<usize, usize> {
-        self.queue.binary_search_by_key(&sequence, |entry| entry.sequence)
+        self.queue.binary_search_by_key(&sequence, Entry::sequence)
     }
 
     /// Take a queued message out.
@@ -228,19 +179,30 @@ impl<P> Local<P> {
     /// Put what was under way back to where it waits, since nobody knows how it ended.
     ///
     /// What came from a room is still there.
-    pub(super) fn requeue(&mut self, entry: Entry<P>) {
-        if !entry.places.is_empty() {
-            let entry = Entry {
-                payload: None,
-                ..entry
-            };
-            let _no_conflict = self.join(entry);
+    pub(super) fn requeue(&mut self, mut item: Item, parks: bool) {
+        if item.places.is_empty() {
+            return;
         }
+        item.places.begin_anew();
+        let _no_conflict = self.join(Entry {
+            item,
+            payload: None,
+            parks,
+        });
+    }
+
+    /// Take back what was done under a lease that had ended, or nobody knows; say how many bytes it has.
+    pub(super) fn requeue_done(&mut self) -> usize {
+        // It is next again, for all that the store knows.
+        self.next = self.done.first().or(self.next);
+        let (items, bytes) = self.done.take();
+        items.into_iter().for_each(|item| self.requeue(item, false));
+        bytes
     }
 
     /// Say that nothing runs, unless the store is still to be told of what ran.
     pub(super) fn pause(&mut self) {
-        self.phase = if self.completing.is_empty() {
+        self.phase = if self.done.is_empty() {
             Phase::Idle
         } else {
             Phase::Completing
@@ -249,31 +211,32 @@ impl<P> Local<P> {
 
     /// Say whether nothing is under way: it may be asked about, claimed, or let go.
     pub(super) fn is_free(&self) -> bool {
-        matches!(self.phase, Phase::Idle | Phase::Patient(_) | Phase::Again(_)) && self.completing.is_empty()
+        matches!(self.phase, Phase::Idle | Phase::Patient(_) | Phase::Again(_)) && self.done.is_empty()
     }
 
     /// Say whether the first message here is the next one.
     pub(super) fn has_next(&self) -> bool {
-        let front = self.queue.front().map(|entry| entry.sequence);
+        let front = self.queue.front().map(Entry::sequence);
         front.is_some() && front == self.next
+    }
+
+    /// Say whether the first message here follows what is done under the lease and not told yet.
+    pub(super) fn goes_on(&self) -> bool {
+        let follows = || self.done.last().map(|last| last + 1) == self.next;
+        self.phase == Phase::Completing && self.lease.is_some() && self.has_next() && follows()
+    }
+
+    /// Return the next expected sequence, as far as the store was heard to know it.
+    pub(super) fn confirmed(&self) -> Option<u64> {
+        self.done.first().or(self.next)
     }
 
     /// Say whether nothing of it is here but what is remembered, and perhaps a lease.
     pub(super) fn is_at_rest(&self) -> bool {
         self.phase == Phase::Idle
             && self.queue.is_empty()
-            && self.completing.is_empty()
+            && self.done.is_empty()
             && self.held.is_empty()
             && self.calls == 0
-    }
-}
-
-impl Places {
-    /// Let the bytes go; see [`Place::hold`].
-    pub(super) fn hold(&mut self) {
-        self.first
-            .iter_mut()
-            .chain(&mut self.others)
-            .for_each(Place::hold);
     }
 }

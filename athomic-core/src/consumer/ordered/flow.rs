@@ -17,8 +17,9 @@ const HELD: usize = 200_000;
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) state: Arc<PartitionState>,
-    /// Messages whose bytes are here, and those bytes.
+    /// Messages that are here and not done.
     active: AtomicUsize,
+    /// Bytes that are here, those of what is done and not told yet included.
     bytes: AtomicUsize,
     /// Messages that wait in a room, and whose offsets are held.
     held: AtomicUsize,
@@ -92,9 +93,19 @@ impl Flow {
         self.bytes.fetch_add(bytes, Relaxed);
     }
 
-    fn leave(&self, size: usize) {
-        self.active.fetch_sub(1, Relaxed);
-        self.bytes.fetch_sub(size, Relaxed);
+    fn let_go(&self, weight: Weight) {
+        let (messages, bytes) = match weight {
+            Weight::Active(bytes) => (1, bytes),
+            Weight::Done(bytes) => (0, bytes),
+            Weight::Held => {
+                self.held.fetch_sub(1, Relaxed);
+                return self.wake();
+            }
+        };
+        if messages > 0 {
+            self.active.fetch_sub(messages, Relaxed);
+        }
+        self.bytes.fetch_sub(bytes, Relaxed);
         self.wake();
     }
 
@@ -110,8 +121,18 @@ impl Flow {
 pub(super) struct Place {
     pub(super) flow: Arc<Flow>,
     pub(super) slot: Slot,
-    /// What the message weighs in the window; nothing once its bytes are let go.
-    pub(super) size: Option<usize>,
+    pub(super) weight: Weight,
+}
+
+/// What a message weighs in its partition's window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// It is here, with so many bytes.
+    Active(usize),
+    /// It is done, and its bytes are here until the store knows.
+    Done(usize),
+    /// Its bytes were let go; its offset is held.
+    Held,
 }
 
 impl Place {
@@ -122,9 +143,27 @@ impl Place {
 
     /// Let the message's bytes go; its offset stays held.
     pub(super) fn hold(&mut self) {
-        if let Some(size) = self.size.take() {
+        if self.weight != Weight::Held {
             self.flow.held.fetch_add(1, Relaxed);
-            self.flow.leave(size);
+            self.flow
+                .let_go(std::mem::replace(&mut self.weight, Weight::Held));
+        }
+    }
+
+    /// Take note that the message is done; the store is still to be told.
+    pub(super) fn finish(&mut self) {
+        if let Weight::Active(bytes) = self.weight {
+            self.weight = Weight::Done(bytes);
+            self.flow.active.fetch_sub(1, Relaxed);
+            self.flow.wake();
+        }
+    }
+
+    /// Take note that the message has to wait again.
+    pub(super) fn begin_anew(&mut self) {
+        if let Weight::Done(bytes) = self.weight {
+            self.weight = Weight::Active(bytes);
+            self.flow.active.fetch_add(1, Relaxed);
         }
     }
 
@@ -135,13 +174,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        match self.size.take() {
-            Some(size) => self.flow.leave(size),
-            None => {
-                self.flow.held.fetch_sub(1, Relaxed);
-                self.flow.wake();
-            }
-        }
+        self.flow.let_go(self.weight);
     }
 }
 

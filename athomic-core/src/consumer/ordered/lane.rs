@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::super::lane::{LaneContext, LaneSource, Settlement};
 use super::super::processor::Failure;
 use super::OrderedOrchestrationStrategy;
-use super::aggregate::Places;
-use super::flow::{Flow, Place};
+use super::flow::{Flow, Place, Weight};
+use super::item::{Item, Places};
+use super::names::Identity;
 use super::shard::{Event, Incoming};
 use crate::commit::Slot;
 use crate::handler::{MessageContext, OrderedHandler};
@@ -96,7 +97,10 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
     ) -> Vec<(FailureContext, Slot)> {
         let mut undecoded = Vec::new();
         let mut slot = flow.state.track(batch.as_ref());
-        let mut parts: Vec<Vec<Incoming<H::Payload>>> = self.shards.iter().map(|_| Vec::new()).collect();
+        let (mut messages, mut bytes) = (0, 0);
+        let share = batch.len().div_ceil(self.shards.len()) * 5 / 4;
+        let mut parts: Vec<Vec<Incoming<H::Payload>>> =
+            (self.shards.iter()).map(|_| Vec::with_capacity(share)).collect();
         for index in 0..batch.len() {
             let message = RawMessage::new(Arc::clone(batch), index);
             if context.is_for_others(&message) {
@@ -104,12 +108,18 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
                 slot = slot.next();
                 continue;
             }
-            match self.decode(context, message, flow, slot) {
-                Ok((shard, incoming)) => parts[shard].push(incoming),
+            let size = message.size();
+            match self.decode(context, message, size, flow, slot) {
+                Ok((shard, incoming)) => {
+                    (messages, bytes) = (messages + 1, bytes + size);
+                    parts[shard].push(incoming);
+                }
                 Err(failure) => undecoded.push((failure, slot)),
             }
             slot = slot.next();
         }
+        // Before anything of it can leave.
+        flow.add(messages, bytes);
         for (shard, part) in self.shards.iter().zip(parts) {
             if !part.is_empty() {
                 let _orchestration_gone = shard.send(Event::Arrived(part));
@@ -122,6 +132,7 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
         &self,
         context: &LaneContext,
         message: RawMessage,
+        size: usize,
         flow: &Arc<Flow>,
         slot: Slot,
     ) -> Result<(usize, Incoming<H::Payload>), FailureContext> {
@@ -129,28 +140,31 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
         let handler = &self.processor.handler;
         let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let payload = H::Payload::decode(&call)?;
-            let hash = Aggregate::hash(&handler.aggregate_key(&payload));
+            let key = handler.aggregate_key(&payload);
+            let (hash, identity) = (Aggregate::hash(&key), Identity::of(&key));
+            drop(key);
             let sequence = handler.sequence_id(&payload);
-            Ok::<_, crate::payload::DecodeError>((payload, hash, sequence))
+            Ok::<_, crate::payload::DecodeError>((payload, hash, identity, sequence))
         }));
-        let (payload, hash, sequence) = decoded
+        let (payload, hash, identity, sequence) = decoded
             .map_err(Failure::panic)
             .and_then(|decoded| decoded.map_err(Failure::from))
             .map_err(|failure| failure.of(&message, 1))?;
         let bucket = Aggregate::bucket_of(hash, self.settings.policies.buckets);
-        let size = message.size();
-        flow.add(1, size);
         let place = Place {
             flow: Arc::clone(flow),
             slot,
-            size: Some(size),
+            weight: Weight::Active(size),
         };
         let incoming = Incoming {
-            sequence,
-            digest: Digest::of(message.payload()),
-            message,
+            identity,
+            item: Item {
+                sequence,
+                digest: Digest::of(message.payload()),
+                message,
+                places: Places::one(place),
+            },
             payload,
-            places: Places::one(place),
         };
         Ok((usize::from(bucket) % self.shards.len(), incoming))
     }

@@ -15,9 +15,12 @@ mod aggregate;
 mod calls;
 mod counters;
 mod desk;
+mod done;
 mod flow;
+mod item;
 mod lane;
-mod replies;
+mod names;
+mod pace;
 mod session;
 mod shard;
 mod stickiness;
@@ -37,7 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -63,6 +66,8 @@ pub(crate) struct OrderedSettings {
     pub(crate) resync: Option<Arc<dyn Resync>>,
     pub(crate) counters: Arc<OrderingCounters>,
     pub(crate) shards: usize,
+    /// One at a time: messages whose processes died with them.
+    pub(crate) suspects: Arc<Semaphore>,
     /// Set when the store lost what it knew: aggregates that it does not know may have a past.
     pub(crate) lost: AtomicBool,
     pub(crate) flows: Flows,

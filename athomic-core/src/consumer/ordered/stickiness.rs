@@ -13,14 +13,14 @@ use tokio::time::Instant;
 /// For how long no lease is kept at first, and at most.
 const FIRST_BREAK: Duration = Duration::from_secs(60);
 const LONGEST_BREAK: Duration = Duration::from_secs(3600);
-/// How many completions one wanted lease weighs as much as.
+/// How many messages one wanted lease weighs as much as.
 const WORTH: u64 = 100;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Stickiness {
     allowed: bool,
-    /// Completions, less what was wanted by others weighs.
+    /// Messages that are done, less what was wanted by others weighs.
     balance: u64,
     until: Option<Instant>,
     pause: Duration,
@@ -44,9 +44,9 @@ impl Stickiness {
         self.allowed && self.until.is_none()
     }
 
-    /// Take note of a completion.
-    pub(super) fn completed(&mut self) {
-        self.balance = (self.balance + 1).min(16 * WORTH);
+    /// Take note of messages that are done.
+    pub(super) fn completed(&mut self, messages: u64) {
+        self.balance = (self.balance + messages).min(16 * WORTH);
     }
 
     /// Take note that somebody else wants a lease; `true` if none is kept from now on.
@@ -80,7 +80,7 @@ mod tests {
     async fn one_lease_in_a_hundred_may_be_wanted_elsewhere() {
         let mut stickiness = Stickiness::new(true);
         for _ in 0..20 {
-            (0..WORTH).for_each(|_| stickiness.completed());
+            stickiness.completed(WORTH);
             assert!(!stickiness.wanted());
         }
         assert!(stickiness.keeps());

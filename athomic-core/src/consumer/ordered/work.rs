@@ -1,7 +1,10 @@
 //! One message in its turn: handler, retries in place, and what becomes of a poison message.
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+
+use tokio::sync::oneshot;
 
 use super::super::lane::{LaneContext, LaneSettings, PartitionState, Permit, Settlement};
 use super::super::processor::{Boxed, Failure, caught, failed, guarded};
@@ -33,8 +36,13 @@ pub(super) struct Work<P> {
     /// The partition that it came from; a stop of it ends retries. None if it came from a room.
     pub(super) stop: Option<Arc<PartitionState>>,
     pub(super) permit: Permit,
+    /// Held by a suspect during its first attempt.
+    pub(super) alone: Option<Alone>,
     pub(super) aggregate: Aggregate,
 }
+
+/// Tells, when it is dropped, that a message did not kill its process, so that the next suspect may begin.
+pub(super) type Alone = oneshot::Sender<Infallible>;
 
 /// What is to be done with a message whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +98,14 @@ fn unordered(message: &RawMessage, error: BoxError) -> FailureContext {
     }
 }
 
+/// What stops a message: its partition, or else the shard.
+fn stop_of(context: &LaneContext, partition: Option<&Arc<PartitionState>>) -> LaneContext {
+    LaneContext {
+        settings: Arc::clone(&context.settings),
+        state: Arc::clone(partition.unwrap_or(&context.state)),
+    }
+}
+
 impl<H: OrderedHandler> OrderedMessageProcessor<H> {
     /// Run a shard until it stops.
     pub(super) fn run_shard(
@@ -131,6 +147,7 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
             verdict,
             stop,
             mut permit,
+            mut alone,
             aggregate,
         } = work;
         match verdict {
@@ -154,21 +171,18 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
                 return poisoned(settings, context, failure).await;
             }
         }
-        let stop = LaneContext {
-            settings: Arc::clone(&context.settings),
-            state: stop.unwrap_or_else(|| Arc::clone(&context.state)),
-        };
         let mut attempt = 1;
         loop {
             let tried = self
                 .attempt(context, &message, attempt, payload.take(), token)
                 .await;
             drop(permit);
+            drop(alone.take());
             let failure = match tried {
                 Once::Ran(Ok(())) | Once::Duplicate => return Ended::Done,
                 Once::Ran(Err(failure)) => failure.of(&message, attempt),
                 Once::Later(delay) => {
-                    let Some(next) = stop.permit_after(delay).await else {
+                    let Some(next) = stop_of(context, stop.as_ref()).permit_after(delay).await else {
                         return Ended::Abandoned;
                     };
                     permit = next;
@@ -190,6 +204,7 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
             };
             let note = caller.store.steer(&aggregate, note);
             drop(failure);
+            let stop = stop_of(context, stop.as_ref());
             let paused = async { tokio::join!(stop.pause(delay), tokio::time::timeout(delay, note)).0 };
             if paused.await {
                 return Ended::Abandoned;

@@ -15,15 +15,12 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::PollSemaphore;
 
 use super::super::lane::{LaneContext, LaneSource, Permit, Settlement};
-use super::slots::Slots;
+use super::slots::{self, Runner, Slots};
 use crate::commit::Slot;
 use crate::handler::Ordering;
 use crate::message::{RawMessage, RecordBatch};
 use crate::mutant::{self, Mutant};
 use crate::transport::{FetchLimits, TransportError};
-
-/// After so many messages in one poll the lane lets others have the thread.
-const MESSAGES_PER_POLL: usize = 512;
 
 /// A message that has not been started.
 struct Waiting {
@@ -80,7 +77,7 @@ where
         tokio::select! {
             biased;
             () = context.state.stopped() => break Ok(()),
-            () = poll_fn(|cx| lane.poll_run(cx)) => tokio::task::coop::consume_budget().await,
+            () = poll_fn(|cx| slots::poll_run(&mut lane, cx)) => tokio::task::coop::consume_budget().await,
             fetched = source.next(context, room.unwrap_or(context.settings.fetch)), if room.is_some() => match fetched {
                 Ok(Some(batch)) => {
                     lane.admit(&batch);
@@ -192,55 +189,6 @@ where
         }
     }
 
-    fn finish(&mut self, settlement: Settlement, running: Running) {
-        if settlement == Settlement::Abandoned {
-            // Nor may a later message of its key run.
-            return;
-        }
-        self.context.state.settle(running.slot);
-        self.bytes -= running.size;
-        let Some(key) = running.key else { return };
-        match self.keys.get(&key).map(VecDeque::is_empty) {
-            Some(true) => drop(self.keys.remove(&key)),
-            Some(false) => self.ready.push_back(key),
-            None => {}
-        }
-    }
-
-    /// Go on with what was woken and start what may start. Ready when something has changed.
-    fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut ended = 0;
-        self.running.begin_round(cx);
-        while let Some((settlement, running)) = self.running.next_ended() {
-            self.finish(settlement, running);
-            ended += 1;
-            if ended == MESSAGES_PER_POLL {
-                return Poll::Ready(());
-            }
-        }
-        let started = self.poll_start(cx);
-        if ended + started == 0 {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
-        }
-    }
-
-    fn poll_start(&mut self, cx: &mut Context<'_>) -> usize {
-        if self.context.state.is_stopping() && self.context.state.is_lost() {
-            return 0; // What waits comes again, and what runs is about to be cancelled.
-        }
-        let mut started = 0;
-        while started < MESSAGES_PER_POLL && !(self.ready.is_empty() && self.free.is_empty()) {
-            let Poll::Ready(permit) = self.permits.poll_acquire(cx) else {
-                break;
-            };
-            self.start_next(permit.expect("nobody closes the semaphore").into());
-            started += 1;
-        }
-        started
-    }
-
     fn start_next(&mut self, permit: Permit) {
         if let Some(key) = self.ready.pop_front() {
             let queue = self.keys.get_mut(&key).expect("a ready key is busy");
@@ -257,7 +205,7 @@ where
             if self.running.running() == 0 && self.ready.is_empty() && self.free.is_empty() {
                 return Poll::Ready(());
             }
-            std::task::ready!(self.poll_run(cx));
+            std::task::ready!(slots::poll_run(self, cx));
         }
     }
 
@@ -285,6 +233,49 @@ where
             }
             None => NULL_KEY,
         })
+    }
+}
+
+impl<F, Start> Runner for KeyedLane<'_, F, Start>
+where
+    F: Future<Output = Settlement>,
+    Start: Fn(RawMessage, Permit) -> F,
+{
+    type Future = F;
+    type Belongs = Running;
+
+    fn running(&mut self) -> &mut Slots<F, Running> {
+        &mut self.running
+    }
+
+    fn finish(&mut self, settlement: Settlement, running: Running) {
+        if settlement == Settlement::Abandoned {
+            // Nor may a later message of its key run.
+            return;
+        }
+        self.context.state.settle(running.slot);
+        self.bytes -= running.size;
+        let Some(key) = running.key else { return };
+        match self.keys.get(&key).map(VecDeque::is_empty) {
+            Some(true) => drop(self.keys.remove(&key)),
+            Some(false) => self.ready.push_back(key),
+            None => {}
+        }
+    }
+
+    fn start_some(&mut self, cx: &mut Context<'_>, limit: usize) -> usize {
+        if self.context.state.is_stopping() && self.context.state.is_lost() {
+            return 0; // What waits comes again, and what runs is about to be cancelled.
+        }
+        let mut started = 0;
+        while started < limit && !(self.ready.is_empty() && self.free.is_empty()) {
+            let Poll::Ready(permit) = self.permits.poll_acquire(cx) else {
+                break;
+            };
+            self.start_next(permit.expect("nobody closes the semaphore").into());
+            started += 1;
+        }
+        started
     }
 }
 

@@ -11,6 +11,43 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 
+/// After so many messages in one poll a task lets others have the thread.
+const MESSAGES_PER_POLL: usize = 512;
+
+/// Who runs futures in slots: takes note of those that end, and starts others.
+pub(in super::super) trait Runner {
+    type Future: Future;
+    /// What belongs to each.
+    type Belongs;
+
+    fn running(&mut self) -> &mut Slots<Self::Future, Self::Belongs>;
+
+    /// Take note of one that has ended.
+    fn finish(&mut self, ended: <Self::Future as Future>::Output, belongs: Self::Belongs);
+
+    /// Start what may start, at most so many, and say how many they were.
+    fn start_some(&mut self, cx: &mut Context<'_>, limit: usize) -> usize;
+}
+
+/// Go on with what was woken and start what may start. Ready when something has changed.
+pub(in super::super) fn poll_run(runner: &mut impl Runner, cx: &mut Context<'_>) -> Poll<()> {
+    let mut changed = 0;
+    runner.running().begin_round(cx);
+    while let Some((ended, belongs)) = runner.running().next_ended() {
+        runner.finish(ended, belongs);
+        changed += 1;
+        if changed == MESSAGES_PER_POLL {
+            return Poll::Ready(());
+        }
+    }
+    changed += runner.start_some(cx, MESSAGES_PER_POLL);
+    if changed == 0 {
+        Poll::Pending
+    } else {
+        Poll::Ready(())
+    }
+}
+
 /// A set of running futures, each with something that belongs to it.
 pub(in super::super) struct Slots<F, T> {
     slots: Vec<Slot<F, T>>,

@@ -1,6 +1,6 @@
 //! `MemoryOrdering`: an ordering store in memory, and the specification of the others.
 //!
-//! What each call does to a bucket stands in `bucket.rs`, in the order of the rules; a store elsewhere
+//! What each call does to a bucket stands in `bucket`, in the order of the rules; a store elsewhere
 //! answers the same to the same calls, which a differential test shows for Redis.
 
 mod bucket;

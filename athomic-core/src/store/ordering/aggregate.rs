@@ -34,15 +34,15 @@ impl Aggregate {
     #[must_use]
     pub fn new(key: &str, buckets: u16) -> Self {
         let hash = Self::hash(key);
-        let key = if key.len() > LONGEST_KEY {
-            format!("xxh3:{:032x}", XxHash3_128::oneshot(key.as_bytes())).into()
-        } else {
-            key.into()
-        };
         Self {
             bucket: Self::bucket_of(hash, buckets),
-            key,
+            key: Self::shortened(key).map_or_else(|| key.into(), Into::into),
         }
+    }
+
+    /// Return what stands for a key that is too long to be kept.
+    pub(crate) fn shortened(key: &str) -> Option<String> {
+        (key.len() > LONGEST_KEY).then(|| format!("xxh3:{:032x}", XxHash3_128::oneshot(key.as_bytes())))
     }
 
     /// Return the hash by which keys are spread.

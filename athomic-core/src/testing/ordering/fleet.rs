@@ -136,6 +136,14 @@ impl<'a, S: OrderingStore> Fleet<'a, S> {
         }
     }
 
+    /// Let another payload come for a sequence.
+    pub(super) fn arrival_of(&self, sequence: u64, other: u64) -> Arrival {
+        Arrival {
+            digest: digest(sequence << 32 | other),
+            ..self.arrival(sequence)
+        }
+    }
+
     pub(super) async fn try_admit(&self, arrival: Arrival) -> Result<Admission, StoreError> {
         one(self.store.admit(self.session, LIMITS, &[arrival]).await)
     }
@@ -162,12 +170,21 @@ impl<'a, S: OrderingStore> Fleet<'a, S> {
     pub(super) fn completion(&self, sequence: u64, token: FencingToken) -> Completion {
         Completion {
             aggregate: self.aggregate.clone(),
-            sequence,
+            first: sequence,
+            last: sequence,
             token,
             digest: digest(sequence),
             time: 1_000,
             keep: false,
             skip: None,
+        }
+    }
+
+    /// Make the completion of several messages.
+    pub(super) fn range(&self, first: u64, last: u64, token: FencingToken) -> Completion {
+        Completion {
+            first,
+            ..self.completion(last, token)
         }
     }
 
@@ -213,6 +230,10 @@ impl<'a, S: OrderingStore> Fleet<'a, S> {
     pub(super) async fn steer(&self, action: Steering) {
         let steered = self.store.steer(&self.aggregate, action).await;
         steered.expect("a steering is taken");
+    }
+
+    pub(super) async fn begun(&self, token: FencingToken) {
+        self.steer(Steering::Begun { token }).await;
     }
 
     pub(super) async fn halt(&self) {

@@ -107,6 +107,8 @@ macro_rules! ordering_conformance {
             a_completion_of_an_unknown_aggregate_is_fenced,
             a_lapsed_session_may_complete_as_long_as_nobody_took_over,
             a_lease_is_kept_where_that_is_asked,
+            several_messages_are_completed_at_once,
+            several_messages_count_only_if_nothing_before_them_is_missing,
             a_skip_jumps_and_removes_what_it_passes,
 
             only_one_process_has_the_lease,
@@ -114,7 +116,8 @@ macro_rules! ordering_conformance {
             tokens_rise_although_the_clock_steps_back,
             a_released_lease_is_free_and_its_delivery_does_not_count,
             a_release_under_an_old_token_changes_nothing,
-            deliveries_are_counted_until_the_message_is_done,
+            a_process_that_died_counts_if_it_had_begun_the_message,
+            a_beginning_counts_under_the_lease_at_hand_and_until_it_is_given_back,
 
             a_session_is_new_then_live_then_lapsed,
             a_lapsed_session_gets_nothing,
@@ -131,6 +134,7 @@ macro_rules! ordering_conformance {
             a_claim_of_a_halted_aggregate_says_so,
             a_gap_is_told_after_its_time_with_the_lease,
             the_clock_of_a_gap_begins_anew_with_each,
+            the_clock_of_a_gap_begins_anew_when_a_lease_ends,
             a_gap_that_closes_is_none,
 
             a_halt_stops_and_a_resumption_goes_on,

@@ -219,9 +219,21 @@ impl Calls {
         } else {
             sequence
         };
+        let before = if self.chance.one_in(3) {
+            self.chance.below(4)
+        } else {
+            0
+        };
+        let first = sequence.saturating_sub(before);
+        let sequence = if self.chance.one_in(6) {
+            first.saturating_add(self.chance.below(4))
+        } else {
+            sequence
+        };
         Completion {
             aggregate,
-            sequence,
+            first,
+            last: sequence,
             token,
             digest: self.digest(sequence),
             time: self.time(),
@@ -247,7 +259,7 @@ impl Calls {
     fn steering(&mut self) -> Steering {
         let reason = self.chance.of(&["why", "é\n", "x"]).to_owned();
         let sequence = self.sequence();
-        match self.chance.below(9) {
+        match self.chance.below(10) {
             0 => Steering::Halt { reason },
             1 => Steering::Condemn { reason },
             2 | 3 => Steering::Resume { next: None },
@@ -255,6 +267,9 @@ impl Calls {
             5 => Steering::Restore { next: sequence },
             6 => Steering::Remove { sequence },
             7 => Steering::Forget,
+            8 => Steering::Begun {
+                token: self.completion().token,
+            },
             _ => Steering::Note { error: reason },
         }
     }

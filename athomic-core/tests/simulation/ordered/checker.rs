@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use athomic_core::message::{Offset, Partition};
 
-use super::Plan;
+use tokio::time::Instant;
+
+use super::{Plan, SESSION};
 use crate::event::{End, Event, Instance};
 use crate::handlers::CONCURRENCY;
 
@@ -42,11 +44,12 @@ pub(crate) struct OrderChecker {
     parked: BTreeSet<Message>,
     /// The last token of each aggregate.
     granted: BTreeMap<u64, u64>,
-    /// How often the store's clock had jumped, or its state was lost, when a token was granted.
-    grants: BTreeMap<(u64, u64), u64>,
+    /// When a token was granted.
+    grants: BTreeMap<(u64, u64), Instant>,
     running: BTreeMap<usize, Turn>,
     committed: BTreeMap<Partition, Offset>,
-    jumps: u64,
+    /// When the store's clock jumped last, or its state was lost.
+    shaken: Option<Instant>,
     lost: bool,
     pub(crate) violations: Vec<String>,
 }
@@ -66,7 +69,7 @@ impl OrderChecker {
             grants: BTreeMap::new(),
             running: BTreeMap::new(),
             committed: BTreeMap::new(),
-            jumps: 0,
+            shaken: None,
             lost: false,
             violations: Vec::new(),
         }
@@ -127,7 +130,7 @@ impl OrderChecker {
                 self.demand(before <= Some(*token) || self.lost, || {
                     format!("the token of {of} falls from {before:?} to {token}")
                 });
-                self.grants.entry((*of, *token)).or_insert(self.jumps);
+                self.grants.entry((*of, *token)).or_insert_with(Instant::now);
             }
             Event::Parked(of, sequence) => {
                 self.parked.insert((*of, *sequence));
@@ -140,7 +143,7 @@ impl OrderChecker {
             } => self.counted((*of, *sequence), *token, *skip),
             Event::StoreShaken { lost } => {
                 self.lost |= *lost;
-                self.jumps += 1;
+                self.shaken = Some(Instant::now());
             }
             Event::Killed(instance) => self.running.retain(|_, turn| turn.instance != *instance),
             Event::Commit(instance, offsets) => {
@@ -162,11 +165,11 @@ impl OrderChecker {
 
     fn begun(&mut self, execution: usize, turn: Turn) {
         let (of, sequence) = turn.message;
-        // The store took the one with the lower token for dead, if its clock has jumped since.
+        // The store took the one with the lower token for dead, if its clock has jumped since that one's
+        // last beat, which may lie a session before the grant.
         let may_be_dead = |token| {
-            self.grants
-                .get(&(of, token))
-                .is_none_or(|jumps| *jumps < self.jumps)
+            let granted = self.grants.get(&(of, token));
+            granted.is_none_or(|granted| self.shaken.is_some_and(|shaken| shaken + SESSION >= *granted))
         };
         let beside = self.running.values().filter(|other| other.message.0 == of);
         let beside: Vec<_> = beside
@@ -175,7 +178,7 @@ impl OrderChecker {
             .collect();
         self.demand(beside.is_empty(), || format!("{turn:?} runs beside {beside:?}"));
         let granted = self.granted.get(&of).copied();
-        self.demand(granted == Some(turn.token) || self.jumps > 0, || {
+        self.demand(granted == Some(turn.token) || self.shaken.is_some(), || {
             format!("{turn:?} begins, and {granted:?} was granted last")
         });
         if !self.plan.acts_on_gaps() {

@@ -7,6 +7,7 @@ pub(crate) mod store;
 use std::future::pending;
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use athomic_core::handler::Meta;
 use athomic_core::handler::register::{HandlerDefinition, ordered};
@@ -28,6 +29,9 @@ const MESSAGES: u64 = 60;
 const BUCKETS: u16 = 4;
 /// How far a message may stand from its place.
 const DISPLACEMENT: u64 = 12;
+
+/// How long sessions live.
+const SESSION: Duration = Duration::from_secs(4);
 
 /// How aggregates are ordered in a run.
 #[derive(Debug, Clone)]
@@ -82,11 +86,12 @@ impl Plan {
             room_max_messages = {room}
             buckets = {BUCKETS}
             max_deliveries = 1000
-            session_ttl_ms = 4000
+            session_ttl_ms = {}
             [database.kvstore.ordering.provider]
             backend = \"redis\"
             uri = \"redis://simulated\"
-            "
+            ",
+            SESSION.as_millis()
         )
     }
 

@@ -153,12 +153,20 @@ impl SimulatedStore {
     fn saw_completion(&self, completion: &Completion, answer: &Result<Completed, StoreError>) {
         if let Ok(Completed::Done { .. }) = answer {
             self.world.counted(number(&completion.aggregate));
-            self.world.note(Event::Counted {
-                of: number(&completion.aggregate),
-                sequence: completion.sequence,
-                token: completion.token.get(),
-                skip: completion.skip.is_some(),
-            });
+            let is_skip = completion.skip.is_some();
+            let counted = if is_skip {
+                completion.last
+            } else {
+                completion.first
+            };
+            for sequence in counted..=completion.last {
+                self.world.note(Event::Counted {
+                    of: number(&completion.aggregate),
+                    sequence,
+                    token: completion.token.get(),
+                    skip: is_skip,
+                });
+            }
         }
     }
 }

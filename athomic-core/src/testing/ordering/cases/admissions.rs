@@ -144,6 +144,7 @@ pub async fn a_skipped_sequence_that_comes_is_late<R: TestStores>(stores: &R) {
     one.do_all(1..=1).await;
     let grant = one.run(2).await;
     let skip = Completion {
+        first: 2,
         skip: Some(0),
         ..one.completion(4, grant.token)
     };

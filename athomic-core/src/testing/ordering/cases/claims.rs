@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::Stage;
-use crate::store::ordering::{Claim, ClaimTerms, Completed, Completion, OrderingStore as _, SWEEP};
+use crate::store::ordering::{
+    Claim, ClaimTerms, Completed, Completion, OrderingStore as _, SWEEP, SessionState,
+};
 use crate::testing::ordering::TestStores;
 use crate::testing::ordering::fleet::{frames, one as only};
 
@@ -73,7 +75,7 @@ pub async fn a_claim_of_an_own_lease_says_so<R: TestStores>(stores: &R) {
     let grant = one.run(1).await;
     other.park(1).await;
     other.park(2).await;
-    assert_eq!(one.claim().await, Claim::Mine(grant.token, frames(1..=2)));
+    assert_eq!(one.claim().await, Claim::Mine(grant, frames(1..=2)));
     assert_eq!(one.inspect().await.deliveries, 1);
 }
 
@@ -139,6 +141,7 @@ pub async fn a_gap_is_told_after_its_time_with_the_lease<R: TestStores>(stores: 
     assert_eq!((missing, head, since), (2, 4, began));
     // The lease is there to act on it: here the missing ones are skipped.
     let skip = Completion {
+        first: missing,
         skip: Some(0),
         ..one.completion(head - 1, grant.token)
     };
@@ -167,6 +170,48 @@ pub async fn the_clock_of_a_gap_begins_anew_with_each<R: TestStores>(stores: &R)
         ..one.terms()
     };
     assert_eq!(one.try_claim(terms).await.expect("alive"), Claim::Waiting);
+}
+
+pub async fn the_clock_of_a_gap_begins_anew_when_a_lease_ends<R: TestStores>(stores: &R) {
+    let stage = Stage::new(stores).await;
+    let second = Duration::from_secs(1);
+    for is_released in [true, false] {
+        let mut one = stage.fleet().await;
+        one = one.on(if is_released { "given back" } else { "lapsed" }, one.bucket());
+        one.session.0 += if is_released { 100 } else { 200 };
+        one.beat().await;
+        let grant = one.run(1).await;
+        let mut other = one.other().await;
+        // It runs here, and what follows waits from now on.
+        other.park(2).await;
+        one.pass(7 * second);
+        other.beat().await;
+        let terms = ClaimTerms {
+            gap: Some(5 * second),
+            ..other.terms()
+        };
+        assert_eq!(other.try_claim(terms).await.expect("alive"), Claim::Busy);
+        if is_released {
+            one.release(grant.token).await;
+        } else {
+            one.pass(3 * second);
+            other.beat().await;
+        }
+        let began = one.now();
+        assert_eq!(other.try_claim(terms).await.expect("alive"), Claim::Waiting);
+        assert_eq!(other.inspect().await.gap_since, Some(began));
+        one.pass(5 * second);
+        let Claim::Gap { grant, since, .. } = other.try_claim(terms).await.expect("alive") else {
+            panic!("five seconds have passed since nobody has it");
+        };
+        assert_eq!(since, began);
+        // Who was told of the gap did not have what is missing.
+        other.release(grant.token).await;
+        assert_eq!(other.inspect().await.gap_since, Some(began));
+        other.session.0 += 7;
+        assert_eq!(other.beat().await.state, SessionState::New);
+        assert!(matches!(other.try_claim(terms).await, Ok(Claim::Gap { .. })));
+    }
 }
 
 pub async fn a_gap_that_closes_is_none<R: TestStores>(stores: &R) {

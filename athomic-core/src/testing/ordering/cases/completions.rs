@@ -1,7 +1,7 @@
 //! What becomes of completions.
 
 use super::Stage;
-use crate::store::ordering::{Completed, Completion, FencingToken, OrderingStore as _};
+use crate::store::ordering::{Admission, Completed, Completion, FencingToken, OrderingStore as _};
 use crate::testing::ordering::TestStores;
 use crate::testing::ordering::fleet::{TTL, frames, one as only};
 
@@ -186,6 +186,58 @@ pub async fn a_lease_is_kept_where_that_is_asked<R: TestStores>(stores: &R) {
     );
 }
 
+pub async fn several_messages_are_completed_at_once<R: TestStores>(stores: &R) {
+    let stage = Stage::new(stores).await;
+    let one = stage.fleet().await;
+    for sequence in [2, 4, 7, 8, 10] {
+        one.park(sequence).await;
+    }
+    let grant = one.run(1).await;
+    let range = one.range(1, 6, grant.token);
+    let frames = frames(7..=8);
+    let done = one.complete_this(range.clone()).await;
+    assert_eq!(
+        done,
+        Completed::Done {
+            frames: frames.clone(),
+            held: true
+        }
+    );
+    let report = one.inspect().await;
+    assert_eq!((report.next, report.parked, report.skipped), (Some(7), 3, None));
+    assert_eq!(
+        one.complete_this(range).await,
+        Completed::Already { frames, held: true }
+    );
+    assert_eq!(one.admit(5).await, Admission::Duplicate { newer: false });
+    let other_payload = one.arrival_of(6, 1);
+    assert_eq!(one.admit_this(other_payload).await, Admission::Conflict);
+}
+
+pub async fn several_messages_count_only_if_nothing_before_them_is_missing<R: TestStores>(stores: &R) {
+    let stage = Stage::new(stores).await;
+    let one = stage.fleet().await;
+    let grant = one.run(1).await;
+    assert_eq!(
+        one.complete_this(one.range(2, 4, grant.token)).await,
+        Completed::Fenced
+    );
+    assert_eq!(one.next().await, Some(1));
+    let keep = |range| Completion { keep: true, ..range };
+    assert_eq!(one.complete_this(keep(one.range(1, 3, grant.token))).await, KEPT);
+    // Some of them counted before.
+    assert_eq!(one.complete_this(keep(one.range(2, 5, grant.token))).await, KEPT);
+    assert_eq!(one.next().await, Some(6));
+    assert_eq!(
+        one.complete_this(keep(one.range(2, 5, grant.token))).await,
+        ALREADY_HELD
+    );
+    assert_eq!(
+        one.complete_this(one.range(1, 4, grant.token)).await,
+        ALREADY_HELD
+    );
+}
+
 pub async fn a_skip_jumps_and_removes_what_it_passes<R: TestStores>(stores: &R) {
     let stage = Stage::new(stores).await;
     let one = stage.fleet().await;
@@ -194,6 +246,7 @@ pub async fn a_skip_jumps_and_removes_what_it_passes<R: TestStores>(stores: &R) 
     }
     let grant = one.run(1).await;
     let skip = Completion {
+        first: 1,
         skip: Some(2),
         ..one.completion(499, grant.token)
     };

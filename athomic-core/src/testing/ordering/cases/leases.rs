@@ -75,15 +75,46 @@ pub async fn a_release_under_an_old_token_changes_nothing<R: TestStores>(stores:
     assert_eq!(one.run(1).await, new);
 }
 
-pub async fn deliveries_are_counted_until_the_message_is_done<R: TestStores>(stores: &R) {
+pub async fn a_process_that_died_counts_if_it_had_begun_the_message<R: TestStores>(stores: &R) {
     let stage = Stage::new(stores).await;
-    let mut process = stage.fleet().await;
-    for deliveries in 1..=3 {
-        assert_eq!(process.run(1).await.deliveries, deliveries);
-        process.pass(TTL);
-        process = process.other().await;
+    let first = stage.fleet().await;
+    assert_eq!(first.run(1).await.deliveries, 1);
+    first.pass(TTL);
+    // The first is taken to have begun it.
+    let second = first.other().await;
+    assert_eq!(second.run(1).await.deliveries, 2);
+    second.pass(TTL);
+    // The second has not said that it did.
+    let third = second.other().await;
+    let grant = third.run(1).await;
+    assert_eq!((grant.deliveries, third.inspect().await.deliveries), (2, 1));
+    for _ in 0..2 {
+        third.begun(grant.token).await;
+        assert_eq!(third.inspect().await.deliveries, 2);
+        assert_eq!(third.run(1).await, grant);
     }
-    let grant = process.run(1).await;
-    process.complete(1, grant.token).await;
-    assert_eq!(process.run(2).await.deliveries, 1);
+    third.pass(TTL);
+    let fourth = third.other().await;
+    let grant = fourth.run(1).await;
+    assert_eq!(grant.deliveries, 3);
+    fourth.complete(1, grant.token).await;
+    assert_eq!(fourth.run(2).await.deliveries, 1);
+}
+
+pub async fn a_beginning_counts_under_the_lease_at_hand_and_until_it_is_given_back<R: TestStores>(
+    stores: &R,
+) {
+    let stage = Stage::new(stores).await;
+    let one = stage.fleet().await;
+    let old = one.run(1).await;
+    one.pass(TTL);
+    let one = one.other().await;
+    let new = one.run(1).await;
+    one.begun(old.token).await;
+    assert_eq!(one.inspect().await.deliveries, 1);
+    one.begun(new.token).await;
+    one.release(new.token).await;
+    one.begun(new.token).await;
+    assert_eq!(one.inspect().await.deliveries, 1);
+    assert_eq!(one.run(1).await.deliveries, 2);
 }
