@@ -19,7 +19,7 @@ use super::ordered::{Flows, OrderedSettings, StoreTrouble};
 use super::service::ConsumerService;
 use crate::dead_letter::{Chain, DlqHandler};
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
-use crate::handler::{HandlerScope, Ordering, Priority, StateMap};
+use crate::handler::{HandlerScope, Ordering, StateMap};
 use crate::health::Pulse;
 use crate::message::topic_name_fault;
 use crate::nearest::nearest;
@@ -494,11 +494,6 @@ impl Check {
             (
                 options.has_idempotency_key_resolver,
                 "`idempotency_key_resolver`",
-                "remove it",
-            ),
-            (
-                options.priority != Priority::Normal,
-                "`priority` other than `normal`",
                 "remove it",
             ),
             (

@@ -74,9 +74,9 @@ pub use resolved::{
     AppSettings, AutoCreate, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION,
     DEFAULT_KVSTORE, DEFAULT_REPUBLISHER_GROUP, DelayBackend, DlqSettings, DlqStrategy, GroupProtocol,
     HandlerTuning, IsolationLevel, KvStoreSettings, LifecycleSettings, MessagingSettings, OffsetReset,
-    OrderingSettings, OrderingTuning, ProducerSettings, REPUBLISHER_CONNECTION, RepublisherSettings,
-    RetryMode, RetrySettings, SaslMechanism, SecurityProtocol, SecuritySettings, Settings, StoreBackend,
-    TopicsSettings, WireCompression,
+    OrderingSettings, OrderingTuning, ProducerClient, ProducerSettings, REPUBLISHER_CONNECTION,
+    RepublisherSettings, RetryMode, RetrySettings, SaslMechanism, SecurityProtocol, SecuritySettings,
+    Settings, StoreBackend, TopicsSettings, WireCompression,
 };
 pub use schema::{KeyDoc, keys};
 pub use secret::Secret;

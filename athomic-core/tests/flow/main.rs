@@ -12,6 +12,7 @@ mod health;
 mod keyed;
 mod lifecycle;
 mod ordered;
+mod priority;
 mod publisher;
 mod rebalance;
 mod single;

@@ -5,8 +5,8 @@ use super::{Key, Kind, Preset, Section};
 use crate::handler::Priority;
 use crate::settings::choice::Choice;
 use crate::settings::resolved::{
-    AutoCreate, Backend, DelayBackend, DlqStrategy, GroupProtocol, IsolationLevel, OffsetReset, RetryMode,
-    SaslMechanism, SecurityProtocol, WireCompression,
+    AutoCreate, Backend, DelayBackend, DlqStrategy, GroupProtocol, IsolationLevel, OffsetReset,
+    ProducerClient, RetryMode, SaslMechanism, SecurityProtocol, WireCompression,
 };
 
 pub(in crate::settings) const CONSUMER: &str = "integration.messaging.consumer";
@@ -224,7 +224,7 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "priority",
                 one_of::<Priority>(),
                 "\"normal\"",
-                "How urgent the handler is.",
+                "Which topics it consumes: those that it names, or `NAME.high` or `NAME.low` of each.",
             ),
             unset(
                 "paused",
@@ -390,6 +390,12 @@ static PRODUCER_KEYS: &[Key] = &[
         Kind::TextList,
         "[\"localhost:9092\"]",
         "Brokers to ask first. If only one of consumer and producer names servers, both use them.",
+    ),
+    key(
+        "client",
+        one_of::<ProducerClient>(),
+        "\"librdkafka\"",
+        "What publishes to Kafka; librdkafka does so idempotently.",
     ),
     key(
         "linger_ms",

@@ -36,6 +36,12 @@ fn parts_without_a_runtime_are_refused_by_name() {
 #[test]
 fn words_without_a_runtime_are_refused_by_name() {
     check_faults(
+        "integration.messaging.producer.client = 'rskafka'",
+        &[
+            "settings.toml:1:41: `integration.messaging.producer.client`: `rskafka` is not built yet; use `librdkafka`",
+        ],
+    );
+    check_faults(
         "[integration.messaging.dlq]\nstrategy = 'keep'\nretry.mode = 'delay_topic'",
         &[
             "settings.toml:2:12: `integration.messaging.dlq.strategy`: `keep` is not built yet; use `logging_only`",
