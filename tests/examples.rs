@@ -82,6 +82,26 @@ fn the_quickstart_handles_and_commits_everything_and_ends() {
     assert_eq!(errors, "", "nothing is logged unless asked for");
 }
 
+#[test]
+fn the_delayed_example_delivers_nothing_early_and_everything_as_it_was() {
+    let output = without_settings(build("delayed")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    for expected in [
+        "ann: published to user.follow-ups.v1[",
+        "ben: waits in platform.internal.delay-1s.v1 for 700ms",
+        "cid: waits in platform.internal.delay-3s.v1 for 2.5s",
+        "refused: cannot publish to topic `user.follow-ups.v1`: a delay of 60s is longer than the longest",
+        "onboarding for ben, asked for after 700ms: not early, headers athomic-message-id\n",
+        "onboarding for cid, asked for after 2.5s: not early, headers athomic-message-id\n",
+        "2 messages have waited",
+        "stopped",
+    ] {
+        assert!(text.contains(expected), "`{expected}` is missing:\n{text}");
+    }
+}
+
 /// Run the example of ordered consumption and look at what it shows.
 fn check_ordered(environment: &[(&str, &str)]) {
     let mut program = without_settings(build("ordered"));

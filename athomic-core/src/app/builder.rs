@@ -154,6 +154,8 @@ impl AppBuilder {
             handlers.add(handler);
         }
         filter(&mut handlers, self.only.as_deref(), &self.except)?;
+        let tuning = &settings.messaging.handler_tuning;
+        handlers.choose_priority_topics(|id| tuning.iter().find(|tuning| tuning.handler_id == id)?.priority);
         if !settings.messaging.enabled {
             handlers.retain(|_| false);
         }

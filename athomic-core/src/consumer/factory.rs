@@ -19,7 +19,7 @@ use super::ordered::{Flows, OrderedSettings, StoreTrouble};
 use super::service::ConsumerService;
 use crate::dead_letter::{Chain, DeadLetterProcessor, DlqHandler};
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
-use crate::handler::{HandlerScope, Ordering, Priority, StateMap};
+use crate::handler::{HandlerScope, Ordering, StateMap};
 use crate::health::Pulse;
 use crate::idempotency::{Guard, IdempotencyPolicy, resolve as idempotency};
 use crate::message::topic_name_fault;
@@ -593,11 +593,6 @@ impl Check {
     fn not_built_yet(&mut self, definition: &HandlerDefinition) {
         let options = &definition.options;
         let refused = [
-            (
-                options.priority != Priority::Normal,
-                "`priority` other than `normal`",
-                "remove it",
-            ),
             (
                 options.fetch_size.is_some() && !definition.processor.is_ordered(),
                 "`fetch_size` of a handler that is not ordered",

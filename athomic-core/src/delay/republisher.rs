@@ -241,7 +241,11 @@ impl DelayedMessageHandler {
         self.strategy.destinations().check(&envelope.destination)?;
         let now = self.clock.0.now();
         // A record from the future has a wrong time: it is taken to be new.
-        let written = message.timestamp().unwrap_or(now).min(now);
+        let mut written = message.timestamp().unwrap_or(now).min(now);
+        if envelope.hops > 0 {
+            // A republisher sent it, by the clock that is also ours: what the way here took is no delay.
+            written = written.min(Timestamp::from_millis(envelope.sent));
+        }
         let remaining = envelope.remaining();
         let bucket = self.strategy.buckets().of(message.topic());
         // However far off a record says that it is due, it is held for no longer than its bucket.

@@ -17,6 +17,10 @@ const RETENTION_BYTES: &str = "retention.bytes";
 const CLEANUP: &str = "cleanup.policy";
 const TIMESTAMPS: &str = "message.timestamp.type";
 
+/// Said where the check cannot be made.
+const UNSEEN: &str = "cannot look at the settings of delay topics (it takes `DescribeConfigs`): \
+                      see that they keep messages for longer than these wait";
+
 /// Return the settings that a delay topic is made with.
 ///
 /// Its records carry the broker's time, from which the wait is counted, so that the clocks of those who
@@ -76,17 +80,19 @@ impl Service for DelayTopicCheck {
             Ok(settings) => settings,
             Err(error) => {
                 // Not worth not to start: reading a topic takes fewer rights than looking at its settings.
-                tracing::warn!(error = %Chain(&error), "cannot look at the settings of delay topics: see that they keep messages for longer than these wait");
+                tracing::warn!(error = %Chain(&error), "{UNSEEN}");
                 return Ok(());
             }
         };
         let mut faults = Vec::new();
         for bucket in self.buckets.iter() {
-            if let Some(settings) = settings.get(&*bucket.topic) {
-                faults.extend(fault(&bucket.topic, bucket.delay, settings));
-                for caveat in caveats(bucket.delay, settings) {
-                    tracing::warn!(topic = &*bucket.topic, "{caveat}");
-                }
+            let Some(settings) = settings.get(&*bucket.topic) else {
+                tracing::warn!(topic = &*bucket.topic, "{UNSEEN}");
+                continue;
+            };
+            faults.extend(fault(&bucket.topic, bucket.delay, settings));
+            for caveat in caveats(bucket.delay, settings) {
+                tracing::warn!(topic = &*bucket.topic, "{caveat}");
             }
         }
         if faults.is_empty() {

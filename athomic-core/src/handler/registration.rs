@@ -23,7 +23,11 @@ impl fmt::Display for SourceLocation {
     }
 }
 
-/// The priority queue that a handler consumes from.
+/// Which of the topics that belong together a handler consumes, or a message is published to: a topic's name
+/// stands for that of normal priority, and those of the others are named after it.
+///
+/// Each is a topic like any other. Handlers of different priorities differ in their topics, and so wait for
+/// nothing of each other: what is urgent does not stand behind what is not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Priority {
     /// `NAME.high`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::register::HandlerDefinition;
-use super::registration::HandlerRegistration;
+use super::registration::{HandlerRegistration, Priority};
 
 /// The handlers that a process runs, sorted by id, since link order means nothing.
 #[derive(Debug, Default)]
@@ -89,6 +89,19 @@ impl Handlers {
             remedy: "give one of them another `handler_id`",
         };
         self.definitions.windows(2).filter(same).map(conflict).collect()
+    }
+
+    /// Let each handler consume the topics of its priority in the place of those that it names: `NAME.high`,
+    /// `NAME` or `NAME.low`. `tuned` says which priority the settings give a handler, if they do.
+    pub(crate) fn choose_priority_topics(&mut self, tuned: impl Fn(&str) -> Option<Priority>) {
+        for definition in &mut self.definitions {
+            let options = &mut definition.options;
+            options.priority = tuned(&definition.handler_id).unwrap_or(options.priority);
+            let Some(suffix) = options.priority.suffix() else {
+                continue;
+            };
+            options.topics.iter_mut().for_each(|topic| *topic += suffix);
+        }
     }
 
     /// Return all pairs that share a topic, a group and a connection; `group_of` says which group a

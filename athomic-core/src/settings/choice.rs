@@ -68,11 +68,10 @@ macro_rules! choice {
 }
 pub(crate) use choice;
 
-/// Only `normal` until priorities have an effect.
 impl Choice for Priority {
     const WORDS: Words = Words {
         known: &["normal", "high", "low"],
-        not_built: &["high", "low"],
+        not_built: &[],
     };
 
     fn from_word(word: &str) -> Option<Self> {

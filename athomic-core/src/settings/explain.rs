@@ -410,6 +410,7 @@ impl Values {
 
     fn producer(&mut self, producer: &ProducerSettings) {
         self.texts("bootstrap_servers", &producer.bootstrap_servers)
+            .text("client", producer.client.as_str())
             .milliseconds("linger_ms", producer.linger)
             .is("batch_max_bytes", producer.batch_max_bytes)
             .text("wire_compression", producer.wire_compression.as_str())

@@ -75,7 +75,7 @@ pub use resolved::{
     DEFAULT_KVSTORE, DEFAULT_REPUBLISHER_GROUP, DelayBackend, DlqFormat, DlqHeaderSet, DlqSettings,
     DlqStrategy, GroupProtocol, HandlerTuning, IdempotencySettings, IdempotencyTuning, IsolationLevel,
     KvStoreSettings, LifecycleSettings, MessagingSettings, OffsetReset, OrderingSettings, OrderingTuning,
-    ProducerSettings, REPUBLISHER_CONNECTION, RepublisherSettings, RetryMode, RetryOrder, RetrySettings,
+    ProducerClient, ProducerSettings, REPUBLISHER_CONNECTION, RepublisherSettings, RetryMode, RetryOrder, RetrySettings,
     SaslMechanism, SecurityProtocol, SecuritySettings, Settings, StoreBackend, TopicsSettings,
     WireCompression,
 };

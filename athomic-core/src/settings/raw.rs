@@ -175,6 +175,7 @@ section! {
     /// A section `producer`.
     RawProducer {
         bootstrap_servers: Vec<String>,
+        client: String,
         linger_ms: i128,
         batch_max_bytes: i128,
         wire_compression: String,

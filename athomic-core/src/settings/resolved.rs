@@ -264,6 +264,8 @@ impl Default for ConsumerSettings {
 pub struct ProducerSettings {
     /// Brokers to ask first, `host:port`. Never empty. Default `localhost:9092`.
     pub bootstrap_servers: Vec<String>,
+    /// What publishes to Kafka. Default [`ProducerClient::Librdkafka`].
+    pub client: ProducerClient,
     /// How long a record may wait for others to share a request with. Default 1 ms.
     pub linger: Duration,
     /// The most bytes in one batch of records. Default 1 MiB.
@@ -280,6 +282,7 @@ impl Default for ProducerSettings {
     fn default() -> Self {
         Self {
             bootstrap_servers: vec!["localhost:9092".to_owned()],
+            client: ProducerClient::Librdkafka,
             linger: Duration::from_millis(1),
             batch_max_bytes: 1 << 20,
             wire_compression: WireCompression::None,
@@ -538,6 +541,15 @@ choice! {
         Zstd = "zstd",
     }
     not built: []
+}
+
+choice! {
+    /// What publishes to Kafka.
+    pub enum ProducerClient {
+        /// librdkafka: idempotent, acknowledged by all in-sync replicas.
+        Librdkafka = "librdkafka",
+    }
+    not built: ["rskafka"]
 }
 
 choice! {

@@ -379,8 +379,8 @@ pub trait Admin: Send + Sync + 'static {
     /// The broker cannot be reached or refuses.
     fn create_topics(&self, topics: &[NewTopic]) -> impl Future<Output = Result<(), TransportError>> + Send;
 
-    /// Return the settings of those of the topics that exist, by Kafka's names, such as `retention.ms`, with
-    /// what the broker sets by default.
+    /// Return the settings of those of the topics that exist and whose settings may be seen, by Kafka's names,
+    /// such as `retention.ms`, with what the broker sets by default.
     ///
     /// # Errors
     /// The broker cannot be reached or refuses.

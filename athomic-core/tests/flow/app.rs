@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use athomic_core::app::{App, AppBuilder};
 use athomic_core::handler::register::{HandlerDefinition, ordered, subscribe};
-use athomic_core::handler::{Ordering, Priority, State};
+use athomic_core::handler::{Ordering, State};
 use athomic_core::settings::Settings;
 use athomic_core::store::ordering::FencingToken;
 
@@ -203,21 +203,8 @@ fn an_unknown_connection_is_refused_with_the_nearest() {
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
     refused(
-        |handler| handler.options.priority = Priority::High,
-        &["`priority` other than `normal` is not built yet"],
-    );
-    refused(
         |handler| handler.options.fetch_size = Some(5),
         &["`fetch_size` of a handler that is not ordered is not built yet"],
-    );
-    let tuning = "[[integration.messaging.handler_tuning]]\nhandler_id = \"a\"\npriority = \"low\"";
-    let none: [(&str, &str); 0] = [];
-    let app = App::builder().without_discovery();
-    let app = app.loader(|loader| loader.text("test.toml", tuning).environment(none));
-    let report = app.register(named("a")).build().unwrap_err().to_string();
-    assert!(
-        report.contains("priority") && report.contains("not built"),
-        "{report}"
     );
 }
 

@@ -544,11 +544,31 @@ fn settings_of_a_republisher_are_checked() {
         "destinations = ['a b*']",
         "`a b*` is neither a topic nor the beginning of one",
     );
+    check(
+        "enabled = true\ndelay_topics = { 1 = 'a' }\nconsumer.auto_offset_reset = 'latest'",
+        "a new group would skip the messages that wait",
+    );
     check("max_hops = 0", "must be between 1 and");
     check(
         "delay_strategy_backend = 'redis_sorted_set'",
         "`redis_sorted_set` is not built yet",
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_group_skips_nothing_that_waits_whatever_handlers_do() {
+    let cluster = Cluster::new(1);
+    let settings = format!("[integration.messaging.consumer]\nauto_offset_reset = 'latest'\n{PLAIN}");
+    let publishing = start(&cluster, &settings.replace("enabled = true", "enabled = false")).await;
+    cluster.control.create_topic("delay-1m", 1);
+    publishing
+        .publisher()
+        .publish(TOPIC, &1)
+        .delay(SECOND)
+        .await
+        .unwrap();
+    let _app = start(&cluster, &settings).await;
+    until_arrived(&cluster, TOPIC, 1).await;
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod idempotency;
 mod keyed;
 mod lifecycle;
 mod ordered;
+mod priority;
 mod publisher;
 mod rebalance;
 mod retries;

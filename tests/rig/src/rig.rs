@@ -68,6 +68,12 @@ impl Rig {
         }
     }
 
+    /// Return what looks at topics and makes them.
+    #[must_use]
+    pub fn admin(&self) -> &<KafkaTransport as Transport>::Admin {
+        &self.admin
+    }
+
     /// Write `key:payload` lines by Kafka's own console producer, or by kcat where the jars are not.
     ///
     /// # Panics

@@ -156,6 +156,9 @@ impl Resolver<'_> {
             own.as_ref().or(servers.as_ref()),
         );
         let mut consumer = self.consumer(&raw.consumer, &parent.consumer);
+        if name == REPUBLISHER_CONNECTION {
+            consumer.auto_offset_reset = self.republisher_begins(&raw.consumer.auto_offset_reset);
+        }
         let mut producer = self.producer(&raw.producer, &parent.producer);
         // Invariant: credentials follow the servers. A connection to servers of its own inherits none.
         let other_cluster = match name {
@@ -249,6 +252,7 @@ impl Resolver<'_> {
     fn producer(&mut self, raw: &RawProducer, parent: &ProducerSettings) -> ProducerSettings {
         let producer = ProducerSettings {
             bootstrap_servers: parent.bootstrap_servers.clone(),
+            client: self.choice(&raw.client, parent.client),
             linger: self.milliseconds(&raw.linger_ms, parent.linger),
             batch_max_bytes: self.count(&raw.batch_max_bytes, parent.batch_max_bytes),
             wire_compression: self.choice(&raw.wire_compression, parent.wire_compression),

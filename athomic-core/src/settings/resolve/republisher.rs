@@ -7,7 +7,7 @@ use super::{Resolver, value_or};
 use crate::message::check_topic_name;
 use crate::settings::error::Problem;
 use crate::settings::raw::{Field, RawConnection, RawRepublisher, Written};
-use crate::settings::resolved::RepublisherSettings;
+use crate::settings::resolved::{OffsetReset, RepublisherSettings};
 
 impl Resolver<'_> {
     /// Give the section its meaning; its connection is resolved with the others.
@@ -34,6 +34,17 @@ impl Resolver<'_> {
             self.faults.push(written.fault(Problem::invalid(reason)));
         }
         settings
+    }
+
+    /// Say where the republisher begins that has no commit: whatever handlers do, nothing that waits is
+    /// skipped.
+    pub(super) fn republisher_begins(&mut self, field: &Field<String>) -> OffsetReset {
+        let reset = self.choice(field, OffsetReset::Earliest);
+        if let (OffsetReset::Latest, Some(written)) = (reset, field) {
+            let reason = "a new group would skip the messages that wait; use `earliest`, or leave it out";
+            self.faults.push(written.fault(Problem::invalid(reason)));
+        }
+        reset
     }
 
     fn delay_topics(

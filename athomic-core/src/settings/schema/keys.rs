@@ -7,7 +7,7 @@ use crate::handler::Priority;
 use crate::settings::choice::Choice;
 use crate::settings::resolved::{
     AutoCreate, Backend, BackoffKind, DelayBackend, DlqFormat, DlqStrategy, GroupProtocol, IsolationLevel,
-    OffsetReset, RetryMode, RetryOrder, SaslMechanism, SecurityProtocol, WireCompression,
+    OffsetReset, ProducerClient, RetryMode, RetryOrder, SaslMechanism, SecurityProtocol, WireCompression,
 };
 
 pub(in crate::settings) const CONSUMER: &str = "integration.messaging.consumer";
@@ -287,7 +287,7 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "priority",
                 one_of::<Priority>(),
                 "\"normal\"",
-                "How urgent the handler is.",
+                "Which topics it consumes: those that it names, or `NAME.high` or `NAME.low` of each.",
             ),
             unset(
                 "paused",
@@ -474,6 +474,12 @@ static PRODUCER_KEYS: &[Key] = &[
         Kind::TextList,
         "[\"localhost:9092\"]",
         "Brokers to ask first. If only one of consumer and producer names servers, both use them.",
+    ),
+    key(
+        "client",
+        one_of::<ProducerClient>(),
+        "\"librdkafka\"",
+        "What publishes to Kafka; librdkafka does so idempotently.",
     ),
     key(
         "linger_ms",

@@ -190,12 +190,12 @@ fn handlers_are_tuned_once_and_by_name() {
     check_faults(
         "[[integration.messaging.handler_tuning]]\nhandler_id = 'h'\n\
          [[integration.messaging.handler_tuning]]\nhandler_id = 'h'\n\
-         [[integration.messaging.handler_tuning]]\nconcurrency = 0\npriority = 'high'",
+         [[integration.messaging.handler_tuning]]\nconcurrency = 0\npriority = 'urgent'",
         &[
             "settings.toml:4:14: `integration.messaging.handler_tuning.1.handler_id`: `h` is tuned already at settings.toml:1:1",
             "settings.toml:5:1: `integration.messaging.handler_tuning.2.handler_id`: missing: an entry names the handler that it tunes",
             "settings.toml:6:15: `integration.messaging.handler_tuning.2.concurrency`: must be between 1 and 2147483647",
-            "settings.toml:7:12: `integration.messaging.handler_tuning.2.priority`: `high` is not built yet; use `normal`",
+            "settings.toml:7:12: `integration.messaging.handler_tuning.2.priority`: `urgent` is not one of `normal`, `high`, `low`",
         ],
     );
 }

@@ -70,7 +70,7 @@ async fn create_all(options: &Options, topics: &[NewTopic]) -> Result<(), Fault>
     })
 }
 
-/// Return the settings of those of the topics that exist.
+/// Return the settings of those of the topics that exist and whose settings we may see.
 pub(crate) async fn topic_settings(
     options: &Options,
     topics: &[String],
@@ -96,7 +96,8 @@ async fn describe_all(
             Ok(ConfigResource {
                 specifier: OwnedResourceSpecifier::Topic(topic),
                 entries,
-            }) => {
+                // What does not exist, or may not be seen, is answered with nothing.
+            }) if !entries.is_empty() => {
                 let entries = entries.into_iter();
                 let values = entries.filter_map(|entry| Some((entry.name, entry.value?)));
                 settings.insert(topic, values.collect());
