@@ -2,3 +2,9 @@
 
 #[doc = include_str!("../docs/ordered.md")]
 pub mod ordered {}
+
+#[doc = include_str!("../docs/idempotency.md")]
+pub mod idempotency {}
+
+#[doc = include_str!("../docs/queue.md")]
+pub mod queue {}

@@ -82,6 +82,38 @@ fn the_quickstart_handles_and_commits_everything_and_ends() {
     assert_eq!(errors, "", "nothing is logged unless asked for");
 }
 
+#[test]
+fn the_idempotent_example_books_each_payment_once() {
+    let output = without_settings(build("idempotent")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    for expected in [
+        "p3: the ledger is busy, to be tried again",
+        "book     3 handled, 2 duplicates",
+        "receipt  4 handled, 1 duplicates",
+        "p1 booked 1 time",
+        "p2 booked 1 time",
+        "p3 booked 1 time",
+    ] {
+        assert!(text.contains(expected), "`{expected}` is missing:\n{text}");
+    }
+    assert_eq!(errors, "", "nothing is logged unless asked for");
+}
+
+#[test]
+fn the_queue_example_goes_on_after_an_error_and_shuts_down() {
+    let output = without_settings(build("queue")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    for order in 1..=3 {
+        let event = format!("event {{\"order\":{order}}}");
+        assert!(text.contains(&event), "`{event}` is missing:\n{text}");
+    }
+    assert!(text.contains("shut down: runs = false"), "{text}");
+}
+
 /// Run the example of ordered consumption and look at what it shows.
 fn check_ordered(environment: &[(&str, &str)]) {
     let mut program = without_settings(build("ordered"));

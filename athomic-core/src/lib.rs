@@ -30,6 +30,8 @@ pub mod commit;
 
 pub mod publisher;
 
+pub mod queue;
+
 #[doc(hidden)]
 pub mod mutant;
 

@@ -123,7 +123,9 @@ mod tests {
     fn a_memory_shorter_than_messages_may_come_again_is_warned_of() {
         // Two waits of 1 s and 2 s, 300 s until the consumer is given up, 1 s until a commit.
         assert_eq!(told(304, ""), [] as [String; 0]);
-        let [told] = &told(303, "")[..] else { panic!("one caveat") };
+        let [told] = &told(303, "")[..] else {
+            panic!("one caveat")
+        };
         assert!(told.contains("303s") && told.contains("304s"), "{told}");
     }
 
@@ -137,7 +139,9 @@ mod tests {
     #[test]
     fn a_memory_that_ends_with_the_process_is_warned_of_where_messages_do_not() {
         let kafka = "[integration.messaging.provider]\nbackend = 'kafka'";
-        let [told] = &told(86_400, kafka)[..] else { panic!("one caveat") };
+        let [told] = &told(86_400, kafka)[..] else {
+            panic!("one caveat")
+        };
         assert!(told.contains("backend = \"redis\""), "{told}");
     }
 }

@@ -13,6 +13,8 @@ mod keyed;
 mod lifecycle;
 mod ordered;
 mod publisher;
+#[cfg(feature = "testing")]
+mod queue;
 mod rebalance;
 mod single;
 mod support;
