@@ -5,3 +5,8 @@ pub mod ordered {}
 
 #[doc = include_str!("../docs/delayed.md")]
 pub mod delayed {}
+#[doc = include_str!("../docs/idempotency.md")]
+pub mod idempotency {}
+
+#[doc = include_str!("../docs/queue.md")]
+pub mod queue {}

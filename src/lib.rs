@@ -6,7 +6,7 @@
 //! - `kafka-tls`: TLS and SASL for Kafka, linked against the system's OpenSSL.
 //! - `kafka-tls-vendored`: the same with OpenSSL built from source.
 //! - `kafka-oauth`: SASL OAUTHBEARER with tokens of an OpenID Connect server; `kafka-tls` and the system's libcurl.
-//! - `redis`: Redis as the store of ordered consumers; see `docs/redis.md`.
+//! - `redis`: Redis as the store of ordered consumers and of idempotency; see `docs/redis.md`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[doc(hidden)]
@@ -18,14 +18,14 @@ pub mod prelude;
 
 pub use athomic_core::app::{App, AppBuilder, RunningApp};
 pub use athomic_core::{
-    app, commit, consumer, dead_letter, handler, health, lifecycle, message, ordering, outcome, payload,
-    publisher, retry, settings, store, transport,
+    app, commit, consumer, dead_letter, handler, health, idempotency, lifecycle, message, ordering, outcome,
+    payload, publisher, queue, retry, settings, store, transport,
 };
 #[cfg(feature = "kafka")]
 pub use athomic_kafka::KafkaTransport;
 pub use athomic_macros::{ordered_consumer, subscribe_to};
 #[cfg(feature = "redis")]
-pub use athomic_redis::RedisOrdering;
+pub use athomic_redis::{RedisIdempotency, RedisKeyValue, RedisOrdering, RedisStreamQueue};
 pub use error::Error;
 
 /// What `main` of an application returns.

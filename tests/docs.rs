@@ -195,6 +195,8 @@ fn links_lead_to_files_that_exist() {
         "CHANGELOG.md",
         "CONTRIBUTING.md",
         "docs/guide.md",
+        "docs/idempotency.md",
+        "docs/queue.md",
         "docs/settings.md",
         "docs/attributes.md",
         "docs/reference-map.md",
@@ -240,7 +242,8 @@ file with every key.
 
 `connections.NAME.consumer`, `.producer` and `.security` below `integration.messaging` take the keys of the three sections
 of these names.
-An entry of `handler_tuning` may have a table `ordering` with the keys of `integration.messaging.ordering`,
+An entry of `handler_tuning` may have a table `ordering` with the keys of `integration.messaging.ordering`, and one
+`idempotency`,
 and any other name may stand in the place of `ordering` in `database.kvstore.ordering`.
 ";
     let mut page = BEGINNING.to_owned();

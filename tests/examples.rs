@@ -83,6 +83,68 @@ fn the_quickstart_handles_and_commits_everything_and_ends() {
 }
 
 #[test]
+fn the_idempotent_example_books_each_payment_once() {
+    let output = without_settings(build("idempotent")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    for expected in [
+        "p3: the ledger is busy, to be tried again",
+        "book     3 handled, 2 duplicates",
+        "receipt  4 handled, 1 duplicates",
+        "p1 booked 1 time",
+        "p2 booked 1 time",
+        "p3 booked 1 time",
+    ] {
+        assert!(text.contains(expected), "`{expected}` is missing:\n{text}");
+    }
+    assert_eq!(errors, "", "nothing is logged unless asked for");
+}
+
+#[test]
+fn the_queue_example_goes_on_after_an_error_and_shuts_down() {
+    let output = without_settings(build("queue")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    for order in 1..=3 {
+        let event = format!("event {{\"order\":{order}}}");
+        assert!(text.contains(&event), "`{event}` is missing:\n{text}");
+    }
+    assert!(text.contains("shut down: runs = false"), "{text}");
+}
+
+/// Run the example of ordered consumption and look at what it shows.
+fn check_ordered(environment: &[(&str, &str)]) {
+    let mut program = without_settings(build("ordered"));
+    let output = program.envs(environment.iter().copied()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    let shows = |order: &str, expected: &str| {
+        let found = text
+            .lines()
+            .any(|line| line.trim_start().starts_with(order) && line.contains(expected));
+        assert!(found, "`{order}` with `{expected}` is missing:\n{text}");
+    };
+    let waits = [
+        "2 (order.events.v1[2]@",
+        "3 (order.events.v1[0]@",
+        "5 (order.events.v1[2]@",
+    ];
+    for expected in waits {
+        shows("order b-", expected);
+    }
+    shows(
+        "a-",
+        "3 2 5 4 1         1 2 3 4 5         placed, paid, packed, shipped, delivered",
+    );
+    shows("b-", "5 4 3 2 1         1 2 3 4 5");
+    shows("c-", "2 3 4 5 1         1 2 3 4 5");
+    shows("stopped", "all is committed, nothing waits");
+}
+
+#[test]
 fn the_delayed_example_delivers_nothing_early_and_everything_as_it_was() {
     let output = without_settings(build("delayed")).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

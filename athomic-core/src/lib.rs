@@ -31,6 +31,7 @@ pub mod commit;
 pub mod publisher;
 
 pub mod delay;
+pub mod queue;
 
 #[doc(hidden)]
 pub mod mutant;

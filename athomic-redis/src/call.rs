@@ -66,6 +66,7 @@ scripts! {
     KV_SCAN = " flags=no-writes" ("", "") "time" "kv" "kv_scan";
     ACQUIRE = "" ("", "") "time" "marks" "acquire";
     HOLD = "" ("", "") "time" "marks" "hold";
+    PENDING = " flags=allow-oom" ("", "") "pending";
     UNLOCK = " flags=allow-oom" ("", "") "time" "marks" "unlock";
 }
 

@@ -4,7 +4,7 @@
 //! one Lua script, so that it happens wholly or not at all; the scripts are in `src/scripts`, and
 //! `athomic_core::store::memory` has the same in Rust, as their specification.
 //!
-//! [`RedisIdempotency`] remembers which messages were handled, and [`RedisKeyValue`] keeps small values by
+//! [`RedisStreamQueue`] is a stream as a queue of events. [`RedisIdempotency`] remembers which messages were handled, and [`RedisKeyValue`] keeps small values by
 //! their names. Both go over a `server::Server` of their own, likewise by scripts.
 //!
 //! Modules in reading order: `settings` (a URI → what the client needs), `connection` (one connection that
@@ -28,6 +28,7 @@ mod idempotency;
 mod key_value;
 mod keys;
 mod ordering;
+mod queue;
 mod reply;
 mod server;
 mod settings;
@@ -37,3 +38,4 @@ pub use fitness::COMMANDS;
 pub use idempotency::RedisIdempotency;
 pub use key_value::RedisKeyValue;
 pub use ordering::RedisOrdering;
+pub use queue::RedisStreamQueue;

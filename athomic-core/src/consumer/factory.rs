@@ -592,13 +592,11 @@ impl Check {
     /// Refuse by name what attributes can say and the runtime cannot do yet.
     fn not_built_yet(&mut self, definition: &HandlerDefinition) {
         let options = &definition.options;
-        let refused = [
-            (
-                options.fetch_size.is_some() && !definition.processor.is_ordered(),
-                "`fetch_size` of a handler that is not ordered",
-                "set `max_poll_records` in the settings",
-            ),
-        ];
+        let refused = [(
+            options.fetch_size.is_some() && !definition.processor.is_ordered(),
+            "`fetch_size` of a handler that is not ordered",
+            "set `max_poll_records` in the settings",
+        )];
         for (_, name, remedy) in refused.into_iter().filter(|(used, ..)| *used) {
             self.fault(format!("{name} is not built yet"), remedy);
         }

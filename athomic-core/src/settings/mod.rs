@@ -75,8 +75,8 @@ pub use resolved::{
     DEFAULT_KVSTORE, DEFAULT_REPUBLISHER_GROUP, DelayBackend, DlqFormat, DlqHeaderSet, DlqSettings,
     DlqStrategy, GroupProtocol, HandlerTuning, IdempotencySettings, IdempotencyTuning, IsolationLevel,
     KvStoreSettings, LifecycleSettings, MessagingSettings, OffsetReset, OrderingSettings, OrderingTuning,
-    ProducerClient, ProducerSettings, REPUBLISHER_CONNECTION, RepublisherSettings, RetryMode, RetryOrder, RetrySettings,
-    SaslMechanism, SecurityProtocol, SecuritySettings, Settings, StoreBackend, TopicsSettings,
+    ProducerClient, ProducerSettings, REPUBLISHER_CONNECTION, RepublisherSettings, RetryMode, RetryOrder,
+    RetrySettings, SaslMechanism, SecurityProtocol, SecuritySettings, Settings, StoreBackend, TopicsSettings,
     WireCompression,
 };
 pub use schema::{KeyDoc, keys};

@@ -8,6 +8,7 @@
 pub mod idempotency;
 pub mod key_value;
 pub mod ordering;
+pub mod queue;
 pub mod transport;
 
 use std::time::Duration;

@@ -16,6 +16,8 @@ mod lifecycle;
 mod ordered;
 mod priority;
 mod publisher;
+#[cfg(feature = "testing")]
+mod queue;
 mod rebalance;
 mod retries;
 mod single;

@@ -1,7 +1,7 @@
 //! A consumer to be killed: it notes the start and the end of each message in a file.
 //!
 //! Told by the environment: `E2E_NAME`, `E2E_TOPIC`, `E2E_GROUP`, `E2E_JOURNAL`, `E2E_BOOTSTRAP`,
-//! `E2E_PROTOCOL`, for the ordered mode those of the module `ordered`, and athomic's own `ATHOMIC_...` for other settings. A line of the journal is written
+//! `E2E_PROTOCOL`, `E2E_IDEMPOTENT` to handle each event once by its name, for the ordered mode those of the module `ordered`, and athomic's own `ATHOMIC_...` for other settings. A line of the journal is written
 //! by one system call to a file opened for appending, so that it is there or not there after a
 //! `kill -9`, never half.
 
@@ -25,6 +25,13 @@ use tracing_subscriber::filter::LevelFilter as Level;
 struct Event {
     key: String,
     seq: u64,
+}
+
+impl Event {
+    /// Name the event for idempotency: the same wherever it stands.
+    fn name(&self) -> String {
+        format!("{}/{}", self.key, self.seq)
+    }
 }
 
 /// Where starts and ends are noted.
@@ -102,8 +109,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Err(_) => {
             let handler = subscribe(told("E2E_TOPIC")?)
                 .group_id(told("E2E_GROUP")?)
-                .concurrency(16)
-                .handler(on_event);
+                .concurrency(16);
+            let handler = match env::var_os("E2E_IDEMPOTENT") {
+                Some(_) => handler.idempotency_key(Event::name).handler(on_event),
+                None => handler.handler(on_event),
+            };
             athomic::App::builder()
                 .settings(settings)
                 .without_discovery()
