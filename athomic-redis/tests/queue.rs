@@ -42,7 +42,11 @@ fn seen_of(seen: &Seen) -> Vec<Value> {
 async fn consume(url: &str, group: &str, seen: &Seen, count: usize) {
     let consumer = LoopConsumer::new(load_backend(url).expect("redis is known")).group(group);
     let (ran, ()) = tokio::join!(consumer.run(noting(seen)), async {
-        assert!(eventually(LIMIT, || seen_of(seen).len() >= count).await, "{:?}", seen_of(seen));
+        assert!(
+            eventually(LIMIT, || seen_of(seen).len() >= count).await,
+            "{:?}",
+            seen_of(seen)
+        );
         consumer.shutdown().await;
     });
     ran.expect("it ran");
@@ -123,7 +127,10 @@ async fn entries_of_others_are_read_and_what_is_no_json_goes_to_the_dead() {
     let url = format!("redis://127.0.0.1:{}/s", server.port);
     let seen = Seen::default();
     consume(&url, "g", &seen, 2).await;
-    assert_eq!(seen_of(&seen), [json!({"order": "17", "paid": "yes"}), json!([1])]);
+    assert_eq!(
+        seen_of(&seen),
+        [json!({"order": "17", "paid": "yes"}), json!([1])]
+    );
     let dead = server.cli(&["XRANGE", "s:dead", "-", "+"]);
     assert!(dead.contains("{broken") && dead.contains("no JSON"), "{dead}");
     let pending = server.cli(&["XPENDING", "s", "g"]);
