@@ -16,7 +16,7 @@ use crate::app::{App, RunningApp};
 use crate::handler::register::subscribe;
 use crate::outcome::{BoxError, HandlerError};
 use crate::publisher::PublishError;
-use crate::settings::Settings;
+use crate::settings::{AutoCreate, Backend, MessagingSettings, Settings};
 use crate::transport::memory::MemoryBroker;
 
 /// The group of those who name none.
@@ -56,11 +56,22 @@ impl TopicQueue {
     /// # Errors
     /// The settings cannot be used, or the broker did not take it.
     pub async fn publish(&self, event: &Value) -> Result<(), QueueError> {
-        let publishing = self.publishing.get_or_try_init(async || self.app(None)).await?;
+        let publishing = self.publishing.get_or_try_init(async || self.publishing());
+        let publishing = publishing.await?;
         let published = publishing.publisher().publish(self.topic.as_str(), event).await;
         published
             .map(drop)
             .map_err(|error: PublishError| self.failed(error))
+    }
+
+    /// Make what publishes. On the embedded broker topics are made as its consumers make them.
+    fn publishing(&self) -> Result<App, QueueError> {
+        let MessagingSettings { backend, topics, .. } = &self.settings.messaging;
+        if *backend == Backend::Memory && topics.auto_create != AutoCreate::Never {
+            let control = self.broker.control();
+            control.create_topic(&self.topic, topics.default_partitions.get());
+        }
+        self.app(None)
     }
 
     fn failed(&self, error: impl Into<BoxError>) -> QueueError {

@@ -7,7 +7,7 @@ use crate::store::idempotency::{IdempotencyKey, IdempotencyStore, Lock, LockToke
 use crate::store::memory::{MemoryIdempotency, StoreClock};
 
 /// Make random calls on a store and on the one in memory, and compare all answers. Each second call is made
-/// twice.
+/// twice. Locks last for a minute and more, so that none ends by the server's own clock meanwhile.
 ///
 /// `setup` makes the store of a space that goes by a clock.
 ///
@@ -34,7 +34,7 @@ pub async fn differential<S: IdempotencyStore>(
             let choice = recent + dice.below(locks.len() - recent);
             batch.push(locks[choice].clone());
         }
-        let time = Duration::from_millis(1 + dice.below(50) as u64);
+        let time = Duration::from_secs(60 + dice.below(50) as u64);
         let kind = dice.below(4);
         if call % 2 == 0 {
             ask(&store, kind, &batch, time).await;
@@ -43,7 +43,7 @@ pub async fn differential<S: IdempotencyStore>(
         let ours = ask(&store, kind, &batch, time).await;
         let theirs = ask(&model, kind, &batch, time).await;
         assert_eq!(ours, theirs, "seed {seed}, call {call}: {batch:?}");
-        clock.shift(1000 * dice.below(30) as i64);
+        clock.shift(1_000_000 * i64::try_from(dice.below(60)).expect("it is small"));
     }
 }
 
