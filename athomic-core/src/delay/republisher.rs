@@ -15,6 +15,7 @@ use super::envelope::{Envelope, MalformedEnvelope};
 use super::{Bucket, ForbiddenDestination};
 use crate::commit::Slot;
 use crate::consumer::{LaneContext, LaneSource, MessageProcessor, Settlement};
+use crate::dead_letter::Chain;
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::handler::{HandlerKind, SourceLocation};
 use crate::message::{RawMessage, RecordBatch, Timestamp};
@@ -310,7 +311,7 @@ impl DelayedMessageHandler {
     /// Publish messages together; return those that are to be published again, and after what time.
     async fn attempt(&self, context: &LaneContext, ripe: Vec<Ripe>, failures: u32) -> (Vec<Ripe>, Duration) {
         let results = self.publish(&ripe).await;
-        let (mut again, mut wait) = (Vec::new(), Duration::ZERO);
+        let (mut again, mut wait, mut trouble) = (Vec::new(), Duration::ZERO, None);
         for (mut ripe, result) in ripe.into_iter().zip(results) {
             let Err(error) = result else {
                 self.count(ripe.next.as_ref());
@@ -318,11 +319,7 @@ impl DelayedMessageHandler {
                 continue;
             };
             let Some((stage, wish)) = error.verdict() else {
-                tracing::warn!(
-                    message = ?ripe.message, failures, error = %crate::dead_letter::Chain(&error),
-                    "cannot publish a delayed message, trying again"
-                );
-                wait = wait.max(PUBLISH_AGAIN.delay(failures));
+                trouble = Some(error);
                 again.push(ripe);
                 continue;
             };
@@ -344,6 +341,13 @@ impl DelayedMessageHandler {
                     again.push(ripe);
                 }
             }
+        }
+        if let Some(error) = trouble {
+            wait = wait.max(PUBLISH_AGAIN.delay(failures));
+            tracing::warn!(
+                partition = %context.state.partition, messages = again.len(), failures, error = %Chain(&error),
+                "cannot publish delayed messages, trying again"
+            );
         }
         (again, wait)
     }
