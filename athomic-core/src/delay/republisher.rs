@@ -15,6 +15,7 @@ use super::envelope::{Envelope, MalformedEnvelope};
 use super::{Bucket, ForbiddenDestination};
 use crate::commit::Slot;
 use crate::consumer::{LaneContext, LaneSource, MessageProcessor, Settlement};
+use crate::dead_letter::Chain;
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::handler::{HandlerKind, SourceLocation};
 use crate::message::{RawMessage, RecordBatch, Timestamp};
@@ -319,6 +320,7 @@ impl DelayedMessageHandler {
     ) -> Option<(Vec<Ripe>, Duration)> {
         let results = self.publish(&ripe).await;
         let (mut again, mut wait, mut given_up) = (Vec::new(), Duration::ZERO, Vec::new());
+        let mut trouble = None;
         for (mut ripe, result) in ripe.into_iter().zip(results) {
             let Err(error) = result else {
                 self.count(ripe.next.as_ref());
@@ -326,11 +328,7 @@ impl DelayedMessageHandler {
                 continue;
             };
             let Some((stage, wish)) = error.verdict() else {
-                tracing::warn!(
-                    message = ?ripe.message, failures, error = %crate::dead_letter::Chain(&error),
-                    "cannot publish a delayed message, trying again"
-                );
-                wait = wait.max(PUBLISH_AGAIN.delay(failures));
+                trouble = Some(error);
                 again.push(ripe);
                 continue;
             };
@@ -351,6 +349,13 @@ impl DelayedMessageHandler {
                     again.push(ripe);
                 }
             }
+        }
+        if let Some(error) = trouble {
+            wait = wait.max(PUBLISH_AGAIN.delay(failures));
+            tracing::warn!(
+                partition = %context.state.partition, messages = again.len(), failures, error = %Chain(&error),
+                "cannot publish delayed messages, trying again"
+            );
         }
         for (failure, slot) in given_up {
             if context.give_up(failure).await == Settlement::Abandoned {

@@ -180,7 +180,7 @@ async fn a_cascade_is_late_by_no_more_than_its_smallest_bucket() {
     let more = "delay_strategy_backend = 'kafka_cascade_delay_strategy'\n";
     let app = start(arrivals.gather(&rig, app(&rig, &[1, 4], more))).await;
     let delays: Vec<Duration> = (0..300)
-        .map(|number| Duration::from_millis(3_000 + 40 * number))
+        .map(|number| Duration::from_millis(3_000 + 40 * (number * 131 % 300)))
         .collect();
     connect(&app, &rig).await;
     let due = publish(&app, &rig.topic, &delays).await;
