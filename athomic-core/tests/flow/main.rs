@@ -15,6 +15,7 @@ mod lifecycle;
 mod ordered;
 mod publisher;
 mod rebalance;
+mod replays;
 mod retries;
 mod single;
 mod support;

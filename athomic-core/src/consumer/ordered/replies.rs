@@ -4,12 +4,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
+use super::super::lane::Settlement;
 use super::aggregate::{Entry, Held, Phase, Places};
 use super::session::Stopped;
 use super::shard::{ELEMENTS, FRAMES, Running, Shard};
-use super::{Ended, Work, give_up};
+use super::{Ended, Work, give_up, unordered};
 use crate::dead_letter::Chain;
 use crate::handler::OrderedHandler;
 use crate::message::Timestamp;
@@ -49,8 +51,6 @@ pub(super) enum Reply {
     Room(usize, Gap, Result<Vec<Frame>, StoreError>),
     /// What waited behind a gap is given up: through which sequence, and how many.
     RoomGivenUp(usize, Gap, u64, usize),
-    /// A message without a place in the order is given up.
-    GivenUp(Places),
     Resynced(usize, Result<Option<u64>, BoxError>),
 }
 
@@ -422,7 +422,6 @@ where
                 self.locals[index].calls -= 1;
                 self.skip(index, gap, last, count);
             }
-            Reply::GivenUp(places) => places.settle(),
             Reply::Resynced(index, known) => self.on_resynced(index, known),
         }
     }
@@ -561,13 +560,18 @@ where
     }
 
     /// Give up a message that has no place in the order; it is settled when its dead letter is acknowledged.
-    fn give_up(&mut self, entry: Entry<H::Payload>, error: BoxError) {
-        let settings = Arc::clone(&self.context.settings);
+    fn give_up(&self, entry: Entry<H::Payload>, error: BoxError) {
+        let context = self.context.clone();
         let Entry { message, places, .. } = entry;
-        self.calls.push(Box::pin(async move {
-            give_up(&settings, &message, error).await;
-            Reply::GivenUp(places)
-        }));
+        let mut settled = Box::pin(async move {
+            if context.give_up(unordered(&message, error)).await == Settlement::Settled {
+                places.settle();
+            }
+        });
+        // Beside the calls: they are dropped with the session, and nobody else knows of the message.
+        if (&mut settled).now_or_never().is_none() {
+            tokio::spawn(settled);
+        }
     }
 
     /// Give a message up whose sequence has another payload.
