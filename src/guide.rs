@@ -3,8 +3,12 @@
 #[doc = include_str!("../docs/ordered.md")]
 pub mod ordered {}
 
+#[doc = include_str!("../docs/retries.md")]
+pub mod retries {}
+
 #[doc = include_str!("../docs/delayed.md")]
 pub mod delayed {}
+
 #[doc = include_str!("../docs/idempotency.md")]
 pub mod idempotency {}
 

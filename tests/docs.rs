@@ -123,7 +123,13 @@ fn every_parameter_of_the_attributes_is_in_the_docs_and_the_map() {
     let policies: BTreeSet<&str> = policies.filter_map(|rest| rest.split('"').next()).collect();
     assert!(policies.contains("on_gap"), "the table of policies is read");
     let page = read("docs/attributes.md");
-    for name in names.iter().chain(&policies) {
+    let retry = read("athomic-macros/src/args/retry.rs");
+    let retry = retry
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("name: \""));
+    let retry: BTreeSet<&str> = retry.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(retry.contains("max_attempts"), "the table of retries is read");
+    for name in names.iter().chain(&policies).chain(&retry) {
         assert!(
             page.contains(&format!("| `{name}` |")),
             "docs/attributes.md lacks `{name}`"
@@ -137,6 +143,7 @@ fn every_parameter_of_the_attributes_is_in_the_docs_and_the_map() {
         "enabled",
         "ttl",
         "lock_timeout",
+        "retry",
     ];
     for name in names.iter().filter(|name| !ours.contains(name)) {
         let known = ["subscribe_to", "ordered_consumer"]
@@ -197,6 +204,7 @@ fn links_lead_to_files_that_exist() {
         "docs/guide.md",
         "docs/idempotency.md",
         "docs/queue.md",
+        "docs/retries.md",
         "docs/settings.md",
         "docs/attributes.md",
         "docs/reference-map.md",

@@ -101,7 +101,10 @@ impl Connection {
             group,
             fetch,
             secrets: self.secrets.clone(),
-            offset_reset: self.consumer.auto_offset_reset,
+            offset_reset: subscription
+                .fetch
+                .offset_reset
+                .unwrap_or(self.consumer.auto_offset_reset),
         }
     }
 
@@ -513,6 +516,7 @@ mod tests {
         let fetch = FetchOverrides {
             max_wait: Some(Duration::from_millis(7)),
             max_bytes: Some(2000),
+            offset_reset: None,
         };
         let options = connect(&[], |_| {})
             .expect("valid settings")
@@ -599,6 +603,7 @@ mod tests {
                     &subscription(FetchOverrides {
                         max_bytes: Some(1),
                         max_wait: None,
+                        offset_reset: None,
                     }),
                     100_000,
                 );

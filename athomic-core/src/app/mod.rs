@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::dead_letter::DeadLetterDesk;
 use crate::delay::DelayedMessageHandler;
 use crate::health::{HealthProbe, Phase};
 use crate::idempotency::IdempotencyMonitor;
@@ -168,6 +169,12 @@ impl App {
         self.idempotency.clone()
     }
 
+    /// Return the dead letters on the default connection: what there is, and how it is replayed.
+    #[must_use]
+    pub fn dead_letters(&self) -> DeadLetterDesk {
+        dead_letters(&self.connections)
+    }
+
     /// Return a publisher over the default connection.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
@@ -194,6 +201,13 @@ fn publisher(connections: &Connections) -> Publisher {
         .get(DEFAULT_CONNECTION)
         .expect("the settings always have it");
     connection.publisher().clone()
+}
+
+fn dead_letters(connections: &Connections) -> DeadLetterDesk {
+    let connection = connections
+        .get(DEFAULT_CONNECTION)
+        .expect("the settings always have it");
+    DeadLetterDesk::new(connection.transport(), connection.publisher().clone())
 }
 
 /// What publishers get at least for their last messages when draining took all the time.
@@ -276,6 +290,12 @@ impl RunningApp {
     #[must_use]
     pub fn republisher(&self) -> Option<&DelayedMessageHandler> {
         self.republisher.as_deref()
+    }
+
+    /// Return the dead letters on the default connection: what there is, and how it is replayed.
+    #[must_use]
+    pub fn dead_letters(&self) -> DeadLetterDesk {
+        dead_letters(&self.connections)
     }
 
     /// Return a publisher over the default connection.

@@ -269,6 +269,7 @@ impl<'a> ConsumerFactory<'a> {
                 fetch: FetchOverrides {
                     max_wait: options.fetch_timeout_ms.map(Duration::from_millis),
                     max_bytes: options.fetch_max_bytes,
+                    offset_reset: None,
                 },
             },
             processor: definition.processor.clone(),

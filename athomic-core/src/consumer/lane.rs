@@ -255,8 +255,8 @@ impl From<OwnedSemaphorePermit> for Permit {
     }
 }
 
-/// What a lane's strategies share: the assignment and the handler's settings.
-#[derive(Debug)]
+/// What a lane's strategies share: the assignment and the handler's settings. Cheap to clone.
+#[derive(Debug, Clone)]
 pub(crate) struct LaneContext {
     pub(crate) settings: Arc<LaneSettings>,
     pub(crate) state: Arc<PartitionState>,
@@ -374,9 +374,6 @@ impl LaneContext {
     pub(crate) async fn give_up(&self, failure: FailureContext) -> Settlement {
         // Boxed, so that messages that do not fail do not carry its size around.
         let give_up = Box::pin(self.settings.failures.give_up(self.scope(), &failure));
-        if mutant::is(Mutant::SettlesBeforeTheDeadLetter) {
-            return Settlement::Settled;
-        }
         tokio::select! {
             biased;
             () = give_up => Settlement::Settled,

@@ -10,7 +10,7 @@ use super::error::{InvalidConsumerConfigurationError, MessagingConnectionError};
 use super::factory::{ConsumerDescription, ConsumerFactory, OrderingParts};
 use super::ordered::OrderingDesk;
 use super::service::ConsumerService;
-use crate::dead_letter::{Chain, DeadLetterProcessor};
+use crate::dead_letter::{Chain, DeadLetterProcessor, TopicTemplate};
 use crate::delay;
 use crate::handler::register::HandlerDefinition;
 use crate::handler::{Handlers, StateMap};
@@ -142,10 +142,15 @@ fn letters_of(description: &ConsumerDescription, dlq: &DlqSettings) -> BTreeSet<
     if !dlq.enabled || dlq.strategy == DlqStrategy::LoggingOnly {
         return BTreeSet::new();
     }
-    let expand = |topic: &String| {
-        [&dlq.topic, &dlq.parking_lot_topic].map(|template| template.expand(topic, &description.group_id))
+    let only_parks = description.handler_id == DeadLetterProcessor::HANDLER_ID;
+    let letters = (!only_parks).then_some(&dlq.topic);
+    let templates = letters.into_iter().chain([&dlq.parking_lot_topic]);
+    let expand = |template: &TopicTemplate| {
+        let topics = description.topics.iter();
+        let topics = topics.map(|topic| template.expand(topic, &description.group_id));
+        topics.collect::<Vec<_>>()
     };
-    description.topics.iter().flat_map(expand).collect()
+    templates.flat_map(expand).collect()
 }
 
 fn conflicts(handlers: &Handlers, factory: &ConsumerFactory<'_>) -> Vec<InvalidConsumerConfigurationError> {

@@ -264,6 +264,9 @@ impl<H: Handler> SingleMessageProcessor<H> {
             } else {
                 drop(permit);
             }
+            if mutant::is(Mutant::SettlesBeforeTheDeadLetter) {
+                return Settlement::Settled;
+            }
             if let Some(settlement) = context.after_failure(failure).await {
                 return settlement;
             }

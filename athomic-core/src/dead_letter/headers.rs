@@ -29,6 +29,10 @@ pub const ERRORS_MESSAGE: &str = "__dlq.errors.message";
 
 /// Names the dead letter: the same for the same message and handler, however often it is written.
 pub const DLQ_ID: &str = "athomic-dlq-id";
+/// The consumer group that gave it up; only this one handles it when it is replayed.
+pub const DLQ_GROUP: &str = "athomic-dlq-group";
+/// Where the message stood: `topic/partition/offset/time`.
+pub const DLQ_ORIGIN: &str = "athomic-dlq-origin";
 /// The id of the handler that gave it up.
 pub const DLQ_HANDLER: &str = "athomic-dlq-handler";
 /// Where it failed: see [`FailureStage`](crate::outcome::FailureStage).

@@ -55,7 +55,7 @@ impl Origin {
         })
     }
 
-    fn parse(text: &[u8]) -> Option<Self> {
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let mut parts = std::str::from_utf8(text).ok()?.split('/');
         let origin = Self {
             topic: parts.next().filter(|topic| !topic.is_empty())?.to_owned(),
@@ -120,6 +120,8 @@ impl Letter {
             }
         }
         add(names::DLQ_ID, id.clone());
+        add(names::DLQ_GROUP, scope.group_id.to_string());
+        add(names::DLQ_ORIGIN, origin.to_string());
         add(names::DLQ_HANDLER, scope.handler_id.to_string());
         add(names::DLQ_STAGE, failure.stage.as_str().to_owned());
         add(names::DLQ_ERROR_TYPE, told.error_type.clone());

@@ -20,12 +20,14 @@ pub mod headers;
 mod letter;
 mod log_only;
 mod processor;
+mod replay;
 mod topic;
 mod trouble;
 mod writer;
 
 pub(crate) use letter::Origin;
 pub use processor::DeadLetterProcessor;
+pub use replay::{DeadLetter, DeadLetterDesk, Filter, ReplayError, ReplayOptions, ReplayReport};
 pub use topic::TopicTemplate;
 pub(crate) use trouble::Trouble;
 

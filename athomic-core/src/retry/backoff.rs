@@ -38,12 +38,17 @@ pub(crate) fn jittered(duration: Duration) -> Duration {
 /// A number from 0 to 1.
 fn random() -> f64 {
     const BITS: u32 = 53;
-    let bits = STATE.with(|state| {
-        state.set(state.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
-        mix(state.get()) >> (u64::BITS - BITS)
-    });
+    let bits = random_number() >> (u64::BITS - BITS);
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
     return bits as f64 / (1u64 << BITS) as f64;
+}
+
+/// Any number.
+pub(crate) fn random_number() -> u64 {
+    STATE.with(|state| {
+        state.set(state.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        mix(state.get())
+    })
 }
 
 thread_local! {

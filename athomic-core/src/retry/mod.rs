@@ -14,9 +14,9 @@ mod redelivery;
 mod stages;
 
 pub use backoff::Backoff;
-pub(crate) use backoff::jittered;
 #[cfg(feature = "testing")]
 pub(crate) use backoff::seed_jitter;
+pub(crate) use backoff::{jittered, random_number};
 pub(crate) use redelivery::{Standing, republish};
 pub use stages::Stages;
 

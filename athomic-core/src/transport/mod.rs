@@ -31,6 +31,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::message::{Headers, Offset, Partition, PartitionOffset, RecordBatch, Timestamp, TopicPartition};
+use crate::settings::OffsetReset;
 
 /// One connection to a broker: a factory of consumers and publishers that share its settings.
 ///
@@ -96,6 +97,8 @@ pub struct FetchOverrides {
     pub max_wait: Option<Duration>,
     /// How many bytes the broker may return for one fetch (`fetch.max.bytes`).
     pub max_bytes: Option<usize>,
+    /// Where to begin without a commit of the group (`auto.offset.reset`).
+    pub offset_reset: Option<OffsetReset>,
 }
 
 /// Numbers the assignments of a consumer. A partition that is revoked and comes back has a higher

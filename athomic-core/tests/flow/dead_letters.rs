@@ -340,6 +340,10 @@ async fn the_processor_moves_dead_letters_on_to_the_parking_lot() {
     let settings = keeping("").replace("keep", "republish_to_parking_lot");
     let _app = cluster.start_with(&settings, failing(handler())).await;
     until("both are parked", || letters(&cluster, PARKED).len() == 2).await;
+    assert!(
+        cluster.control.messages("dlq.dlq.t").is_err(),
+        "nobody wants letters about letters"
+    );
     let parked = letters(&cluster, PARKED);
     let places: Vec<_> = parked
         .iter()
@@ -430,4 +434,39 @@ async fn letters_go_to_another_partition_where_the_topic_has_fewer() {
     };
     assert_eq!(of("1").unwrap().partition(), 1);
     assert!(of("2").unwrap().partition() < 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ordered_message_is_settled_only_after_its_dead_letter_is_acknowledged() {
+    let stage = crate::ordered::stage::Stage::new(1);
+    let control = stage.cluster.control.clone();
+    let refuse = FaultRule::next(Operation::Publish, Fault::fail())
+        .times(usize::MAX)
+        .topic(LETTERS);
+    control.inject_next(refuse);
+    stage.event(0, "a", 1);
+    stage.publish(0, "no event");
+    // Its sequence is taken by another payload.
+    stage.publish(0, r#"{"of":"a","seq":1,"fails":7}"#);
+    stage.publish(0, r#"{"of":"b","seq":1,"fails":100}"#);
+    stage.event(0, "b", 2);
+    let app = stage.start_with(0, &keeping(""), |_| {}).await;
+    stage.until_order("a", &[1]).await;
+    sleep(600 * SECOND).await;
+    assert_eq!(stage.order("b").len(), 0, "what follows the poison waits");
+    assert!(stage.cluster.committed(0).unwrap_or(0) <= 1);
+    assert!(!app.health().check().is_ready());
+    control.inject(FaultPlan::new());
+    stage.until_order("b", &[2]).await;
+    stage.until_all_committed().await;
+    let stages: Vec<_> = letters(&stage.cluster, LETTERS)
+        .iter()
+        .map(|it| header(it, names::DLQ_STAGE).unwrap())
+        .collect();
+    for stage in ["decode", "handler", "ordering"] {
+        assert!(
+            stages.iter().any(|it| it == stage),
+            "{stage} is not in {stages:?}"
+        );
+    }
 }

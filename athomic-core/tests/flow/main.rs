@@ -19,6 +19,7 @@ mod publisher;
 #[cfg(feature = "testing")]
 mod queue;
 mod rebalance;
+mod replays;
 mod retries;
 mod single;
 mod support;

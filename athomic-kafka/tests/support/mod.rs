@@ -76,6 +76,7 @@ impl Kafka {
             fetch: FetchOverrides {
                 max_wait: Some(Duration::from_millis(50)),
                 max_bytes: None,
+                offset_reset: None,
             },
         }
     }

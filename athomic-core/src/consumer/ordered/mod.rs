@@ -56,7 +56,7 @@ use calls::Caller;
 use session::{Session, SessionKeeper};
 use shard::Event;
 use sweep::Sweeper;
-use work::{Ended, Verdict, Work, give_up};
+use work::{Ended, Verdict, Work, give_up, unordered};
 
 /// What is the same for all memberships of an ordered handler.
 pub(crate) struct OrderedSettings {

@@ -88,7 +88,7 @@ pub(super) async fn give_up(lane: &LaneSettings, message: &RawMessage, error: Bo
 }
 
 /// The failure of a message that has no place in its aggregate's order.
-fn unordered(message: &RawMessage, error: BoxError) -> FailureContext {
+pub(super) fn unordered(message: &RawMessage, error: BoxError) -> FailureContext {
     FailureContext {
         message: message.clone(),
         stage: FailureStage::Ordering,

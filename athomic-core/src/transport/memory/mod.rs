@@ -158,7 +158,10 @@ impl MemoryTransport {
             broker: self.broker.clone(),
             group: subscription.group_id.as_str().into(),
             id,
-            offset_reset: self.config.offset_reset,
+            offset_reset: subscription
+                .fetch
+                .offset_reset
+                .unwrap_or(self.config.offset_reset),
             max_fetch_bytes: subscription.fetch.max_bytes.unwrap_or(usize::MAX),
             closed: AtomicBool::new(false),
         })

@@ -7,7 +7,7 @@ mod gaps;
 mod handover;
 mod losses;
 mod poison;
-mod stage;
+pub(crate) mod stage;
 
 use stage::Stage;
 

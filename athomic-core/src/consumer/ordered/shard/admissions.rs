@@ -1,11 +1,13 @@
 //! Messages about which the store is asked, and those that are not to be run.
 
 use std::future::Future;
-use std::sync::Arc;
 
+use futures_util::FutureExt;
+
+use super::super::super::lane::Settlement;
 use super::super::aggregate::{Entry, Phase};
 use super::super::item::{Held, Item};
-use super::super::{Ended, Work, give_up};
+use super::super::{Ended, Work, unordered};
 use super::replies::{Reply, Then};
 use super::{ELEMENTS, Shard};
 use crate::dead_letter::Chain;
@@ -233,13 +235,18 @@ where
     }
 
     /// Give up a message that has no place in the order; it is settled when its dead letter is acknowledged.
-    fn give_up(&mut self, entry: Entry<H::Payload>, error: BoxError) {
-        let settings = Arc::clone(&self.context.settings);
+    fn give_up(&self, entry: Entry<H::Payload>, error: BoxError) {
+        let context = self.context.clone();
         let Item { message, places, .. } = entry.item;
-        self.calls.push(Box::pin(async move {
-            give_up(&settings, &message, error).await;
-            Reply::GivenUp(places)
-        }));
+        let mut settled = Box::pin(async move {
+            if context.give_up(unordered(&message, error)).await == Settlement::Settled {
+                places.settle();
+            }
+        });
+        // Beside the calls: they are dropped with the session, and nobody else knows of the message.
+        if (&mut settled).now_or_never().is_none() {
+            tokio::spawn(settled);
+        }
     }
 
     /// Give a message up whose sequence has another payload.

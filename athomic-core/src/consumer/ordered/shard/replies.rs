@@ -5,7 +5,6 @@ use std::future::Future;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::super::lane::Permit;
-use super::super::item::Places;
 use super::super::session::Stopped;
 use super::super::{Ended, Work};
 use super::Shard;
@@ -43,8 +42,6 @@ pub(super) enum Reply {
     Room(usize, Gap, Result<Vec<Frame>, StoreError>),
     /// What waited behind a gap is given up: through which sequence, and how many.
     RoomGivenUp(usize, Gap, u64, usize),
-    /// A message without a place in the order is given up.
-    GivenUp(Places),
     Resynced(usize, Result<Option<u64>, BoxError>),
 }
 
@@ -112,7 +109,6 @@ where
                 self.locals[index].calls -= 1;
                 self.skip(index, gap, last, count);
             }
-            Reply::GivenUp(places) => places.settle(),
             Reply::Resynced(index, known) => self.on_resynced(index, known),
         }
     }
