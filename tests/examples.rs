@@ -114,36 +114,6 @@ fn the_queue_example_goes_on_after_an_error_and_shuts_down() {
     assert!(text.contains("shut down: runs = false"), "{text}");
 }
 
-/// Run the example of ordered consumption and look at what it shows.
-fn check_ordered(environment: &[(&str, &str)]) {
-    let mut program = without_settings(build("ordered"));
-    let output = program.envs(environment.iter().copied()).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
-    let shows = |order: &str, expected: &str| {
-        let found = text
-            .lines()
-            .any(|line| line.trim_start().starts_with(order) && line.contains(expected));
-        assert!(found, "`{order}` with `{expected}` is missing:\n{text}");
-    };
-    let waits = [
-        "2 (order.events.v1[2]@",
-        "3 (order.events.v1[0]@",
-        "5 (order.events.v1[2]@",
-    ];
-    for expected in waits {
-        shows("order b-", expected);
-    }
-    shows(
-        "a-",
-        "3 2 5 4 1         1 2 3 4 5         placed, paid, packed, shipped, delivered",
-    );
-    shows("b-", "5 4 3 2 1         1 2 3 4 5");
-    shows("c-", "2 3 4 5 1         1 2 3 4 5");
-    shows("stopped", "all is committed, nothing waits");
-}
-
 #[test]
 fn the_delayed_example_delivers_nothing_early_and_everything_as_it_was() {
     let output = without_settings(build("delayed")).output().unwrap();

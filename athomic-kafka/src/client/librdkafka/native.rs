@@ -581,10 +581,10 @@ impl Message {
     }
 
     /// Look at the headers of this message; parsed once, they live as long as it does.
-    fn iter_headers<'a>(
-        &'a self,
+    fn iter_headers(
+        &self,
         list: *const sys::rd_kafka_headers_t,
-    ) -> impl Iterator<Item = (&'a CStr, Option<&'a [u8]>)> {
+    ) -> impl Iterator<Item = (&CStr, Option<&[u8]>)> {
         (0..).map_while(move |index| header_at(list, index))
     }
 }
