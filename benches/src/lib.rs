@@ -14,6 +14,7 @@ pub mod measurement;
 pub mod order;
 pub mod ordered;
 pub mod probe;
+pub mod publishing;
 pub mod question;
 pub mod report;
 pub mod rounds;

@@ -1,0 +1,179 @@
+//! The cases of publishing: one record at a time as in most programs, and athomic's two ways.
+
+use std::collections::VecDeque;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use athomic::App;
+use athomic::publisher::{NewMessage, Publisher};
+use athomic::settings::{Backend, Settings};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
+use tokio::task::JoinSet;
+
+use crate::measurement::{Measurement, Meter};
+use crate::order::OrderEvent;
+
+/// The topic that is written to.
+pub const TOPIC: &str = "athomic-bench.published.v1";
+
+/// How many partitions it has.
+pub const PARTITIONS: i32 = 4;
+
+/// How many records are on their way at once at most.
+const UNDER_WAY: u64 = 10_000;
+
+/// How many messages go together.
+const BATCH: u64 = 1_000;
+
+/// How long a record waits for others, in all cases.
+const LINGER: Duration = Duration::from_millis(5);
+
+/// A way to publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Case {
+    /// The baseline: `FutureProducer` of rdkafka, a future for each record.
+    FutureProducer,
+    /// `Publisher::publish_batch`, several batches at once.
+    Batches,
+    /// `Publisher::publish`, each message awaited by a task of its own.
+    OneByOne,
+}
+
+impl Case {
+    /// All, the baseline first.
+    pub const ALL: [Self; 3] = [Self::FutureProducer, Self::Batches, Self::OneByOne];
+
+    /// Return the name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FutureProducer => "future-producer",
+            Self::Batches => "batches",
+            Self::OneByOne => "one-by-one",
+        }
+    }
+
+    /// Publish so many orders, each as JSON made on the way, and measure it.
+    ///
+    /// # Errors
+    /// The broker does not take them.
+    pub fn run(self, bootstrap: &str, messages: u64) -> Result<Measurement> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let meter = Arc::new(Meter::start(messages));
+        runtime.block_on(async {
+            match self {
+                Self::FutureProducer => with_future_producer(bootstrap, messages, &meter).await,
+                Self::Batches => with_publisher(bootstrap, messages, &meter, batches).await,
+                Self::OneByOne => with_publisher(bootstrap, messages, &meter, one_by_one).await,
+            }
+        })?;
+        meter.measurement()
+    }
+}
+
+async fn with_future_producer(bootstrap: &str, messages: u64, meter: &Meter) -> Result<()> {
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("enable.idempotence", "true")
+        .set("partitioner", "murmur2_random")
+        .set("linger.ms", LINGER.as_millis().to_string())
+        .set("batch.size", "1048576")
+        .create()?;
+    let mut under_way: VecDeque<DeliveryFuture> = VecDeque::new();
+    for number in 0..messages {
+        if under_way.len() as u64 >= UNDER_WAY {
+            let first = under_way.pop_front().context("there are some")?;
+            acknowledged(first, meter).await?;
+        }
+        let order = OrderEvent::nth(number);
+        let (key, payload) = (order.key(), order.payload()?);
+        let record = FutureRecord::to(TOPIC).key(&key).payload(&payload);
+        let sent = producer.send_result(record);
+        under_way.push_back(sent.map_err(|(error, _)| error)?);
+    }
+    for delivery in under_way {
+        acknowledged(delivery, meter).await?;
+    }
+    producer.flush(Duration::from_secs(30))?;
+    Ok(())
+}
+
+async fn acknowledged(delivery: DeliveryFuture, meter: &Meter) -> Result<()> {
+    let result = delivery.await?;
+    black_box(result.map_err(|(error, _)| error)?);
+    meter.count(1);
+    Ok(())
+}
+
+/// Publish by athomic's publisher, in several tasks that share the messages.
+async fn with_publisher<F>(
+    bootstrap: &str,
+    messages: u64,
+    meter: &Arc<Meter>,
+    publish: impl Fn(Publisher, std::ops::Range<u64>, Arc<Meter>) -> F,
+) -> Result<()>
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let app = App::builder().without_discovery().settings(settings(bootstrap));
+    let app = app.build()?.start().await?;
+    let mut tasks: JoinSet<Result<()>> = JoinSet::new();
+    for start in (0..messages).step_by(usize::try_from(BATCH)?) {
+        if tasks.len() as u64 >= UNDER_WAY / BATCH
+            && let Some(ended) = tasks.join_next().await
+        {
+            ended??;
+        }
+        let range = start..messages.min(start + BATCH);
+        tasks.spawn(publish(app.publisher(), range, Arc::clone(meter)));
+    }
+    for ended in tasks.join_all().await {
+        ended?;
+    }
+    app.stop().await;
+    Ok(())
+}
+
+async fn batches(publisher: Publisher, range: std::ops::Range<u64>, meter: Arc<Meter>) -> Result<()> {
+    let message = |number| {
+        let order = OrderEvent::nth(number);
+        NewMessage::json(TOPIC, &order).key(order.key())
+    };
+    let results = publisher.publish_batch(range.map(message)).await;
+    let count = results.len() as u64;
+    for result in results {
+        black_box(result?);
+    }
+    meter.count(count);
+    Ok(())
+}
+
+async fn one_by_one(publisher: Publisher, range: std::ops::Range<u64>, meter: Arc<Meter>) -> Result<()> {
+    let mut calls: JoinSet<Result<()>> = JoinSet::new();
+    for number in range {
+        let (publisher, meter) = (publisher.clone(), Arc::clone(&meter));
+        calls.spawn(async move {
+            let order = OrderEvent::nth(number);
+            black_box(publisher.publish(TOPIC, &order).key(order.key()).await?);
+            meter.count(1);
+            Ok(())
+        });
+    }
+    for ended in calls.join_all().await {
+        ended?;
+    }
+    Ok(())
+}
+
+fn settings(bootstrap: &str) -> Settings {
+    let mut settings = Settings::default();
+    settings.messaging.backend = Backend::Kafka;
+    for connection in settings.messaging.connections.values_mut() {
+        connection.producer.bootstrap_servers = vec![bootstrap.to_owned()];
+        connection.producer.linger = LINGER;
+    }
+    settings
+}
