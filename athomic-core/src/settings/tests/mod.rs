@@ -2,6 +2,7 @@
 
 mod environment;
 mod faults;
+mod idempotency;
 mod inheritance;
 mod layers;
 mod merging;

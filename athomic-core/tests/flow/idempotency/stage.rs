@@ -45,7 +45,6 @@ impl Stage {
             key: Some(id.to_owned().into()),
             payload: Some(millis.to_string().into()),
             headers: Headers::new().with(MESSAGE_ID, id.to_owned()),
-            ..Default::default()
         };
         self.cluster.control.publish(message).unwrap().offset
     }
