@@ -26,9 +26,19 @@ pub(crate) struct Guard {
     is_open: AtomicBool,
     /// How often in a row the store gave no answer.
     failures: AtomicU32,
-    /// Since when, and what came of the last call.
-    trouble: Mutex<Option<(Instant, String)>>,
+    trouble: Mutex<Option<Trouble>>,
 }
+
+/// A store that gives no answer.
+struct Trouble {
+    began: Instant,
+    /// When it gave none the last time.
+    last: Instant,
+    error: String,
+}
+
+/// Who waits for the store asks more often than this. Where nobody has, nobody knows how it does.
+const ASKED: Duration = Duration::from_secs(30);
 
 /// What is to be done with a message.
 pub(crate) enum Entry {
@@ -176,8 +186,12 @@ impl Guard {
         let text = Chain(error).to_string();
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        let began = trouble.as_ref().map_or_else(Instant::now, |(began, _)| *began);
-        *trouble = Some((began, text.clone()));
+        let now = Instant::now();
+        *trouble = Some(Trouble {
+            began: trouble.as_ref().map_or(now, |trouble| trouble.began),
+            last: now,
+            error: text.clone(),
+        });
         if failures.is_power_of_two() {
             tracing::warn!(
                 handler = %self.keeper.handler_id, failures, error = text,
@@ -274,14 +288,15 @@ impl Guard {
         }
     }
 
-    /// Add what is to be said about the store.
+    /// Add what is to be said about the store while messages wait for it.
     pub(crate) fn find(&self, now: Instant, findings: &mut Vec<Finding>) {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((began, error)) = &*trouble {
+        let waiting = |trouble: &&Trouble| now.saturating_duration_since(trouble.last) < ASKED;
+        if let Some(trouble) = trouble.as_ref().filter(waiting) {
             findings.push(Finding::IdempotencyStoreDown {
                 store: self.keeper.store.name().to_owned(),
-                lasting: now.saturating_duration_since(*began),
-                error: error.clone(),
+                lasting: now.saturating_duration_since(trouble.began),
+                error: trouble.error.clone(),
             });
         }
     }

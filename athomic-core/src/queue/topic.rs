@@ -92,7 +92,7 @@ impl TopicQueue {
             Some((group, giver)) => builder.register(
                 subscribe(self.topic.as_str())
                     .group_id(group)
-                    .handler_id(format!("queue {}", self.topic))
+                    .handler_id(format!("queue::{}", self.topic))
                     .handler(move |event: Value| giver.clone().give(event)),
             ),
         };

@@ -3,6 +3,7 @@
 mod dead_letters;
 mod environment;
 mod faults;
+mod idempotency;
 mod inheritance;
 mod layers;
 mod merging;

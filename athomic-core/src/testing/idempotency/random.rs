@@ -34,7 +34,7 @@ pub async fn differential<S: IdempotencyStore>(
             let choice = recent + dice.below(locks.len() - recent);
             batch.push(locks[choice].clone());
         }
-        let time = Duration::from_secs(60 + dice.below(50) as u64);
+        let time = Duration::from_secs(60 + u64::try_from(dice.below(50)).expect("it is small"));
         let kind = dice.below(4);
         if call % 2 == 0 {
             ask(&store, kind, &batch, time).await;

@@ -102,6 +102,18 @@ async fn nothing_is_acknowledged_while_the_store_is_down_and_readiness_says_why(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failure_that_nobody_waits_for_does_not_keep_an_application_from_being_ready() {
+    let stage = Stage::new(1);
+    let (store, settings) = Faulty::new("ready-again");
+    stage.publish(0, "a", 0);
+    store.fail("confirm", [Fault::Dropped; 1000]);
+    let app = stage.start_with(&settings, stage.worker(0)).await;
+    stage.cluster.until_committed(0, 1).await;
+    assert!(!app.health().check().is_ready(), "it was asked a moment ago");
+    until("it is ready", || app.health().check().is_ready()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_is_down_is_not_asked_without_pause() {
     let stage = Stage::new(1);
     let (store, settings) = Faulty::new("down-long");
