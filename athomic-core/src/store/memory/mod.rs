@@ -4,6 +4,7 @@ mod clock;
 mod ordering;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use clock::StoreClock;
@@ -15,6 +16,7 @@ use super::Scope;
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStores {
     clock: StoreClock,
+    link: Link,
     ordering: Arc<Mutex<BTreeMap<String, MemoryOrdering>>>,
 }
 
@@ -24,8 +26,25 @@ impl MemoryStores {
     pub fn with_clock(clock: StoreClock) -> Self {
         Self {
             clock,
+            link: Link::default(),
             ordering: Arc::default(),
         }
+    }
+
+    /// Return another way to the same stores, for an application of its own. What happens to one way does
+    /// not concern the other.
+    #[must_use]
+    pub fn another_way(&self) -> Self {
+        Self {
+            link: Link::default(),
+            ..self.clone()
+        }
+    }
+
+    /// Cut this way to the stores, or mend it: while it is cut each call is answered that the store is not
+    /// available. What is known stays. For tests of what an outage does.
+    pub fn set_available(&self, available: bool) {
+        self.link.0.store(available, Relaxed);
     }
 
     /// Return the ordering store of a scope, made when it is asked for first.
@@ -35,6 +54,22 @@ impl MemoryStores {
         let store = stores
             .entry(scope.id().to_owned())
             .or_insert_with(|| MemoryOrdering::with_clock(scope.clone(), self.clock.clone()));
-        store.reopened(scope)
+        store.reopened(scope).by(self.link.clone())
+    }
+}
+
+/// A way to stores, which can be cut.
+#[derive(Debug, Clone)]
+struct Link(Arc<AtomicBool>);
+
+impl Link {
+    fn is_up(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
     }
 }
