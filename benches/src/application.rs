@@ -135,7 +135,7 @@ pub(crate) fn kafka(bootstrap: &str, group: &str, tuning: &[(String, String)]) -
 }
 
 /// Return the default settings with a group, the earliest message to begin with, and these changes.
-fn tuned(group: &str, tuning: &[(String, String)]) -> Result<Settings> {
+pub(crate) fn tuned(group: &str, tuning: &[(String, String)]) -> Result<Settings> {
     let mut settings = Settings::default();
     let connection = connection(&mut settings)?;
     let consumer = &mut connection.consumer;

@@ -137,7 +137,8 @@ choice! {
     pub enum CompleteMode {
         /// It waits.
         Sync = "sync",
-        /// It starts at once. After a crash a message may run again after the next one has *started*.
+        /// It starts at once, and what is done is told as a range. After a crash the messages of the last moments
+        /// may run again although later ones were done.
         Pipelined = "pipelined",
     }
     not built: []

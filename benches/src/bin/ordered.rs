@@ -2,7 +2,7 @@
 //! by message?
 //!
 //! ```text
-//! cargo xtask bench ordered [CASE...] [--json] [--rounds 3] [--messages 400000]
+//! cargo xtask bench ordered [CASE...] [--json] [--rounds 3] [--messages 400000] [--latency | --embedded]
 //! ```
 //!
 //! It empties the Redis that `REDIS_URL` names. `docs/benchmarks.md` tells the method and the figures.
@@ -18,6 +18,17 @@ static ALLOCATOR: Counting = Counting;
 
 fn main() -> Result<()> {
     let (asking, child) = parse(std::env::args().skip(1))?;
+    if let (true, [name]) = (asking.embedded, &asking.names[..]) {
+        let case = Case::named(name).with_context(|| format!("there is no case `{name}`"))?;
+        let measurement = ordered::embedded(&case, asking.messages)?;
+        println!("{}", serde_json::to_string(&measurement)?);
+        return Ok(());
+    }
+    if asking.latency {
+        let figures = ordered::latency::here(&asking)?;
+        figures.iter().for_each(|figures| println!("{figures}"));
+        return Ok(());
+    }
     if let Some((case, group)) = child {
         let case = Case::named(&case).with_context(|| format!("there is no case `{case}`"))?;
         println!(
@@ -45,12 +56,16 @@ fn parse(words: impl IntoIterator<Item = String>) -> Result<(Asking, Option<(Str
         names: Vec::new(),
         tuning: Vec::new(),
         json: false,
+        embedded: false,
+        latency: false,
     };
     let (mut case, mut group) = (None, None);
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("`{word}` needs a value"));
         match word.as_str() {
             "--json" => asking.json = true,
+            "--embedded" => asking.embedded = true,
+            "--latency" => asking.latency = true,
             "--rounds" => asking.rounds = value()?.parse()?,
             "--messages" => asking.messages = value()?.parse()?,
             "--bootstrap" => asking.bootstrap = value()?,
@@ -64,14 +79,14 @@ fn parse(words: impl IntoIterator<Item = String>) -> Result<(Asking, Option<(Str
             }
             name if Case::named(name).is_some() => asking.names.push(word),
             _ => bail!(
-                "`{word}` is unknown; the bench takes names of cases, --json, --rounds, --messages, --set"
+                "`{word}` is unknown; the bench takes names of cases, --json, --latency, --embedded with one case, --rounds, --messages, --set"
             ),
         }
     }
     if asking.rounds == 0 || asking.messages == 0 {
         bail!("there is at least one round, and one message");
     }
-    if asking.bootstrap.is_empty() || asking.redis.is_empty() {
+    if !asking.embedded && (asking.bootstrap.is_empty() || asking.redis.is_empty()) {
         bail!("KAFKA_BOOTSTRAP and REDIS_URL are not set; `cargo xtask bench ordered` sets them");
     }
     Ok((asking, case.zip(group)))

@@ -8,10 +8,13 @@ use athomic::App;
 use athomic::handler::Ordering;
 use athomic::handler::register::{HandlerDefinition, ordered, subscribe};
 use athomic::settings::{DEFAULT_KVSTORE, KvStoreSettings, Settings, StoreBackend};
+use athomic::transport::OutgoingMessage;
+use athomic::transport::memory::MemoryBroker;
 use tokio::sync::Notify;
 
 use super::event::VersionedOrder;
 use super::question::{Case, Work};
+use crate::application;
 use crate::measurement::{Measurement, Meter};
 
 /// The one run of this process. A static, because looking a state up would not be nothing.
@@ -30,18 +33,19 @@ async fn on_version(order: VersionedOrder) {
 
 fn handler(case: &Case) -> HandlerDefinition {
     let topic = case.topic.name;
-    if case.work == Work::Unordered {
+    let Work::Ordered(complete) = case.work else {
         return subscribe(topic)
             .handler_id(case.name)
             .concurrency(CONCURRENCY)
             .ordering(Ordering::Key)
             .handler(on_version);
-    }
+    };
     ordered(topic)
         .handler_id(case.name)
         .concurrency(CONCURRENCY)
         .key(|order: &VersionedOrder| order.order_id.clone())
         .sequence(|order: &VersionedOrder| order.version)
+        .policies(|policies| policies.complete = Some(complete))
         .handler(on_version)
 }
 
@@ -56,8 +60,36 @@ pub(super) fn with_redis(mut settings: Settings, redis: &str) -> Settings {
 
 /// Run an application until it has handled enough, then stop it.
 pub(super) async fn run(case: &Case, settings: Settings, messages: u64) -> Result<Measurement> {
+    run_on(case, settings, messages, MemoryBroker::new()).await
+}
+
+/// The same with everything in memory, on one thread: what instructions are counted by.
+pub(super) fn run_embedded(case: &Case, messages: u64) -> Result<Measurement> {
+    let broker = MemoryBroker::new();
+    let (control, topic) = (broker.control(), case.topic);
+    control.create_topic(topic.name, topic.partitions.unsigned_abs());
+    control.set_retention(topic.name, usize::MAX)?;
+    for number in 0..messages {
+        let event = VersionedOrder::nth(number);
+        control.publish(OutgoingMessage {
+            topic: topic.name.to_owned(),
+            key: Some(event.order_id.clone().into()),
+            payload: Some(event.payload()?.into()),
+            ..OutgoingMessage::default()
+        })?;
+    }
+    let settings = application::tuned("embedded", &[])?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build()?;
+    runtime.block_on(run_on(case, settings, messages, broker))
+}
+
+async fn run_on(case: &Case, settings: Settings, messages: u64, broker: MemoryBroker) -> Result<Measurement> {
     let meter = METER.get_or_init(|| Meter::start(messages));
-    let builder = App::builder().settings(settings).without_discovery();
+    let builder = App::builder()
+        .settings(settings)
+        .without_discovery()
+        .broker(broker);
     let mut app = builder.register(handler(case)).build()?.start().await?;
     tokio::select! {
         () = DONE.notified() => {}

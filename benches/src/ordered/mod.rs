@@ -3,10 +3,11 @@
 
 mod event;
 mod handler;
+pub mod latency;
 mod question;
 mod redis;
 mod sequential;
 
 pub use event::{VersionedOrder, chance};
-pub use question::{Asking, Case, Report, Work, ask, here};
+pub use question::{Asking, Case, Report, Work, ask, embedded, here};
 pub use redis::{Cost, Server};

@@ -114,7 +114,7 @@ pub(super) static ORDERING_KEYS: &[Key] = &[
         "complete",
         one_of::<CompleteMode>(),
         "\"sync\"",
-        "Whether the next message waits until the store has the completion of the one before; `pipelined` may repeat that one after a crash although the next was begun.",
+        "Whether the next message waits until the store has the completion of the one before; `pipelined` may repeat the last ones after a crash although later ones were done.",
     ),
     key(
         "session_ttl_ms",

@@ -6,6 +6,7 @@ mod key_value;
 mod ordering;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::{KeySpace, Scope};
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStores {
     clock: StoreClock,
+    link: Link,
     ordering: Arc<Mutex<BTreeMap<String, MemoryOrdering>>>,
     idempotency: Arc<Mutex<BTreeMap<String, MemoryIdempotency>>>,
     key_value: Arc<Mutex<BTreeMap<String, MemoryKeyValue>>>,
@@ -35,6 +37,22 @@ impl MemoryStores {
         }
     }
 
+    /// Return another way to the same stores, for an application of its own. What happens to one way does
+    /// not concern the other.
+    #[must_use]
+    pub fn another_way(&self) -> Self {
+        Self {
+            link: Link::default(),
+            ..self.clone()
+        }
+    }
+
+    /// Cut this way to the stores, or mend it: while it is cut each call is answered that the store is not
+    /// available. What is known stays. For tests of what an outage does.
+    pub fn set_available(&self, available: bool) {
+        self.link.0.store(available, Relaxed);
+    }
+
     /// Return the ordering store of a scope, made when it is asked for first.
     #[must_use]
     pub fn ordering(&self, scope: Scope) -> MemoryOrdering {
@@ -42,7 +60,7 @@ impl MemoryStores {
         let store = stores
             .entry(scope.id().to_owned())
             .or_insert_with(|| MemoryOrdering::with_clock(scope.clone(), self.clock.clone()));
-        store.reopened(scope)
+        store.reopened(scope).by(self.link.clone())
     }
 
     /// Return the idempotency store of a space, likewise.
@@ -59,6 +77,22 @@ impl MemoryStores {
         let mut stores = self.key_value.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || MemoryKeyValue::with_clock(self.clock.clone());
         stores.entry(space.id().to_owned()).or_insert_with(make).clone()
+    }
+}
+
+/// A way to stores, which can be cut.
+#[derive(Debug, Clone)]
+struct Link(Arc<AtomicBool>);
+
+impl Link {
+    fn is_up(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
     }
 }
 

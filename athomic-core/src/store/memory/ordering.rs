@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bucket::Bucket;
 
-use super::StoreClock;
+use super::{Link, StoreClock};
 use crate::ordering::StoredPolicies;
 use crate::store::ordering::{
     Admission, Aggregate, AggregateReport, Arrival, Beat, BucketReport, Claim, ClaimTerms, Completed,
@@ -27,6 +27,7 @@ const EVENTS: usize = 10_000;
 pub struct MemoryOrdering {
     scope: Arc<Scope>,
     clock: StoreClock,
+    link: Link,
     state: Arc<Mutex<State>>,
 }
 
@@ -80,6 +81,7 @@ impl MemoryOrdering {
         Self {
             scope: Arc::new(scope),
             clock,
+            link: Link::default(),
             state: Arc::default(),
         }
     }
@@ -93,6 +95,11 @@ impl MemoryOrdering {
         }
     }
 
+    /// Reach the same data by a way.
+    pub(super) fn by(self, link: Link) -> Self {
+        Self { link, ..self }
+    }
+
     /// Return the store's clock.
     #[must_use]
     pub fn clock(&self) -> &StoreClock {
@@ -102,9 +109,8 @@ impl MemoryOrdering {
     /// Forget everything, as a server without persistence does when it restarts.
     pub fn lose_everything(&self) {
         let mut state = self.lock();
-        let generation = state.generation + 1;
         *state = State {
-            generation,
+            generation: state.generation + 1,
             ..State::default()
         };
     }
@@ -130,14 +136,21 @@ impl MemoryOrdering {
         mut step: impl FnMut(&mut Bucket, &E, Now<'_>) -> Result<T, StoreError>,
     ) -> Each<T> {
         let now = self.now();
-        let mut state = self.lock();
+        let Ok(mut state) = self.up() else {
+            return elements.iter().map(|_| Err(cut_off())).collect();
+        };
         let step = |element| step(state.buckets.entry(bucket_of(element)).or_default(), element, now);
         elements.iter().map(step).collect()
     }
 
-    fn on<T>(&self, aggregate: &Aggregate, step: impl FnOnce(&mut Bucket, Now<'_>) -> T) -> T {
+    fn on<T>(
+        &self,
+        aggregate: &Aggregate,
+        step: impl FnOnce(&mut Bucket, Now<'_>) -> T,
+    ) -> Result<T, StoreError> {
         let now = self.now();
-        step(self.lock().buckets.entry(aggregate.bucket()).or_default(), now)
+        let mut state = self.up()?;
+        Ok(step(state.buckets.entry(aggregate.bucket()).or_default(), now))
     }
 
     fn now(&self) -> Now<'_> {
@@ -147,8 +160,23 @@ impl MemoryOrdering {
         }
     }
 
+    fn up(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        if self.link.is_up() {
+            Ok(self.lock())
+        } else {
+            Err(cut_off())
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn cut_off() -> StoreError {
+    StoreError::Unavailable {
+        store: "memory".into(),
+        reason: "the way to it is cut".into(),
     }
 }
 
@@ -162,7 +190,7 @@ impl OrderingStore for MemoryOrdering {
     }
 
     async fn open(&self) -> Result<Opened, StoreError> {
-        let mut state = self.lock();
+        let mut state = self.up()?;
         let ours = self.scope.policies().stored();
         let Some(theirs) = &state.policies else {
             state.policies = Some(ours);
@@ -242,14 +270,13 @@ impl OrderingStore for MemoryOrdering {
     }
 
     async fn read(&self, aggregate: &Aggregate, from: u64, limit: usize) -> Result<Vec<Frame>, StoreError> {
-        Ok(self.on(aggregate, |bucket, _| bucket.read(aggregate.key(), from, limit)))
+        self.on(aggregate, |bucket, _| bucket.read(aggregate.key(), from, limit))
     }
 
     async fn steer(&self, aggregate: &Aggregate, action: Steering) -> Result<(), StoreError> {
         self.on(aggregate, |bucket, now| {
             bucket.steer(aggregate.key(), action, now)
-        });
-        Ok(())
+        })
     }
 
     async fn survey(&self, buckets: &[u16]) -> Each<BucketReport> {
@@ -265,19 +292,19 @@ impl OrderingStore for MemoryOrdering {
         aggregate: &Aggregate,
         limit: usize,
     ) -> Result<Option<AggregateReport>, StoreError> {
-        Ok(self.on(aggregate, |bucket, now| {
+        self.on(aggregate, |bucket, now| {
             bucket.inspect(aggregate.key(), limit, now)
-        }))
+        })
     }
 
     async fn record(&self, event: &str) -> Result<(), StoreError> {
-        let mut state = self.lock();
+        let mut state = self.up()?;
         state.events.push_front(event.to_owned());
         state.events.truncate(EVENTS);
         Ok(())
     }
 
     async fn events(&self, limit: usize) -> Result<Vec<String>, StoreError> {
-        Ok(self.lock().events.iter().take(limit).cloned().collect())
+        Ok(self.up()?.events.iter().take(limit).cloned().collect())
     }
 }

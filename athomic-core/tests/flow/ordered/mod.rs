@@ -2,10 +2,12 @@
 
 mod admission;
 mod desk;
+mod failures;
 mod first;
 mod gaps;
 mod handover;
 mod losses;
+mod outages;
 mod poison;
 pub(crate) mod stage;
 

@@ -1,12 +1,16 @@
 //! Messages that fail, and messages that kill.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use athomic_core::ordering::{Action, OnPoison, OrderingOptions};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::stage::{Stage, until_counted};
+use super::stage::{Event, Stage, events, until_counted};
 
+/// What runs beside a deadly message.
+const NEIGHBOURS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const TWICE: &str = "[integration.messaging.dlq]\nmax_attempts = 2\n";
 
 fn on_poison(action: OnPoison) -> impl Fn(&mut OrderingOptions) {
@@ -86,4 +90,50 @@ async fn a_message_whose_process_dies_again_and_again_is_given_up() {
     }
     stage.until_order("a", &[2]).await;
     stage.until_all_committed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_deadly_message_and_its_neighbours_only_the_deadly_one_is_given_up() {
+    for max_deliveries in [2, 3] {
+        let stage = Stage::new(1);
+        for of in NEIGHBOURS {
+            (1..=2).for_each(|seq| stage.publish(0, &format!(r#"{{"of":"{of}","seq":{seq},"ms":2000}}"#)));
+        }
+        (1..=2).for_each(|seq| stage.event(0, "deadly", seq));
+        let (done, kills) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
+        let (journal, kill) = (Arc::clone(&done), Arc::clone(&kills));
+        let handler = events()
+            .policies(|policies| policies.max_deliveries = Some(max_deliveries))
+            .handler(move |event: Event| {
+                let (done, kill) = (Arc::clone(&journal), Arc::clone(&kill));
+                async move {
+                    if event.of == "deadly" && event.seq == 1 {
+                        // The others have begun by then.
+                        sleep(Duration::from_millis(100)).await;
+                        kill.notify_one();
+                        std::future::pending::<()>().await;
+                    }
+                    sleep(Duration::from_millis(event.ms)).await;
+                    done.lock().unwrap().push((event.of, event.seq));
+                }
+            });
+        let app = stage.app(crate::support::NO_JITTER, handler).build().unwrap();
+        let app = app.start().await.unwrap();
+        for deaths in 1..=max_deliveries {
+            kills.notified().await;
+            // To the store it is dead, and all that it ran is cancelled.
+            stage.store().clock().shift(20_000_000);
+            until_counted(&app, "lapses", |counts| counts.lapses, deaths.into()).await;
+        }
+        stage.until_all_committed().await;
+        let mut done = done.lock().unwrap().clone();
+        done.sort();
+        let neighbours = NEIGHBOURS
+            .iter()
+            .flat_map(|of| [((*of).to_owned(), 1), ((*of).to_owned(), 2)]);
+        let mut expected: Vec<(String, u64)> = neighbours.collect();
+        expected.push(("deadly".to_owned(), 2));
+        expected.sort();
+        assert_eq!(done, expected, "with max_deliveries = {max_deliveries}");
+    }
 }

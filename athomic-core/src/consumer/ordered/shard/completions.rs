@@ -81,13 +81,15 @@ where
 
     /// Tell what is done of an aggregate, unless it is told later: with what becomes of it.
     pub(super) fn tell(&mut self, index: usize) -> Option<(usize, Completion)> {
-        let last = self.locals[index].done.last()?;
-        let keep = self.keeps(index, last);
-        let local = &mut self.locals[index];
+        // What was in line may have been taken back, and the aggregate forgotten, meanwhile.
+        let local = self.locals.get_mut(index)?;
         local.done.in_line = false;
-        if local.phase == Phase::Steering {
+        if local.phase == Phase::Steering || !local.done.has_news() {
             return None;
         }
+        let last = local.done.last()?;
+        let keep = self.keeps(index, last);
+        let local = &mut self.locals[index];
         let completion = local.done.tell(&local.aggregate, keep)?;
         Some((index, completion))
     }

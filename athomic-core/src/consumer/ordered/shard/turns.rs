@@ -184,6 +184,9 @@ where
             Ok(permits) => permits,
             Err(error) => return self.on_error(error),
         };
+        if !self.may_start() {
+            return self.fence_in_time();
+        }
         let (alone, over) = oneshot::channel();
         self.calls.push(Box::pin(async move {
             let _tried_or_long = tokio::time::timeout(ALONE, over).await;
