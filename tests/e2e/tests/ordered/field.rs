@@ -155,12 +155,15 @@ impl Field {
         of_it.any(|turn| turn.token > token)
     }
 
-    /// Take out who runs a message of an aggregate.
+    /// Take out who runs a message of an aggregate, of those that are still here.
     pub(crate) async fn take_out_owner(&mut self, aggregate: &str) -> Worker {
+        let here: Vec<_> = self.workers.iter().map(|worker| worker.name).collect();
         let mut owner = None;
         within(LIMIT, &format!("`{aggregate}` runs"), async || {
             let turns = self.account.update().turns().iter();
-            let start = turns.rev().find(|turn| turn.aggregate == aggregate);
+            let start = turns
+                .rev()
+                .find(|turn| turn.aggregate == aggregate && here.contains(&turn.worker));
             owner = start.map(|turn| turn.worker);
             owner.is_some()
         })
