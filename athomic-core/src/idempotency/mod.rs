@@ -1,7 +1,7 @@
 //! Each message handled once. Stage 5 of 9, between decode and the handler.
 //!
-//! A handler with idempotency has a [`Guard`]. It acquires a message's key before the handler runs, has a
-//! [`Keeper`](keeper::Keeper) renew it meanwhile, confirms it when the handler succeeded, and releases it
+//! A handler with idempotency has a `Guard`. It acquires a message's key before the handler runs, has a
+//! `Keeper` renew it meanwhile, confirms it when the handler succeeded, and releases it
 //! when it failed. What is a duplicate is acknowledged without running; what another one handles, or what
 //! the store gives no answer about, waits and is asked for again.
 //!
