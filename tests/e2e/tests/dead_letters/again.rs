@@ -19,11 +19,14 @@ async fn copies_of_a_retry_are_handled_by_the_group_that_failed_alone() {
     let (fails, works) = (Seen::default(), Seen::default());
     let other = format!("{}.other", rig.group);
     let bad = |message: &RawMessage| message.payload() == Some(b"bad");
+    // All three stand there before the first fails, so that its copies come behind them.
+    let publisher = start(app(&rig, "")).await;
+    for payload in ["bad", "good", "good"] {
+        publish(&publisher, &rig, payload, Headers::new().with("tenant", "acme")).await;
+    }
+    publisher.stop().await;
     let app = fails.handle(app(&rig, settings), (&rig.topic, &rig.group), "busy", bad);
     let app = start(works.handle(app, (&rig.topic, &other), "", |_| false)).await;
-    for payload in ["bad", "good", "good"] {
-        publish(&app, &rig, payload, Headers::new().with("tenant", "acme")).await;
-    }
     // Two copies of the one that fails stand behind the three; both groups read past them.
     until_committed(&rig, &rig.group, 5).await;
     until_committed(&rig, &other, 5).await;
