@@ -134,6 +134,43 @@ fn the_delayed_example_delivers_nothing_early_and_everything_as_it_was() {
     }
 }
 
+#[test]
+fn the_retries_example_shows_each_way_that_a_failure_goes() {
+    let output = without_settings(build("retries")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    let of = |who: &str| -> Vec<&str> {
+        let lines = text.lines().filter_map(|line| line.split_once(who));
+        lines.map(|(_, what)| what.trim()).collect()
+    };
+    let billing = [
+        "o1, attempt 1: the bank is busy",
+        "o1, attempt 2: the bank is busy",
+        "o1, attempt 3: charged",
+        "o2, attempt 1: charged",
+        "o3, attempt 1: no such currency, to the dead letters",
+        "o4, attempt 1: charged",
+        "o3, attempt 1: charged",
+    ];
+    assert_eq!(of(" s  billing "), billing, "in place, and replayed:\n{text}");
+    let shipping = [
+        "o1, attempt 1: shipped",
+        "o2, attempt 1: out of stock, again in 1 s",
+        "o3, attempt 1: shipped",
+        "o4, attempt 1: shipped",
+        "o2, attempt 2: shipped",
+    ];
+    assert_eq!(of(" s  shipping "), shipping, "by a delay topic:\n{text}");
+    for expected in [
+        "charge gave up orders.v1 offset 2: no such currency: XXX",
+        "1 of 1 replayed",
+        "stopped",
+    ] {
+        assert!(text.contains(expected), "`{expected}` is missing:\n{text}");
+    }
+}
+
 /// Run the example of ordered consumption and look at what it shows.
 fn check_ordered(environment: &[(&str, &str)]) {
     let mut program = without_settings(build("ordered"));

@@ -25,8 +25,9 @@ use crate::transport::{
     OutgoingMessage, PartitionStream, Subscription, TransportError,
 };
 
-/// A partition in which nothing came for so long is read to its end.
-const QUIET: Duration = Duration::from_secs(3);
+/// A partition is read until its log ends. A transport need not tell that behind the last record; where nothing came
+/// for so long, that is taken for the end and logged.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// So long it may take to be given all partitions of the topic.
 const ASSIGNED_WITHIN: Duration = Duration::from_secs(60);
@@ -427,8 +428,14 @@ impl Scan {
                     let records = (0..batch.len()).map(|index| RawMessage::new(Arc::clone(&batch), index));
                     self.fetched = records.collect::<Vec<_>>().into_iter();
                 }
-                Ok(Ok(Fetched::Position(_))) => {}
-                Ok(Ok(Fetched::Ended)) | Err(_) => drop(self.streams.pop()),
+                Ok(Ok(Fetched::Position(_) | Fetched::Ended)) => drop(self.streams.pop()),
+                Err(_) => {
+                    tracing::warn!(
+                        topic = self.topic,
+                        "no answer for {QUIET:?}, taken for the end of a partition"
+                    );
+                    self.streams.pop();
+                }
                 Ok(Err(error)) if error.is_retriable() => tokio::time::sleep(AGAIN.first).await,
                 Ok(Err(source)) => {
                     return Err(ReplayError::Read {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::headers::{DLQ_ID, REDRIVE_COUNT};
@@ -20,6 +21,9 @@ use crate::transport::OutgoingMessage;
 /// How long the number of a topic's partitions is taken for true.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
 
+/// How many letters of a handler may be under way together.
+const TOGETHER: u32 = 1 << 16;
+
 /// Writes dead letters and waits until they are acknowledged.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -29,6 +33,9 @@ pub(super) struct Writer {
     /// All that comes is a dead letter already, whatever it says of itself.
     only_parks: bool,
     contents: Contents,
+    /// Who takes all permits writes alone. A client sends several records in one request, and the broker compares
+    /// the size of all of them with what the topic takes: only a letter that was refused alone is too large itself.
+    under_way: Semaphore,
     /// How many partitions topics have, and since when that is known.
     partitions: Mutex<HashMap<String, (Partition, Instant)>>,
 }
@@ -56,6 +63,7 @@ impl Writer {
                 error_max_bytes: settings.error_max_bytes,
                 error_redact: settings.error_redact,
             },
+            under_way: Semaphore::new(TOGETHER as usize),
             partitions: Mutex::default(),
         }
     }
@@ -77,10 +85,12 @@ impl Writer {
         }
         let (mut write, mut sizes) = (trouble.begin(), Sizes::default());
         loop {
-            let error = match self
-                .send(scope, failure, &destination, &headers, sizes.detail)
-                .await
-            {
+            let turn = self.under_way.acquire_many(sizes.permits()).await;
+            let sent = self
+                .send(scope, failure, &destination, &headers, sizes.detail())
+                .await;
+            drop(turn);
+            let error = match sent {
                 Ok(written) => {
                     write.acknowledged();
                     return log_only::dead_letter(scope, failure, &written);
@@ -173,32 +183,34 @@ fn text<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
     std::str::from_utf8(headers.get(name)?).ok()
 }
 
-/// How much a letter tells, after some were too large.
-struct Sizes {
-    detail: Detail,
-    /// Whether this detail was refused once: with other records in its request, which may be the cause.
-    refused: bool,
-}
+/// How a letter is written: first beside others, and alone once it was too large, at first with all that it tells.
+/// A payload is not left out lightly: letters of other handlers may still share the request, so that is tried twice.
+const TRIES: [Detail; 5] = [
+    Detail::Full,
+    Detail::Full,
+    Detail::Brief,
+    Detail::Brief,
+    Detail::Bare,
+];
 
-impl Default for Sizes {
-    fn default() -> Self {
-        Self {
-            detail: Detail::Full,
-            refused: false,
-        }
-    }
-}
+/// How often a letter was too large.
+#[derive(Default)]
+struct Sizes(usize);
 
 impl Sizes {
+    fn detail(&self) -> Detail {
+        TRIES[self.0]
+    }
+
+    /// Return how much of [`Writer::under_way`] the letter takes.
+    fn permits(&self) -> u32 {
+        if self.0 == 0 { 1 } else { TOGETHER }
+    }
+
     /// Tell less; `false` if there is nothing left to leave out.
     fn shrink(&mut self) -> bool {
-        match (self.detail, self.refused) {
-            (Detail::Full, _) => self.detail = Detail::Brief,
-            // A payload is not left out lightly.
-            (Detail::Brief, false) => self.refused = true,
-            (Detail::Brief, true) => self.detail = Detail::Bare,
-            (Detail::Bare, _) => return false,
-        }
-        true
+        let is_left = self.0 + 1 < TRIES.len();
+        self.0 += usize::from(is_left);
+        is_left
     }
 }

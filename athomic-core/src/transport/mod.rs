@@ -302,7 +302,8 @@ pub enum Fetched {
     Records(Arc<dyn RecordBatch>),
     /// There is nothing below this offset that has not been given: the log ends here, perhaps
     /// behind transaction markers or compacted messages, which no reader ever sees. Told whenever
-    /// the end lies beyond the last message given; otherwise it may be told.
+    /// the end lies beyond the last message given; otherwise it may be told, as the transports of athomic do, so
+    /// that who reads to the end need not wait there.
     Position(Offset),
     /// The partition is no longer ours.
     Ended,

@@ -189,6 +189,20 @@ async fn letters_are_listed_and_chosen_by_what_is_known_of_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn letters_are_read_to_the_end_of_their_log_and_nobody_waits_there() {
+    let stage = Stage::new("", &[1, 2, 3]).await;
+    until("there are letters", || stage.count(DLQ) == 3).await;
+    // What comes late is no end.
+    let slow = FaultRule::next(Operation::Fetch, Fault::delay(Duration::from_secs(8)));
+    stage.cluster.control.inject_next(slow.topic(DLQ));
+    let began = Instant::now();
+    let letters = stage.app.dead_letters().list(DLQ, &Filter::default()).await;
+    assert_eq!(letters.unwrap().len(), 3);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dry_run_publishes_nothing_and_a_limit_and_a_rate_are_kept() {
     let stage = Stage::new("", &[1, 1, 1, 1]).await;
     until("there are letters", || stage.count(DLQ) == 4).await;

@@ -97,6 +97,7 @@ pub(super) enum Effect {
     Nothing,
     Fail,
     Refuse,
+    TooLarge,
     FailAfterApplying,
     Duplicate,
 }
@@ -123,6 +124,12 @@ impl Fault {
     #[must_use]
     pub const fn refuse() -> Self {
         Self::with(Effect::Refuse)
+    }
+
+    /// A message is refused as larger than its topic takes; any other call fails as by [`fail`](Self::fail).
+    #[must_use]
+    pub const fn too_large() -> Self {
+        Self::with(Effect::TooLarge)
     }
 
     /// The broker does what was asked, but the reply is lost: the caller sees a retriable error.
@@ -158,7 +165,7 @@ impl Fault {
     }
 
     pub(super) fn fails_before(self) -> bool {
-        matches!(self.effect, Effect::Fail | Effect::Refuse)
+        matches!(self.effect, Effect::Fail | Effect::Refuse | Effect::TooLarge)
     }
 
     /// Return the error of a call that failed.

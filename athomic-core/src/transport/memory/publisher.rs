@@ -103,6 +103,10 @@ fn publish_one(
         Effect::Nothing => broker.write(state, message),
         Effect::Fail => Err(not_written(&topic, true, InjectedFault)),
         Effect::Refuse => Err(fault.error(&format!("write to topic `{topic}`"))),
+        Effect::TooLarge => Err(TransportError::TooLarge {
+            topic,
+            source: InjectedFault.into(),
+        }),
         Effect::FailAfterApplying => {
             broker.write(state, message)?;
             Err(TransportError::Delivery {

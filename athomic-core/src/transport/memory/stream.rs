@@ -41,7 +41,7 @@ pub(super) struct MemoryStream {
     place: Place,
     /// How often the log had been cut when it was read last; `None` before the first time.
     cuts: Option<usize>,
-    /// Up to where the reader knows: what it was given, or the last position it was told.
+    /// The end of the log that the reader was told last, unless it was given messages since.
     told: Option<Offset>,
     /// What will happen to the fetch under way, and when it reaches the broker.
     fault: Option<(Fault, Option<Instant>)>,
@@ -153,7 +153,7 @@ impl MemoryStream {
 
     fn give(&mut self, records: Vec<Arc<OwnedRecord>>) -> Fetched {
         let next = records.last().map(|record| record.offset + 1);
-        self.told = next;
+        self.told = None;
         self.place = next.map_or(self.place, Place::At);
         Fetched::Records(Arc::new(SharedBatch {
             partition: self.partition.clone(),
