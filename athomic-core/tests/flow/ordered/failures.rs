@@ -1,56 +1,24 @@
 //! Handlers that panic, hang or cannot read their messages, and what is given up because of its place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use athomic_core::ordering::{GapAction, GapRule, OnLate, OnRegression};
 use athomic_core::outcome::HandlerError;
-use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::DefaultGuard;
-use tracing::{Event as LogEvent, Level, Metadata, Subscriber};
 
 use super::stage::{Event, Stage, events, until_counted};
 
-const ONCE: &str = "[integration.messaging.dlq]\nmax_attempts = 1\n";
+const LETTERS: &str = "letters";
+const ONCE: &str =
+    "[integration.messaging.dlq]\nstrategy = \"keep\"\ntopic = \"letters\"\nmax_attempts = 1\n";
 
-/// Counts what is given up on this thread.
-#[derive(Clone, Default)]
-struct GivenUp(Arc<AtomicUsize>);
-
-impl GivenUp {
-    fn watch(&self) -> DefaultGuard {
-        tracing::subscriber::set_default(self.clone())
-    }
-
-    fn count(&self) -> usize {
-        self.0.load(Relaxed)
-    }
-}
-
-impl Subscriber for GivenUp {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::ERROR && metadata.target().contains("dead_letter")
-    }
-
-    fn event(&self, _: &LogEvent<'_>) {
-        self.0.fetch_add(1, Relaxed);
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
+/// Count what was given up.
+fn given_up(stage: &Stage) -> usize {
+    stage.cluster.control.messages(LETTERS).unwrap_or_default().len()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_and_a_time_out_are_failures_of_their_message_and_of_nothing_else() {
-    let given_up = GivenUp::default();
-    let _log = given_up.watch();
     let stage = Stage::new(1);
     for seq in 1..=5 {
         stage.event(0, "panics", seq);
@@ -84,24 +52,22 @@ async fn a_panic_and_a_time_out_are_failures_of_their_message_and_of_nothing_els
     assert_eq!(order("panics"), [1, 3, 4, 5]);
     assert_eq!(order("hangs"), [1, 2, 4, 5]);
     assert_eq!(order("works"), [1, 2, 3, 4, 5]);
-    assert_eq!(given_up.count(), 2);
+    assert_eq!(given_up(&stage), 2);
     app.stop().await;
     stage.nothing_is_left().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_read_is_given_up_and_blocks_no_aggregate() {
-    let given_up = GivenUp::default();
-    let _log = given_up.watch();
     let stage = Stage::new(1);
     stage.event(0, "a", 1);
     stage.publish(0, "no JSON");
     stage.publish(0, r#"{"of":"a"}"#);
     stage.event(0, "a", 2);
-    let app = stage.start(0, |_| {}).await;
+    let app = stage.start_with(0, ONCE, |_| {}).await;
     stage.until_all_committed().await;
     assert_eq!(stage.order("a"), [1, 2]);
-    assert_eq!(given_up.count(), 2);
+    assert_eq!(given_up(&stage), 2);
     app.stop().await;
     stage.nothing_is_left().await;
 }
@@ -109,12 +75,10 @@ async fn what_cannot_be_read_is_given_up_and_blocks_no_aggregate() {
 #[tokio::test(start_paused = true)]
 async fn numbers_that_begin_anew_are_dropped_or_given_up_as_the_policy_says() {
     for (policy, dead) in [(OnRegression::Drop, 0), (OnRegression::DeadLetter, 2)] {
-        let given_up = GivenUp::default();
-        let _log = given_up.watch();
         let stage = Stage::new(1);
         (1..=3).for_each(|seq| stage.event(0, "a", seq));
         let app = stage
-            .start(0, |policies| policies.on_regression = Some(policy))
+            .start_with(0, ONCE, |policies| policies.on_regression = Some(policy))
             .await;
         stage.until_done(3).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -123,7 +87,7 @@ async fn numbers_that_begin_anew_are_dropped_or_given_up_as_the_policy_says() {
         stage.until_all_committed().await;
         until_counted(&app, "regressions", |counts| counts.regressions, 2).await;
         assert_eq!(stage.order("a"), [1, 2, 3, 4]);
-        assert_eq!(given_up.count(), dead, "{policy:?}");
+        assert_eq!(given_up(&stage), dead, "{policy:?}");
         app.stop().await;
     }
 }
@@ -131,12 +95,10 @@ async fn numbers_that_begin_anew_are_dropped_or_given_up_as_the_policy_says() {
 #[tokio::test(start_paused = true)]
 async fn what_comes_after_it_was_skipped_is_dropped_or_given_up_as_the_policy_says() {
     for (policy, dead) in [(OnLate::Drop, 0), (OnLate::DeadLetter, 1)] {
-        let given_up = GivenUp::default();
-        let _log = given_up.watch();
         let stage = Stage::new(1);
         [1, 3].iter().for_each(|&seq| stage.event(0, "a", seq));
         let app = stage
-            .start(0, |policies| {
+            .start_with(0, ONCE, |policies| {
                 policies.on_late = Some(policy);
                 policies.on_gap = Some(GapRule::Act(GapAction::Skip));
                 policies.gap_timeout = Some(Duration::from_secs(5));
@@ -147,7 +109,7 @@ async fn what_comes_after_it_was_skipped_is_dropped_or_given_up_as_the_policy_sa
         stage.until_all_committed().await;
         until_counted(&app, "late", |counts| counts.late, 1).await;
         assert_eq!(stage.order("a"), [1, 3]);
-        assert_eq!(given_up.count(), dead, "{policy:?}");
+        assert_eq!(given_up(&stage), dead, "{policy:?}");
         app.stop().await;
     }
 }
