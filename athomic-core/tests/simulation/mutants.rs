@@ -7,7 +7,7 @@ use crate::runner::run;
 
 /// In so many seeds each of them is found, most of them in the first few. Half of the seeds are of ordered
 /// handlers, half of all others.
-const SEEDS: u64 = 1_600;
+const SEEDS: u64 = 6_000;
 
 fn first_find(mutant: Mutant) -> Option<(u64, String)> {
     activate(Some(mutant));

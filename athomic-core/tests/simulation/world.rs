@@ -35,6 +35,7 @@ pub(crate) struct World {
 struct State {
     chance: Chance,
     weather: Weather,
+    is_calm: bool,
     trace: Trace,
     checker: Checker,
     /// By the number of the instance.
@@ -73,6 +74,7 @@ impl World {
         let state = State {
             weather: Weather::new(&mut chance, PARTITIONS, plan.is_some()),
             chance,
+            is_calm: false,
             trace: Trace::default(),
             checker: Checker::new(rules, plan.as_ref().map(OrderChecker::new)),
             instances: Vec::new(),
@@ -259,7 +261,11 @@ impl World {
 
     /// Let nothing go wrong any more, and what went wrong end.
     pub(crate) fn calm(&self) {
-        self.state().weather.calm();
+        {
+            let mut state = self.state();
+            state.is_calm = true;
+            state.weather.calm();
+        }
         self.state().store_outages = 0;
         self.control.start();
         let instances = self.state().instances.len();
@@ -405,7 +411,8 @@ impl World {
 
     /// Nothing comes from the instance any more: its calls never return, and the broker hears nothing.
     fn kill(&self, instance: Instance) {
-        if self.is_killed(instance) {
+        // What struck before the calm and is on its way is too late: nobody would start another one.
+        if self.is_killed(instance) || self.state().is_calm {
             return;
         }
         self.note(Event::Killed(instance));
