@@ -57,12 +57,18 @@ fn without_settings(program: PathBuf) -> Command {
     command
 }
 
+/// Run a program that succeeds; return what it prints and what it logs.
+fn output_of(program: &mut Command) -> (String, String) {
+    let output = program.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}{errors}");
+    (text, errors)
+}
+
 #[test]
 fn the_quickstart_handles_and_commits_everything_and_ends() {
-    let output = without_settings(build("quickstart")).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
+    let (text, errors) = output_of(&mut without_settings(build("quickstart")));
     for id in 1..=12 {
         let billed = text
             .lines()
@@ -84,10 +90,7 @@ fn the_quickstart_handles_and_commits_everything_and_ends() {
 
 #[test]
 fn the_idempotent_example_books_each_payment_once() {
-    let output = without_settings(build("idempotent")).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
+    let (text, errors) = output_of(&mut without_settings(build("idempotent")));
     for expected in [
         "p3: the ledger is busy, to be tried again",
         "book     3 handled, 2 duplicates",
@@ -103,10 +106,7 @@ fn the_idempotent_example_books_each_payment_once() {
 
 #[test]
 fn the_queue_example_goes_on_after_an_error_and_shuts_down() {
-    let output = without_settings(build("queue")).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
+    let (text, _errors) = output_of(&mut without_settings(build("queue")));
     for order in 1..=3 {
         let event = format!("event {{\"order\":{order}}}");
         assert!(text.contains(&event), "`{event}` is missing:\n{text}");
@@ -116,10 +116,7 @@ fn the_queue_example_goes_on_after_an_error_and_shuts_down() {
 
 #[test]
 fn the_delayed_example_delivers_nothing_early_and_everything_as_it_was() {
-    let output = without_settings(build("delayed")).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
+    let (text, _errors) = output_of(&mut without_settings(build("delayed")));
     for expected in [
         "ann: published to user.follow-ups.v1[",
         "ben: waits in platform.internal.delay-1s.v1 for 700ms",
@@ -136,10 +133,7 @@ fn the_delayed_example_delivers_nothing_early_and_everything_as_it_was() {
 
 #[test]
 fn the_retries_example_shows_each_way_that_a_failure_goes() {
-    let output = without_settings(build("retries")).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
+    let (text, _errors) = output_of(&mut without_settings(build("retries")));
     let of = |who: &str| -> Vec<&str> {
         let lines = text.lines().filter_map(|line| line.split_once(who));
         lines.map(|(_, what)| what.trim()).collect()
@@ -174,10 +168,7 @@ fn the_retries_example_shows_each_way_that_a_failure_goes() {
 /// Run the example of ordered consumption and look at what it shows.
 fn check_ordered(environment: &[(&str, &str)]) {
     let mut program = without_settings(build("ordered"));
-    let output = program.envs(environment.iter().copied()).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
+    let (text, _errors) = output_of(program.envs(environment.iter().copied()));
     let shows = |order: &str, expected: &str| {
         let found = text
             .lines()

@@ -259,10 +259,7 @@ impl Subscribe {
         F: HandlerFunction<Args>,
         Args: Send + Sync + 'static,
     {
-        let processor = MessageProcessor::single(ByHand {
-            function,
-            arguments: PhantomData::<fn(Args)>,
-        });
+        let processor = MessageProcessor::single(ByHand::<F, Args>::new(function));
         self.finish(processor, std::any::type_name::<F::Payload>())
     }
 
@@ -274,10 +271,7 @@ impl Subscribe {
         Args: Send + Sync + 'static,
     {
         self.options.batch_size = Some(size);
-        let processor = MessageProcessor::batch(ByHand {
-            function,
-            arguments: PhantomData::<fn(Args)>,
-        });
+        let processor = MessageProcessor::batch(ByHand::<F, Args>::new(function));
         self.finish(processor, std::any::type_name::<F::Item>())
     }
 
@@ -335,6 +329,15 @@ pub trait BatchFunction<Args>: Send + Sync + 'static {
 struct ByHand<F, Args> {
     function: F,
     arguments: PhantomData<fn(Args)>,
+}
+
+impl<F, Args> ByHand<F, Args> {
+    fn new(function: F) -> Self {
+        Self {
+            function,
+            arguments: PhantomData,
+        }
+    }
 }
 
 impl<F: HandlerFunction<Args>, Args: 'static> Handler for ByHand<F, Args> {

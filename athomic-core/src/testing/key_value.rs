@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::store::KeySpace;
-use crate::store::idempotency::LockToken;
 use crate::store::key_value::{Change, KeyValueStore};
 use crate::store::memory::StoreClock;
+use crate::testing::space::{fresh, pass};
 
 /// The store under test, one value for each case.
 pub trait TestStores: Send + Sync {
@@ -85,17 +85,14 @@ struct Stage<S> {
 
 impl<S: KeyValueStore> Stage<S> {
     async fn new<T: TestStores<Store = S>>(stores: &T) -> Self {
-        let unique = format!("{:x}", LockToken::unique().0);
-        let space = KeySpace::new("test", &[&unique]);
-        let clock = StoreClock::stopped_at(1_750_000_000_000_000);
+        let (space, clock) = fresh();
         let store = stores.store(&space, clock.clone()).await;
         store.open().await.expect("it can be opened");
         Self { space, clock, store }
     }
 
     fn pass(&self, time: Duration) {
-        self.clock
-            .shift(i64::try_from(time.as_micros()).expect("it is short"));
+        pass(&self.clock, time);
     }
 
     async fn get(&self, key: &str) -> Option<Bytes> {

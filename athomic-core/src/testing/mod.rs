@@ -9,6 +9,7 @@ pub mod idempotency;
 pub mod key_value;
 pub mod ordering;
 pub mod queue;
+mod space;
 pub mod transport;
 
 use std::time::Duration;

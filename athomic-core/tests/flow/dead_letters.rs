@@ -41,6 +41,13 @@ async fn start(cluster: &Cluster, more: &str) -> RunningApp {
     cluster.start_with(&keeping(more), failing(handler())).await
 }
 
+/// No dead letter can be written.
+fn refusing_letters() -> FaultRule {
+    FaultRule::next(Operation::Publish, Fault::fail())
+        .times(usize::MAX)
+        .topic(LETTERS)
+}
+
 fn letters(cluster: &Cluster, topic: &str) -> Vec<RawMessage> {
     cluster.control.messages(topic).unwrap_or_default()
 }
@@ -121,12 +128,9 @@ async fn an_offset_moves_only_after_the_dead_letter_is_acknowledged() {
     let cluster = Cluster::new(1);
     cluster.publish_all(0, [1, 0]);
     let app = start(&cluster, "").await;
-    let refuse = FaultRule::next(Operation::Publish, Fault::fail())
-        .times(usize::MAX)
-        .topic(LETTERS);
     // The letter may be there already; so the second one is looked at.
     cluster.until_committed(0, 2).await;
-    cluster.control.inject(FaultPlan::new().with(refuse));
+    cluster.control.inject(FaultPlan::new().with(refusing_letters()));
     cluster.publish_all(0, [2, 0]);
     let probe = app.health();
     until("readiness says it", || {
@@ -164,10 +168,7 @@ async fn a_letter_that_is_written_twice_has_one_id() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_does_not_wait_for_letters_that_cannot_be_written() {
     let cluster = Cluster::new(1);
-    let refuse = FaultRule::next(Operation::Publish, Fault::fail())
-        .times(usize::MAX)
-        .topic(LETTERS);
-    cluster.control.inject_next(refuse);
+    cluster.control.inject_next(refusing_letters());
     cluster.publish_all(0, [0, 1]);
     let app = start(&cluster, "").await;
     cluster.until_committed(0, 1).await;
@@ -182,10 +183,7 @@ async fn a_stop_does_not_wait_for_letters_that_cannot_be_written() {
 #[tokio::test(start_paused = true)]
 async fn letters_of_messages_side_by_side_hold_back_only_themselves() {
     let cluster = Cluster::new(1);
-    let refuse = FaultRule::next(Operation::Publish, Fault::fail())
-        .times(usize::MAX)
-        .topic(LETTERS);
-    cluster.control.inject_next(refuse);
+    cluster.control.inject_next(refusing_letters());
     cluster.publish(0, Some("a"), 1);
     for _ in 0..5 {
         cluster.publish(0, Some("b"), 0);
@@ -469,10 +467,7 @@ async fn letters_go_to_another_partition_where_the_topic_has_fewer() {
 async fn an_ordered_message_is_settled_only_after_its_dead_letter_is_acknowledged() {
     let stage = crate::ordered::stage::Stage::new(1);
     let control = stage.cluster.control.clone();
-    let refuse = FaultRule::next(Operation::Publish, Fault::fail())
-        .times(usize::MAX)
-        .topic(LETTERS);
-    control.inject_next(refuse);
+    control.inject_next(refusing_letters());
     stage.event(0, "a", 1);
     stage.publish(0, "no event");
     // Its sequence is taken by another payload.

@@ -230,10 +230,7 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
         }
         let call = MessageContext::new(context.scope(), message, attempt).fenced(token);
         let run = pin!(async {
-            let payload = match payload {
-                Some(payload) => payload,
-                None => H::Payload::decode(&call)?,
-            };
+            let payload = payload.map_or_else(|| H::Payload::decode(&call), Ok)?;
             Ok(self.handler.call(payload, &call).await?)
         });
         Once::Ran(guarded(run, context, message.offset()).await.and_then(failed))
@@ -251,10 +248,7 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
     ) -> Once<Result<(), Failure>> {
         let call = MessageContext::new(context.scope(), message, attempt).fenced(token);
         let named = caught(|| {
-            let payload = match payload {
-                Some(payload) => payload,
-                None => H::Payload::decode(&call)?,
-            };
+            let payload = payload.map_or_else(|| H::Payload::decode(&call), Ok)?;
             let key = self.handler.idempotency_key(&payload);
             Ok((payload, guard.key_of(message, key.as_deref())))
         });

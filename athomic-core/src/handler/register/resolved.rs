@@ -28,7 +28,7 @@ impl<T: 'static, R: Fn(&T) -> String + Send + Sync + 'static> Resolved<T, R> {
         Args: Send + Sync + 'static,
     {
         let processor = MessageProcessor::single(WithKey {
-            handler: by_hand(function),
+            handler: ByHand::<F, Args>::new(function),
             resolver: self.resolver,
         });
         self.subscribe.finish(processor, std::any::type_name::<T>())
@@ -42,17 +42,10 @@ impl<T: 'static, R: Fn(&T) -> String + Send + Sync + 'static> Resolved<T, R> {
     {
         self.subscribe.options.batch_size = Some(size);
         let processor = MessageProcessor::batch(WithKey {
-            handler: by_hand(function),
+            handler: ByHand::<F, Args>::new(function),
             resolver: self.resolver,
         });
         self.subscribe.finish(processor, std::any::type_name::<T>())
-    }
-}
-
-fn by_hand<F, Args>(function: F) -> ByHand<F, Args> {
-    ByHand {
-        function,
-        arguments: PhantomData,
     }
 }
 

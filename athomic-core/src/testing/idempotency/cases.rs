@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::TestStores;
 use crate::store::KeySpace;
-use crate::store::idempotency::{Acquisition, Each, Hold, IdempotencyKey, IdempotencyStore, Lock, LockToken};
+use crate::store::idempotency::{Acquisition, Each, Hold, IdempotencyKey, IdempotencyStore, Lock};
 use crate::store::memory::StoreClock;
+use crate::testing::space::{fresh, pass};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const TTL: Duration = Duration::from_secs(3600);
@@ -30,17 +31,14 @@ fn one<T>(mut answers: Each<T>) -> T {
 
 impl<S: IdempotencyStore> Stage<S> {
     async fn new<T: TestStores<Store = S>>(stores: &T) -> Self {
-        let unique = format!("{:x}", LockToken::unique().0);
-        let space = KeySpace::new("test", &[&unique]);
-        let clock = StoreClock::stopped_at(1_750_000_000_000_000);
+        let (space, clock) = fresh();
         let store = stores.store(&space, clock.clone()).await;
         store.open().await.expect("it can be opened");
         Self { space, clock, store }
     }
 
     fn pass(&self, time: Duration) {
-        let micros = i64::try_from(time.as_micros()).expect("it is short");
-        self.clock.shift(micros);
+        pass(&self.clock, time);
     }
 
     async fn acquire(&self, lock: &Lock) -> Acquisition {

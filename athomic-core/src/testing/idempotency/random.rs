@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::store::KeySpace;
-use crate::store::idempotency::{IdempotencyKey, IdempotencyStore, Lock, LockToken};
+use crate::store::idempotency::{IdempotencyKey, IdempotencyStore, Lock};
 use crate::store::memory::{MemoryIdempotency, StoreClock};
+use crate::testing::space::fresh;
 
 /// Make random calls on a store and on the one in memory, and compare all answers. Each second call is made
 /// twice. Locks last for a minute and more, so that none ends by the server's own clock meanwhile.
@@ -18,8 +19,7 @@ pub async fn differential<S: IdempotencyStore>(
     calls: usize,
     setup: impl AsyncFnOnce(&KeySpace, StoreClock) -> S,
 ) {
-    let space = KeySpace::new("test", &[&format!("{:x}", LockToken::unique().0)]);
-    let clock = StoreClock::stopped_at(1_750_000_000_000_000);
+    let (space, clock) = fresh();
     let store = setup(&space, clock.clone()).await;
     let model = MemoryIdempotency::with_clock(clock.clone());
     let mut dice = Dice(seed);
