@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use athomic::App;
-use athomic::idempotency::MESSAGE_ID;
+use athomic::message::MESSAGE_ID;
 use athomic::prelude::*;
 use tracing_subscriber::EnvFilter;
 

@@ -236,10 +236,7 @@ impl<H: Handler> SingleMessageProcessor<H> {
             Standing::Again(attempt, Duration::ZERO) => attempt,
             Standing::Again(attempt, wait) => {
                 drop(permit);
-                if context.pause(wait).await {
-                    return Settlement::Abandoned;
-                }
-                let Some(next) = context.permit_again().await else {
+                let Some(next) = context.permit_after(wait).await else {
                     return Settlement::Abandoned;
                 };
                 permit = next;

@@ -1,10 +1,7 @@
 //! Which key a message has: the resolver's, its id, or its place in the log.
 
-use crate::message::RawMessage;
+use crate::message::{MESSAGE_ID, RawMessage};
 use crate::store::idempotency::IdempotencyKey;
-
-/// The header with the id of a message, the same in all copies of it.
-pub const MESSAGE_ID: &str = "athomic-message-id";
 
 /// Return the key of a message; `resolved` is what the handler's resolver says, if it has one.
 ///
@@ -14,8 +11,7 @@ pub(crate) fn key_of(message: &RawMessage, resolved: Option<&str>) -> Idempotenc
     if let Some(resolved) = resolved.filter(|resolved| !resolved.is_empty()) {
         return IdempotencyKey::new(&format!("key:{resolved}"));
     }
-    let headers = message.headers();
-    match headers.get(MESSAGE_ID).filter(|id| !id.is_empty()) {
+    match message.header(MESSAGE_ID).filter(|id| !id.is_empty()) {
         // Ids are bytes to Kafka. What is no text is written in a way that no text is.
         Some(id) => match std::str::from_utf8(id) {
             Ok(id) => IdempotencyKey::new(&format!("id:{id}")),

@@ -19,7 +19,6 @@ pub(crate) mod resolve;
 
 pub use counts::{IdempotencyCounts, IdempotencyMonitor};
 pub(crate) use guard::{Entry, Guard, Held, Once};
-pub use key::MESSAGE_ID;
 pub(crate) use key::key_of;
 
 use std::time::Duration;

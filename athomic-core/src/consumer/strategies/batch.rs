@@ -150,9 +150,7 @@ impl Round {
         let parts = [again, deferred].into_iter();
         parts.filter(|part| !part.batch.messages.is_empty())
     }
-}
 
-impl Round {
     /// Try all messages at once; `true` if the next attempt is to be one by one.
     async fn together(
         &mut self,

@@ -56,7 +56,7 @@ async fn ids_of_a_megabyte_and_ids_that_are_no_text_are_told_apart() {
             topic: TOPIC.into(),
             partition: Some(0),
             payload: Some("0".into()),
-            headers: Headers::new().with(athomic_core::idempotency::MESSAGE_ID, id.to_vec()),
+            headers: Headers::new().with(athomic_core::message::MESSAGE_ID, id.to_vec()),
             ..Default::default()
         };
         stage.cluster.control.publish(message).unwrap();
