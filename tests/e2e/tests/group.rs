@@ -80,11 +80,6 @@ async fn assert_all_committed(rig: &Rig, records: u64) {
     );
 }
 
-/// How many partitions a process has been given that has lost none.
-fn given(worker: &Worker) -> usize {
-    worker.log().matches("(epoch ").count()
-}
-
 /// Two processes, a third that joins, a kill -9 under load, a SIGTERM under load.
 ///
 /// The kill comes when the third has its share. In the middle of a rebalance of the classic protocol it
@@ -109,7 +104,7 @@ async fn survives_joins_kills_and_stops(protocol: &str) {
         })
         .await;
         let mut third = worker(&rig, "third", protocol);
-        until("the third has its share", async || given(&third) == 2).await;
+        until("the third has its share", async || third.given() == 2).await;
         shared_out.notify_one();
         until("it takes part", async || third.journal().len() > 2_000).await;
         until("the second half is handled", async || {
@@ -170,11 +165,15 @@ async fn a_stop_under_load_repeats_nothing() {
     let Some(rig) = rig("stop").await else {
         return;
     };
-    rig.produce(lines(0..60)).await;
     let (mut first, mut second) = (
         worker(&rig, "first", "classic"),
         worker(&rig, "second", "classic"),
     );
+    until("both have a share", async || {
+        first.given() > 0 && second.given() > 0
+    })
+    .await;
+    rig.produce(lines(0..60)).await;
     until("both take part", async || {
         first.journal().len() > 2_000 && second.journal().len() > 2_000
     })
@@ -210,8 +209,12 @@ async fn a_stop_while_the_group_waits_for_a_dead_member_repeats_nothing() {
         "20000",
     )];
     let worker = |name| rig.worker(env!("CARGO_BIN_EXE_worker"), name, "classic", &session);
-    rig.produce(lines(0..120)).await;
     let (mut first, mut second) = (worker("first"), worker("second"));
+    until("both have a share", async || {
+        first.given() > 0 && second.given() > 0
+    })
+    .await;
+    rig.produce(lines(0..120)).await;
     until("both take part", async || {
         first.journal().len() > 2_000 && second.journal().len() > 2_000
     })

@@ -253,6 +253,12 @@ impl Worker {
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
+
+    /// Count the partitions that it was given so far, also those that it lost again.
+    #[must_use]
+    pub fn given(&self) -> usize {
+        self.log().matches("(epoch ").count()
+    }
 }
 
 /// What a test that fails shows of each worker's log, which nobody may find any more: its last lines.
