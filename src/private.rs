@@ -15,7 +15,7 @@ pub use athomic_core::handler::compile_time::{
 pub use athomic_core::handler::{
     AggregateKey, BatchContext, BatchHandler, ExtractError, FromBatch, FromMessage, Handler, HandlerKind,
     HandlerRegistration, IdempotencyOptions, MessageContext, MissingState, OrderedHandler, Ordering,
-    Priority, RetryOptions, SequenceId, SourceLocation, StateMap, SubscriptionOptions,
+    Priorities, Priority, RetryOptions, SequenceId, SourceLocation, StateMap, SubscriptionOptions,
 };
 pub use athomic_core::ordering::{
     CompleteMode, DurabilityRule, FirstSequenceRule, GapAction, GapRule, OnLate, OnPoison, OnRegression,

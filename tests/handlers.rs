@@ -136,7 +136,7 @@ fn every_parameter_is_written_down() {
     let options = definition.options;
     assert_eq!(options.topics, ["payments.v1", "refunds.v1"]);
     assert_eq!(options.group_id.as_deref(), Some("billing"));
-    assert_eq!(options.priority, Priority::High);
+    assert_eq!(options.priority, Priority::High.into());
     assert_eq!(options.concurrency, Some(64));
     assert_eq!(options.ordering, Some(Ordering::None));
     assert_eq!(options.batch_size, None);
@@ -160,7 +160,7 @@ fn batches_are_written_down() {
     assert_eq!(definition.options.topics, [REFUNDS]);
     assert_eq!(definition.options.batch_size, Some(100));
     assert_eq!(definition.options.max_batch_linger_ms, Some(5000));
-    assert_eq!(definition.options.priority, Priority::Low);
+    assert_eq!(definition.options.priority, Priority::Low.into());
 }
 
 #[test]

@@ -225,10 +225,10 @@ pub(crate) static KEYS: &[Key] = &[
     },
     Key {
         name: "priority",
-        kind: Kind::Word(&["high", "normal", "low"]),
+        kind: Kind::Word(&["high", "normal", "low", "weighted"]),
         need: BOTH,
         example: "priority = \"high\"",
-        doc: "The priority queue to consume from.",
+        doc: "The priority topics to consume: those of one priority, or all three, the more urgent first.",
         default: "`\"normal\"`",
         read: |args, key, input| set(&mut args.priority, word(key, input)),
     },
@@ -238,7 +238,7 @@ pub(crate) static KEYS: &[Key] = &[
         need: BOTH,
         example: "concurrency = 8",
         doc: "How many executions of the handler run at once in this process, at most.",
-        default: "one for each assigned partition; of an ordered consumer 16",
+        default: "one for each assigned partition; of an ordered consumer, and with `priority = \"weighted\"`, 16",
         read: |args, key, input| set(&mut args.concurrency, number(key, input)),
     },
     Key {
@@ -422,7 +422,7 @@ pub(crate) struct Args {
     pub(crate) aggregate_key_field: Option<LitStr>,
     pub(crate) sequence_id_field: Option<LitStr>,
     pub(crate) target_type: Option<Type>,
-    /// The name of the `Priority`.
+    /// The name of the `Priority`, or `Weighted`.
     pub(crate) priority: Option<String>,
     pub(crate) concurrency: Option<u64>,
     /// The name of the `Ordering`.

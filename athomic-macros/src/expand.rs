@@ -327,7 +327,10 @@ fn options(args: &Args) -> Vec<TokenStream> {
     };
     let priority = args.priority.as_ref().map(|word| {
         let variant = format_ident!("{}", word);
-        quote!(priority: __athomic::Priority::#variant)
+        if word == "Weighted" {
+            return quote!(priority: __athomic::Priorities::Weighted);
+        }
+        quote!(priority: __athomic::Priorities::Only(__athomic::Priority::#variant))
     });
     let ordering = args.ordering.as_ref().map(|word| {
         let variant = format_ident!("{}", word);

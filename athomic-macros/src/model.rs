@@ -36,6 +36,7 @@ impl<'a> Subscription<'a> {
     ) -> Result<Self, Errors> {
         let function = function.callable(&mut errors);
         check_lonely_linger(args, &mut errors);
+        check_weighted(attribute, args, &mut errors);
         let mode = function.as_ref().and_then(|function| match attribute {
             Attribute::SubscribeTo => subscribed(args, function, &mut errors),
             Attribute::OrderedConsumer => ordered(args, function, &mut errors),
@@ -69,6 +70,27 @@ fn check_lonely_linger(args: &Args, errors: &mut Errors) {
             "add `batch_size = 100`, or remove it",
         ));
     }
+}
+
+/// Priorities share the executions of messages that run side by side, and of no others.
+fn check_weighted(attribute: Attribute, args: &Args, errors: &mut Errors) {
+    let (Some("Weighted"), Some(place)) = (args.priority.as_deref(), args.place_of("priority")) else {
+        return;
+    };
+    let what = if attribute == Attribute::OrderedConsumer {
+        "ordered consumers: an aggregate has one order, whatever is urgent"
+    } else if args.place_of("batch_size").is_some() {
+        "batches: each holds messages of one partition"
+    } else if args.ordering.as_deref() == Some("Partition") {
+        "`ordering = \"partition\"`, whose messages wait for each other"
+    } else {
+        return;
+    };
+    errors.push(mistake_at(
+        place,
+        format!("`priority = \"weighted\"` is not for {what}"),
+        "remove it, or write a handler for each of `\"high\"`, `\"normal\"` and `\"low\"`",
+    ));
 }
 
 fn subscribed<'a>(args: &Args, function: &Callable<'a>, errors: &mut Errors) -> Option<Mode<'a>> {

@@ -16,10 +16,11 @@ use super::MessageProcessor;
 use super::error::InvalidConsumerConfigurationError;
 use super::lane::{BatchSettings, LaneSettings};
 use super::ordered::{Flows, OrderedSettings, StoreTrouble};
+use super::priorities;
 use super::service::ConsumerService;
 use crate::dead_letter::{Chain, DeadLetterProcessor, DlqHandler};
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
-use crate::handler::{HandlerScope, Ordering, StateMap};
+use crate::handler::{HandlerScope, Ordering, Priorities, StateMap};
 use crate::health::Pulse;
 use crate::idempotency::{Guard, IdempotencyPolicy, resolve as idempotency};
 use crate::message::topic_name_fault;
@@ -151,8 +152,9 @@ struct Resolved<'a> {
     paused: bool,
 }
 
-/// How many aggregates run at once where nobody says a number.
-const ORDERED_CONCURRENCY: usize = 16;
+/// How many executions run at once where nobody says a number, of handlers whose partitions share them:
+/// those of aggregates, and those of several priorities.
+const SHARED_CONCURRENCY: usize = 16;
 
 type Faults = Vec<InvalidConsumerConfigurationError>;
 
@@ -280,6 +282,8 @@ impl<'a> ConsumerFactory<'a> {
                 handler_timeout: consumer.handler_timeout,
                 ordering: resolved.ordering,
                 executions: resolved.concurrency.map(|limit| Arc::new(Semaphore::new(limit))),
+                priorities: (options.priority == Priorities::Weighted)
+                    .then(|| Arc::new(priorities::Priorities::new(&options.topics))),
                 batch: resolved.batch,
                 ordered: ordered.clone(),
                 guard: guard.clone(),
@@ -330,7 +334,8 @@ impl<'a> ConsumerFactory<'a> {
         let concurrency = tuning
             .and_then(|tuning| tuning.concurrency)
             .map(NonZeroUsize::get)
-            .or(options.concurrency);
+            .or(options.concurrency)
+            .or((options.priority == Priorities::Weighted).then_some(SHARED_CONCURRENCY));
         let mode = options
             .retry
             .mode
@@ -346,6 +351,7 @@ impl<'a> ConsumerFactory<'a> {
             );
         }
         check.combinations(options, concurrency, definition.processor.is_batch());
+        check.priorities(definition);
         if let Err(missing) = definition.processor.check(self.states) {
             check.fault(
                 missing.to_string(),
@@ -386,7 +392,7 @@ impl<'a> ConsumerFactory<'a> {
         Ok(Resolved {
             connection,
             group_id,
-            concurrency: concurrency.or(ordering_of_aggregates.as_ref().map(|_| ORDERED_CONCURRENCY)),
+            concurrency: concurrency.or(ordering_of_aggregates.as_ref().map(|_| SHARED_CONCURRENCY)),
             ordering_of_aggregates,
             idempotency,
             ordering: match concurrency {
@@ -425,7 +431,7 @@ impl<'a> ConsumerFactory<'a> {
         let (Some(store), true) = (store, check.faults.is_empty()) else {
             return Err(check.faults);
         };
-        let concurrency = resolved.concurrency.unwrap_or(ORDERED_CONCURRENCY);
+        let concurrency = resolved.concurrency.unwrap_or(SHARED_CONCURRENCY);
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(Some(Arc::new(OrderedSettings {
             store,
@@ -617,6 +623,35 @@ impl Check {
                     "remove one of the two",
                 );
             }
+        }
+    }
+
+    /// Priorities share the executions of messages that run side by side, and of no others.
+    fn priorities(&mut self, definition: &HandlerDefinition) {
+        let by_partition = definition.options.ordering == Some(Ordering::Partition);
+        let refused = [
+            (
+                definition.processor.is_ordered(),
+                "an ordered consumer",
+                "an aggregate has one order, whatever is urgent",
+            ),
+            (
+                definition.processor.is_batch(),
+                "a batch handler",
+                "a batch holds messages of one partition",
+            ),
+            (
+                by_partition,
+                "`ordering = \"partition\"`",
+                "a partition's messages wait for each other; use `\"key\"` or `\"none\"`",
+            ),
+        ];
+        let is_weighted = definition.options.priority == Priorities::Weighted;
+        for (_, what, why) in refused.iter().filter(|(is_so, ..)| is_weighted && *is_so) {
+            self.fault(
+                format!("`priority = \"weighted\"` is not for {what}: {why}"),
+                "remove it, or write a handler for each of `\"high\"`, `\"normal\"` and `\"low\"`",
+            );
         }
     }
 

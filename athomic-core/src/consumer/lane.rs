@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ordered::OrderedSettings;
+use super::priorities::Priorities;
 use super::processor::LaneProcessor;
 use super::vitals::Vitals;
 use crate::commit::{OffsetTracker, Slot};
@@ -44,6 +45,8 @@ pub(crate) struct LaneSettings {
     pub(crate) ordering: Ordering,
     /// One permit for each execution that may run at once in this process; `None` is no limit.
     pub(crate) executions: Option<Arc<Semaphore>>,
+    /// Which messages start first; `None` for handlers of one priority.
+    pub(crate) priorities: Option<Arc<Priorities>>,
     /// How batches are put together; `None` for handlers of single messages.
     pub(crate) batch: Option<BatchSettings>,
     /// How messages of an aggregate are ordered; `None` for handlers that are not.

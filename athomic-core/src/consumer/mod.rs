@@ -12,6 +12,7 @@ mod factory;
 mod lane;
 mod manager;
 mod ordered;
+mod priorities;
 mod processor;
 mod service;
 mod strategies;

@@ -23,7 +23,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 
 use super::registration::{
-    HandlerKind, HandlerRegistration, IdempotencyOptions, Ordering, Priority, RetryOptions, SourceLocation,
+    HandlerKind, HandlerRegistration, IdempotencyOptions, Ordering, Priorities, RetryOptions, SourceLocation,
     SubscriptionOptions,
 };
 use super::{
@@ -60,7 +60,7 @@ pub struct HandlerDefinition {
 pub struct HandlerOptions {
     pub topics: Vec<String>,
     pub group_id: Option<String>,
-    pub priority: Priority,
+    pub priority: Priorities,
     pub concurrency: Option<usize>,
     pub ordering: Option<Ordering>,
     pub batch_size: Option<usize>,

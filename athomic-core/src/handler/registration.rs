@@ -40,6 +40,9 @@ pub enum Priority {
 }
 
 impl Priority {
+    /// All of them, the most urgent first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
     /// Return the word that attributes and settings use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -58,6 +61,56 @@ impl Priority {
             Self::Normal => None,
             Self::Low => Some(".low"),
         }
+    }
+}
+
+/// Which of the topics that belong together a handler consumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priorities {
+    /// Those of one priority.
+    Only(Priority),
+    /// Those of all three, the more urgent first. While these leave nothing over, 20 of 100 starts are for
+    /// messages of normal priority and 5 for those of low.
+    Weighted,
+}
+
+impl Priorities {
+    /// All of them, in the order in which messages name them.
+    pub const ALL: [Self; 4] = [
+        Self::Only(Priority::Normal),
+        Self::Only(Priority::High),
+        Self::Only(Priority::Low),
+        Self::Weighted,
+    ];
+
+    /// Return the word that attributes and settings use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Only(priority) => priority.as_str(),
+            Self::Weighted => "weighted",
+        }
+    }
+
+    /// Return the topics that are consumed in the place of one, the more urgent first.
+    pub(crate) fn topics(self, name: &str) -> Vec<String> {
+        let topic = |priority: &Priority| name.to_owned() + priority.suffix().unwrap_or_default();
+        match self {
+            Self::Only(priority) => vec![topic(&priority)],
+            Self::Weighted => Priority::ALL.iter().map(topic).collect(),
+        }
+    }
+}
+
+impl Default for Priorities {
+    fn default() -> Self {
+        Self::Only(Priority::default())
+    }
+}
+
+impl From<Priority> for Priorities {
+    fn from(priority: Priority) -> Self {
+        Self::Only(priority)
     }
 }
 
@@ -138,8 +191,8 @@ pub struct SubscriptionOptions {
     pub topics: &'static [&'static str],
     /// The consumer group.
     pub group_id: Option<&'static str>,
-    /// The priority queue.
-    pub priority: Priority,
+    /// Which priority topics are consumed.
+    pub priority: Priorities,
     /// How many executions at most run at once in this process.
     pub concurrency: Option<usize>,
     /// Which messages wait for each other; `None` is the default.
@@ -177,7 +230,7 @@ impl SubscriptionOptions {
         Self {
             topics,
             group_id: None,
-            priority: Priority::Normal,
+            priority: Priorities::Only(Priority::Normal),
             concurrency: None,
             ordering: None,
             batch_size: None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::register::HandlerDefinition;
-use super::registration::{HandlerRegistration, Priority};
+use super::registration::{HandlerRegistration, Priorities};
 
 /// The handlers that a process runs, sorted by id, since link order means nothing.
 #[derive(Debug, Default)]
@@ -92,15 +92,13 @@ impl Handlers {
     }
 
     /// Let each handler consume the topics of its priority in the place of those that it names: `NAME.high`,
-    /// `NAME` or `NAME.low`. `tuned` says which priority the settings give a handler, if they do.
-    pub(crate) fn choose_priority_topics(&mut self, tuned: impl Fn(&str) -> Option<Priority>) {
+    /// `NAME` or `NAME.low`, or all three. `tuned` says what the settings give a handler, if they do.
+    pub(crate) fn choose_priority_topics(&mut self, tuned: impl Fn(&str) -> Option<Priorities>) {
         for definition in &mut self.definitions {
             let options = &mut definition.options;
             options.priority = tuned(&definition.handler_id).unwrap_or(options.priority);
-            let Some(suffix) = options.priority.suffix() else {
-                continue;
-            };
-            options.topics.iter_mut().for_each(|topic| *topic += suffix);
+            let named = options.topics.iter();
+            options.topics = named.flat_map(|name| options.priority.topics(name)).collect();
         }
     }
 

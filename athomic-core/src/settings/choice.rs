@@ -1,6 +1,6 @@
 //! Settings that take one of a few words.
 
-use crate::handler::Priority;
+use crate::handler::Priorities;
 
 /// The words of one such setting.
 #[derive(Clone, Copy, Debug)]
@@ -68,15 +68,13 @@ macro_rules! choice {
 }
 pub(crate) use choice;
 
-impl Choice for Priority {
+impl Choice for Priorities {
     const WORDS: Words = Words {
-        known: &["normal", "high", "low"],
+        known: &["normal", "high", "low", "weighted"],
         not_built: &[],
     };
 
     fn from_word(word: &str) -> Option<Self> {
-        [Self::High, Self::Normal, Self::Low]
-            .into_iter()
-            .find(|priority| priority.as_str() == word)
+        Self::ALL.into_iter().find(|priority| priority.as_str() == word)
     }
 }

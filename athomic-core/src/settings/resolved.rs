@@ -24,7 +24,7 @@ use super::error::Origin;
 use super::explain::Traces;
 use super::secret::Secret;
 use crate::dead_letter::TopicTemplate;
-use crate::handler::Priority;
+use crate::handler::Priorities;
 use crate::retry::Stages;
 
 /// The name of the connection that handlers use if they name none.
@@ -468,8 +468,8 @@ pub struct HandlerTuning {
     pub handler_id: String,
     /// How many executions may run at once in the process.
     pub concurrency: Option<NonZeroUsize>,
-    /// The priority.
-    pub priority: Option<Priority>,
+    /// Which priority topics it consumes.
+    pub priority: Option<Priorities>,
     /// Whether the handler starts paused.
     pub paused: Option<bool>,
     /// Its order, for ordered consumers.

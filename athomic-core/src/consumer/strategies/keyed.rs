@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::PollSemaphore;
 
 use super::super::lane::{LaneContext, LaneSource, Permit, Settlement};
+use super::super::priorities::Turn;
 use super::slots::{self, Runner, Slots};
 use crate::commit::Slot;
 use crate::handler::Ordering;
@@ -45,6 +46,8 @@ struct KeyedLane<'a, F, Start> {
     executions: &'a Arc<Semaphore>,
     /// Waits in line for a permit when there is none.
     permits: PollSemaphore,
+    /// Its part in the handler's priorities, if there are several.
+    turn: Option<Turn>,
     /// The messages that wait for each key that is busy; empty while only the running one is there.
     keys: HashMap<u64, VecDeque<Waiting>, BuildHasherDefault<Hashed>>,
     /// Keys with a message that may start as soon as there is a permit, in the order they came.
@@ -111,6 +114,11 @@ where
             running: Slots::new(),
             executions,
             permits: PollSemaphore::new(Arc::clone(executions)),
+            turn: context
+                .settings
+                .priorities
+                .as_ref()
+                .map(|priorities| priorities.turn(&context.state.partition.topic)),
             keys: HashMap::default(),
             ready: VecDeque::new(),
             free: VecDeque::new(),
@@ -155,14 +163,15 @@ where
             self.admit_one(key, Waiting { message, slot, size });
             slot = slot.next();
         }
+        self.tell_whether_any_waits();
     }
 
     fn admit_one(&mut self, key: Option<u64>, waiting: Waiting) {
         if let Some(queue) = key.and_then(|key| self.keys.get_mut(&key)) {
             return queue.push_back(waiting);
         }
-        let nobody_waits = self.ready.is_empty() && self.free.is_empty();
-        let permit = nobody_waits
+        let is_first = self.turn.as_ref().is_none_or(Turn::is_first);
+        let permit = (is_first && !self.has_startable())
             .then(|| Arc::clone(self.executions).try_acquire_owned().ok())
             .flatten();
         match (permit, key) {
@@ -178,6 +187,9 @@ where
     fn start(&mut self, key: Option<u64>, waiting: Waiting, permit: Permit) {
         let Waiting { message, slot, size } = waiting;
         self.last_started = self.last_started.max(Some(slot));
+        if let Some(turn) = &mut self.turn {
+            turn.begin();
+        }
         let future = (self.start)(message, permit);
         match self.running.start(future, Running { key, slot, size }) {
             Some((settlement, running)) => self.finish(settlement, running),
@@ -202,7 +214,7 @@ where
     /// Run what is left until nothing runs and nothing can start.
     fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            if self.running.running() == 0 && self.ready.is_empty() && self.free.is_empty() {
+            if self.running.running() == 0 && !self.has_startable() {
                 return Poll::Ready(());
             }
             std::task::ready!(slots::poll_run(self, cx));
@@ -218,6 +230,28 @@ where
         self.keys.values_mut().for_each(|queue| queue.retain(stays));
         self.ready
             .retain(|key| self.keys.get(key).is_some_and(|queue| !queue.is_empty()));
+        self.tell_whether_any_waits();
+    }
+
+    /// Say whether there is a message that could start.
+    fn has_startable(&self) -> bool {
+        !(self.ready.is_empty() && self.free.is_empty())
+    }
+
+    fn tell_whether_any_waits(&mut self) {
+        let waits = self.has_startable();
+        if let Some(turn) = &mut self.turn {
+            turn.wait(waits);
+        }
+    }
+
+    /// Wait for leave to start a message: for the lane's turn first, where priorities share the executions.
+    fn poll_permit(&mut self, cx: &mut Context<'_>) -> Poll<Permit> {
+        if let Some(turn) = &mut self.turn {
+            std::task::ready!(turn.poll_ask(cx));
+        }
+        let permit = std::task::ready!(self.permits.poll_acquire(cx));
+        Poll::Ready(permit.expect("nobody closes the semaphore").into())
     }
 
     /// Return what stands for a message's key; `None` if it waits for no other.
@@ -268,13 +302,16 @@ where
             return 0; // What waits comes again, and what runs is about to be cancelled.
         }
         let mut started = 0;
-        while started < limit && !(self.ready.is_empty() && self.free.is_empty()) {
-            let Poll::Ready(permit) = self.permits.poll_acquire(cx) else {
+        // Also when another message of a key that was running could start only now.
+        self.tell_whether_any_waits();
+        while started < limit && self.has_startable() {
+            let Poll::Ready(permit) = self.poll_permit(cx) else {
                 break;
             };
-            self.start_next(permit.expect("nobody closes the semaphore").into());
+            self.start_next(permit);
             started += 1;
         }
+        self.tell_whether_any_waits();
         started
     }
 }

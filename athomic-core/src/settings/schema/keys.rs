@@ -3,7 +3,7 @@
 use super::idempotency::{IDEMPOTENCY_KEYS, IDEMPOTENCY_STORE_KEYS, IDEMPOTENCY_TUNING_KEYS};
 use super::ordering::{ORDERING_KEYS, STORE_KEYS, STORE_PROVIDER_KEYS};
 use super::{Key, Kind, Preset, Section};
-use crate::handler::Priority;
+use crate::handler::Priorities;
 use crate::settings::choice::Choice;
 use crate::settings::resolved::{
     AutoCreate, Backend, BackoffKind, DelayBackend, DlqFormat, DlqStrategy, GroupProtocol, IsolationLevel,
@@ -285,9 +285,9 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
             ),
             unset(
                 "priority",
-                one_of::<Priority>(),
+                one_of::<Priorities>(),
                 "\"normal\"",
-                "Which topics it consumes: those that it names, or `NAME.high` or `NAME.low` of each.",
+                "Which topics it consumes: those that it names, `NAME.high` or `NAME.low` of each, or all three.",
             ),
             unset(
                 "paused",

@@ -195,7 +195,7 @@ fn handlers_are_tuned_once_and_by_name() {
             "settings.toml:4:14: `integration.messaging.handler_tuning.1.handler_id`: `h` is tuned already at settings.toml:1:1",
             "settings.toml:5:1: `integration.messaging.handler_tuning.2.handler_id`: missing: an entry names the handler that it tunes",
             "settings.toml:6:15: `integration.messaging.handler_tuning.2.concurrency`: must be between 1 and 2147483647",
-            "settings.toml:7:12: `integration.messaging.handler_tuning.2.priority`: `urgent` is not one of `normal`, `high`, `low`",
+            "settings.toml:7:12: `integration.messaging.handler_tuning.2.priority`: `urgent` is not one of `normal`, `high`, `low`, `weighted`",
         ],
     );
 }
@@ -210,7 +210,7 @@ fn a_handler_tuning_knows_its_place() {
     assert_eq!(tuning.concurrency, NonZeroUsize::new(25));
     assert_eq!(
         (tuning.priority, tuning.paused),
-        (Some(Priority::Normal), Some(true))
+        (Some(Priority::Normal.into()), Some(true))
     );
     assert_eq!(tuning.origin.to_string(), "settings.toml:1:1");
 }
