@@ -12,5 +12,8 @@ pub mod delayed {}
 #[doc = include_str!("../docs/idempotency.md")]
 pub mod idempotency {}
 
+#[doc = include_str!("../docs/context.md")]
+pub mod context {}
+
 #[doc = include_str!("../docs/queue.md")]
 pub mod queue {}

@@ -1,5 +1,6 @@
 //! The few names that a file with handlers needs.
 
+pub use athomic_core::context::Context;
 pub use athomic_core::handler::{
     ExtractError, FromBatch, FromMessage, Key, Message, MessageContext, Meta, State,
 };

@@ -13,6 +13,8 @@ pub mod consumer;
 pub mod message;
 pub mod transport;
 
+pub mod context;
+
 pub mod payload;
 
 pub mod idempotency;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{App, BuildError, Description};
 use crate::consumer::{ConsumerManager, OrderingParts};
+use crate::context::{HeadersAdapter, HeadersOrchestrator};
 use crate::delay::{self, DelayTopicCheck, DelayedMessageHandler};
 use crate::handler::register::HandlerDefinition;
 use crate::handler::{Handlers, StateMap};
@@ -29,6 +30,7 @@ pub struct AppBuilder {
     broker: MemoryBroker,
     ordering: OrderingParts,
     lifecycle: Lifecycle,
+    adapters: Vec<Arc<dyn HeadersAdapter>>,
 }
 
 /// Where the settings come from.
@@ -49,6 +51,7 @@ impl AppBuilder {
             broker: MemoryBroker::new(),
             ordering: OrderingParts::default(),
             lifecycle: Lifecycle::default(),
+            adapters: Vec::new(),
         }
     }
 
@@ -121,6 +124,13 @@ impl AppBuilder {
         self
     }
 
+    /// Have an adapter of the application's own take its part of the context from messages and put it on those
+    /// that are published, after the built-in ones.
+    pub fn headers_adapter(mut self, adapter: impl HeadersAdapter) -> Self {
+        self.adapters.push(Arc::new(adapter));
+        self
+    }
+
     /// Share an embedded broker with other applications of this process, for tests.
     pub fn broker(mut self, broker: MemoryBroker) -> Self {
         self.broker = broker;
@@ -159,7 +169,8 @@ impl AppBuilder {
         if !settings.messaging.enabled {
             handlers.retain(|_| false);
         }
-        let connections = Arc::new(Connections::new(&settings, &self.broker)?);
+        let headers = Arc::new(HeadersOrchestrator::new(&settings.context, self.adapters)?);
+        let connections = Arc::new(Connections::new(&settings, &self.broker, &headers)?);
         let mut republisher = None;
         if let (true, Some(connection)) = (
             settings.messaging.enabled,

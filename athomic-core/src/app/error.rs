@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::consumer::InvalidConsumerConfigurationError;
+use crate::context::AdapterNamesError;
 use crate::lifecycle::{OrderError, ServiceFailure};
 use crate::settings::SettingsError;
 use crate::transport::ConnectionsError;
@@ -14,6 +15,9 @@ pub enum BuildError {
     /// The settings are wrong.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// Headers adapters of the application claim headers that are not theirs.
+    #[error(transparent)]
+    Headers(#[from] AdapterNamesError),
     /// A connection cannot be made of the settings.
     #[error(transparent)]
     Connections(#[from] ConnectionsError),

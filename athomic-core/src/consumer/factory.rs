@@ -246,6 +246,7 @@ impl<'a> ConsumerFactory<'a> {
             group_id: resolved.group_id.as_str().into(),
             states: Arc::clone(self.states),
             publisher: connection.publisher().clone(),
+            headers: Arc::clone(connection.publisher().headers()),
         };
         let window = FetchLimits {
             messages: consumer.max_in_flight_messages.get(),
@@ -276,7 +277,7 @@ impl<'a> ConsumerFactory<'a> {
             },
             processor: definition.processor.clone(),
             lane: Arc::new(LaneSettings {
-                scope,
+                scope: Arc::new(scope),
                 fetch,
                 window,
                 handler_timeout: consumer.handler_timeout,

@@ -19,6 +19,7 @@ use super::priorities::Priorities;
 use super::processor::LaneProcessor;
 use super::vitals::Vitals;
 use crate::commit::{OffsetTracker, Slot};
+use crate::context::HeadersOrchestrator;
 use crate::dead_letter::{Chain, DlqHandler};
 use crate::handler::{HandlerScope, Ordering};
 use crate::health::Finding;
@@ -34,7 +35,7 @@ use crate::transport::{Assignment, AssignmentEpoch, FetchLimits, Fetched, Partit
 #[derive(Debug)]
 pub(crate) struct LaneSettings {
     /// What the handler can see.
-    pub(crate) scope: HandlerScope,
+    pub(crate) scope: Arc<HandlerScope>,
     /// How much one read may bring.
     pub(crate) fetch: FetchLimits,
     /// How much may be in flight in a partition.
@@ -263,10 +264,22 @@ impl From<OwnedSemaphorePermit> for Permit {
 pub(crate) struct LaneContext {
     pub(crate) settings: Arc<LaneSettings>,
     pub(crate) state: Arc<PartitionState>,
+    /// What restores contexts: a copy of the handler's for each lane, so that lanes on different processors
+    /// do not count references in the same place for every message.
+    pub(crate) headers: Arc<HeadersOrchestrator>,
 }
 
 impl LaneContext {
-    pub(crate) fn scope(&self) -> &HandlerScope {
+    pub(crate) fn new(settings: Arc<LaneSettings>, state: Arc<PartitionState>) -> Self {
+        let headers = Arc::new(HeadersOrchestrator::clone(&settings.scope.headers));
+        Self {
+            settings,
+            state,
+            headers,
+        }
+    }
+
+    pub(crate) fn scope(&self) -> &Arc<HandlerScope> {
         &self.settings.scope
     }
 
@@ -536,10 +549,7 @@ impl RunningLane {
             stream,
         } = assignment;
         let state = Arc::new(PartitionState::new(partition.clone(), epoch));
-        let context = LaneContext {
-            settings: Arc::clone(settings),
-            state: Arc::clone(&state),
-        };
+        let context = LaneContext::new(Arc::clone(settings), Arc::clone(&state));
         let run = processor.clone().run(context, LaneSource::new(stream));
         let ended = ended.clone();
         let gone = state.ended.clone().drop_guard();

@@ -286,7 +286,7 @@ impl<H: Handler> SingleMessageProcessor<H> {
             let payload = H::Payload::decode(&call)?;
             Ok(self.handler.call(payload, &call).await?)
         });
-        match guarded(run, context, message.offset()).await.and_then(failed) {
+        match guarded(run, context, message).await.and_then(failed) {
             Ok(()) => ConsumptionOutcome::Success,
             Err(failure) => ConsumptionOutcome::Failure(failure.of(message, attempt)),
         }
@@ -314,7 +314,7 @@ impl<H: Handler> SingleMessageProcessor<H> {
         };
         let run = async {
             let run = pin!(async { Ok(self.handler.call(payload, &call).await?) });
-            guarded(run, context, message.offset()).await.and_then(failed)
+            guarded(run, context, message).await.and_then(failed)
         };
         match guard.once(key, run).await {
             Once::Ran(Ok(())) | Once::Duplicate => ConsumptionOutcome::Success,
@@ -480,7 +480,7 @@ impl<H: BatchHandler> BatchMessageProcessor<H> {
         }
         let call = BatchContext::new(context.scope(), &context.state.partition, attempt);
         let run = pin!(async { Ok(self.handler.call(items, &call).await?) });
-        let result = guarded(run, context, messages[0].offset()).await;
+        let result = watched(run, context, messages[0].offset()).await;
         merge(outcomes, result, messages, attempt)
     }
 }
@@ -638,10 +638,20 @@ pub(super) fn caught<T>(run: impl FnOnce() -> Result<T, Failure>) -> Result<T, F
     std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(Failure::panic(panic)))
 }
 
+/// Run a handler in the context of its message, with panics caught and the time limit kept.
+pub(super) async fn guarded<T>(
+    run: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+    context: &LaneContext,
+    message: &RawMessage,
+) -> Result<T, Failure> {
+    let run = pin!(context.headers.scope(message, run));
+    watched(run, context, message.offset()).await
+}
+
 /// Run a handler with panics caught and the time limit kept, so that it is seen if it lasts.
 ///
 /// The handler's future is large, since the payload has a place in it, and stays where it is.
-pub(super) async fn guarded<T>(
+async fn watched<T>(
     run: Pin<&mut impl Future<Output = Result<T, Failure>>>,
     context: &LaneContext,
     offset: Offset,

@@ -142,6 +142,11 @@ impl DlqHandler {
     }
 }
 
+/// Return the topic in which the message of a dead letter failed; `None` if the record is no dead letter.
+pub(crate) fn failed_in(record: &RawMessage) -> Option<String> {
+    Some(Origin::parse(record.header(headers::DLQ_ORIGIN)?)?.topic)
+}
+
 /// Shows an error and its causes, with a colon between.
 pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'static));
 

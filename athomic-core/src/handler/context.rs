@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::extract::MissingState;
+use crate::context::{Context, HeadersOrchestrator};
 use crate::message::{Headers, Offset, Partition, RawMessage, Timestamp, TopicPartition};
 use crate::publisher::Publisher;
 use crate::store::ordering::FencingToken;
@@ -88,12 +89,14 @@ pub struct HandlerScope {
     pub states: Arc<StateMap>,
     /// Publishes over the handler's connection.
     pub publisher: Publisher,
+    /// Takes the context of messages from their headers.
+    pub headers: Arc<HeadersOrchestrator>,
 }
 
 /// What one call of a handler for a single message can see. Extractors read from it.
 #[derive(Debug, Clone, Copy)]
 pub struct MessageContext<'a> {
-    scope: &'a HandlerScope,
+    scope: &'a Arc<HandlerScope>,
     message: &'a RawMessage,
     attempt: u32,
     fencing_token: Option<FencingToken>,
@@ -102,7 +105,7 @@ pub struct MessageContext<'a> {
 impl<'a> MessageContext<'a> {
     /// Put a context together; `attempt` counts from 1.
     #[must_use]
-    pub const fn new(scope: &'a HandlerScope, message: &'a RawMessage, attempt: u32) -> Self {
+    pub const fn new(scope: &'a Arc<HandlerScope>, message: &'a RawMessage, attempt: u32) -> Self {
         Self {
             scope,
             message,
@@ -140,7 +143,7 @@ impl<'a> MessageContext<'a> {
 
     /// Return what is the same for all messages of the handler.
     #[must_use]
-    pub const fn scope(&self) -> &'a HandlerScope {
+    pub const fn scope(&self) -> &'a Arc<HandlerScope> {
         self.scope
     }
 
@@ -149,16 +152,22 @@ impl<'a> MessageContext<'a> {
     pub fn meta(&self) -> Meta {
         Meta {
             message: self.message.clone(),
-            group_id: Arc::clone(&self.scope.group_id),
+            scope: Arc::clone(self.scope),
             attempt: self.attempt,
         }
+    }
+
+    /// Take the context from the message's headers.
+    #[must_use]
+    pub fn restore(&self) -> Context {
+        self.scope.headers.restore(self.message)
     }
 }
 
 /// What one call of a batch handler can see beside its messages.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchContext<'a> {
-    scope: &'a HandlerScope,
+    scope: &'a Arc<HandlerScope>,
     partition: &'a TopicPartition,
     attempt: u32,
 }
@@ -166,7 +175,7 @@ pub struct BatchContext<'a> {
 impl<'a> BatchContext<'a> {
     /// Put a context together; `attempt` counts from 1.
     #[must_use]
-    pub const fn new(scope: &'a HandlerScope, partition: &'a TopicPartition, attempt: u32) -> Self {
+    pub const fn new(scope: &'a Arc<HandlerScope>, partition: &'a TopicPartition, attempt: u32) -> Self {
         Self {
             scope,
             partition,
@@ -176,7 +185,7 @@ impl<'a> BatchContext<'a> {
 
     /// Return what is the same for all messages of the handler.
     #[must_use]
-    pub const fn scope(&self) -> &'a HandlerScope {
+    pub const fn scope(&self) -> &'a Arc<HandlerScope> {
         self.scope
     }
 
@@ -207,7 +216,7 @@ impl<'a> BatchContext<'a> {
 #[derive(Clone)]
 pub struct Meta {
     message: RawMessage,
-    group_id: Arc<str>,
+    scope: Arc<HandlerScope>,
     attempt: u32,
 }
 
@@ -251,7 +260,7 @@ impl Meta {
     /// Return the consumer group.
     #[must_use]
     pub fn group_id(&self) -> &str {
-        &self.group_id
+        &self.scope.group_id
     }
 
     /// Collect the headers. Allocates.
@@ -259,13 +268,20 @@ impl Meta {
     pub fn headers(&self) -> Headers {
         self.message.headers()
     }
+
+    /// Take the context from the headers: for the messages of a batch, each of which has its own. A handler
+    /// of single messages runs in that of its message, see [`Context::current`].
+    #[must_use]
+    pub fn context(&self) -> Context {
+        self.scope.headers.restore(&self.message)
+    }
 }
 
 impl fmt::Debug for Meta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Meta")
             .field("message", &self.message)
-            .field("group_id", &self.group_id)
+            .field("group_id", &self.scope.group_id)
             .field("attempt", &self.attempt)
             .finish()
     }

@@ -89,7 +89,7 @@ pub enum MissingState {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no extractor",
     label = "not something a handler can take from a message",
-    note = "after the payload a handler takes `Meta`, `Headers`, `Key<K>`, `State<S>`, `RawMessage`, `Publisher`, `FencingToken` (ordered consumers), or a type that implements `FromMessage`"
+    note = "after the payload a handler takes `Meta`, `Headers`, `Context`, `Key<K>`, `State<S>`, `RawMessage`, `Publisher`, `FencingToken` (ordered consumers), or a type that implements `FromMessage`"
 )]
 pub trait FromMessage: Sized + Send {
     /// Make the argument.

@@ -6,6 +6,9 @@ use bytes::Bytes;
 /// has made one.
 pub const MESSAGE_ID: &str = "athomic-message-id";
 
+/// How the framework's own headers begin. Applications choose other names.
+pub const RESERVED: &str = "athomic-";
+
 /// One header: a name and a value, which may be null.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -55,6 +58,12 @@ impl Headers {
             name: name.into(),
             value,
         });
+    }
+
+    /// Put a header at the end in the place of all of its name.
+    pub fn set(&mut self, name: &str, value: impl Into<Bytes>) {
+        self.remove(name);
+        self.push(name, Some(value.into()));
     }
 
     /// Take all headers of this name away.

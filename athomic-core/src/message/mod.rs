@@ -9,7 +9,7 @@ mod owned;
 mod raw;
 mod topic;
 
-pub use headers::{Header, Headers, MESSAGE_ID};
+pub use headers::{Header, Headers, MESSAGE_ID, RESERVED};
 pub use owned::{OwnedBatch, OwnedRecord};
 pub use raw::{RawMessage, RecordBatch};
 pub use topic::{MAX_TOPIC_LENGTH, TopicNameError, check_topic_name};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::consumer::MessagingConnectionError;
+use crate::context::ContextError;
 use crate::delay::ForbiddenDestination;
 use crate::transport::{DeliveryState, TransportError};
 
@@ -22,6 +23,15 @@ pub enum PublishError {
         /// Why.
         #[source]
         source: serde_json::Error,
+    },
+    /// The context in which it is published holds something that no message can carry.
+    #[error("cannot put the context on a message for topic `{topic}`")]
+    Context {
+        /// Where it should have gone.
+        topic: String,
+        /// What is wrong with it.
+        #[source]
+        source: ContextError,
     },
     /// The settings do not say how to publish it.
     #[error("cannot publish to topic `{topic}` with a delay")]
@@ -149,6 +159,7 @@ impl PublishError {
         match self {
             Self::NoTopic
             | Self::Serialize { .. }
+            | Self::Context { .. }
             | Self::NotConfigured { .. }
             | Self::DelayTooLong { .. }
             | Self::Forbidden(_) => false,

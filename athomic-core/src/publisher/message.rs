@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::{NoContext, Uuid};
 
 use super::error::PublishError;
+use crate::context::{Context, HeadersOrchestrator};
 use crate::handler::Priority;
 use crate::message::{Headers, MESSAGE_ID, Partition};
 use crate::transport::OutgoingMessage;
@@ -21,6 +22,8 @@ pub struct NewMessage {
     message: OutgoingMessage,
     delay: Duration,
     priority: Priority,
+    /// What it carries in the place of the current context.
+    context: Option<Context>,
     /// A payload that could not be serialized; told when the message is published.
     fault: Option<serde_json::Error>,
 }
@@ -54,6 +57,7 @@ impl NewMessage {
             },
             delay: Duration::ZERO,
             priority: Priority::Normal,
+            context: None,
             fault: None,
         }
     }
@@ -98,12 +102,17 @@ impl NewMessage {
 
     /// Set the message's id in the place of a random one.
     pub fn message_id(mut self, id: impl Into<Bytes>) -> Self {
-        self.message.headers.remove(MESSAGE_ID);
-        self.message.headers.push(MESSAGE_ID, Some(id.into()));
+        self.message.headers.set(MESSAGE_ID, id);
         self
     }
 
-    pub(super) fn finish(mut self) -> Result<Finished, PublishError> {
+    /// Have it carry this context in the place of [`Context::current`].
+    pub fn context(mut self, context: Context) -> Self {
+        self.context = Some(context);
+        self
+    }
+
+    pub(super) fn finish(mut self, headers: &HeadersOrchestrator) -> Result<Finished, PublishError> {
         if self.message.topic.is_empty() {
             return Err(PublishError::NoTopic);
         }
@@ -113,6 +122,11 @@ impl NewMessage {
         }
         if let Some(suffix) = self.priority.suffix() {
             self.message.topic += suffix;
+        }
+        let context = self.context.unwrap_or_else(Context::current);
+        if let Err(source) = headers.inject(&context, &mut self.message.headers) {
+            let topic = self.message.topic;
+            return Err(PublishError::Context { topic, source });
         }
         if self.message.headers.get(MESSAGE_ID).is_none() {
             self.message.headers.push(MESSAGE_ID, Some(new_id()));

@@ -23,6 +23,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::OnceCell;
 
+use crate::context::{Context, HeadersOrchestrator};
 use crate::delay::Bucket;
 use crate::handler::Priority;
 use crate::message::{Headers, Partition, Timestamp};
@@ -58,6 +59,8 @@ struct Shared {
     transport: Arc<dyn DynTransport>,
     /// How messages with a delay are published, if the settings say how.
     delayed: Option<DelayedPublishStrategy>,
+    /// Puts the context on messages.
+    headers: Arc<HeadersOrchestrator>,
     /// Made at the first message; kept until the last clone of the publisher goes.
     client: OnceCell<Box<dyn DynPublisher>>,
 }
@@ -69,21 +72,24 @@ impl Publisher {
     /// Publish over a transport, without delays.
     #[must_use]
     pub fn new(transport: Arc<dyn DynTransport>) -> Self {
-        Self::with_delays(DEFAULT_CONNECTION, transport, None)
+        Self::with_delays(DEFAULT_CONNECTION, transport, None, Arc::default())
     }
 
-    /// Publish over a connection's transport; messages with a delay by a strategy, if there is one.
+    /// Publish over a connection's transport; messages with a delay by a strategy, if there is one, and all
+    /// with the context in which they are published.
     #[must_use]
     pub fn with_delays(
         connection: impl Into<String>,
         transport: Arc<dyn DynTransport>,
         delayed: Option<DelayedPublishStrategy>,
+        headers: Arc<HeadersOrchestrator>,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 connection: connection.into(),
                 transport,
                 delayed,
+                headers,
                 client: OnceCell::new(),
             }),
         }
@@ -125,7 +131,7 @@ impl Publisher {
 
     /// Make the record of a message.
     fn prepare(&self, message: NewMessage, now: Timestamp) -> Result<Prepared, PublishError> {
-        let Finished { message, delay } = message.finish()?;
+        let Finished { message, delay } = message.finish(&self.shared.headers)?;
         if delay.is_zero() {
             return DirectPublishStrategy.prepare(message, delay, now);
         }
@@ -191,6 +197,11 @@ impl Publisher {
         };
         let sent = self.send(vec![record]).await.pop();
         sent.expect("one record has one result").map(drop)
+    }
+
+    /// Return what puts the context on messages.
+    pub(crate) fn headers(&self) -> &Arc<HeadersOrchestrator> {
+        &self.shared.headers
     }
 
     /// Return the present time by the clock of the transport.
@@ -279,6 +290,12 @@ impl Publish<'_> {
     /// Publish to a priority topic, see [`NewMessage::priority`].
     pub fn priority(mut self, priority: Priority) -> Self {
         self.message = self.message.priority(priority);
+        self
+    }
+
+    /// Have it carry another context than the current one, see [`NewMessage::context`].
+    pub fn context(mut self, context: Context) -> Self {
+        self.message = self.message.context(context);
         self
     }
 

@@ -316,6 +316,7 @@ impl Values {
         let Settings {
             app,
             messaging,
+            context,
             lifecycle,
             ..
         } = settings;
@@ -357,6 +358,9 @@ impl Values {
         self.section(ORDERING)
             .text("kvstore", &ordering.kvstore)
             .ordering(&(&ordering.policies).into());
+        self.section("context")
+            .words("propagate", context.propagate.iter().map(|field| field.as_str()))
+            .texts("untrusted_topics", &context.untrusted_topics);
         self.section("lifecycle")
             .seconds("startup_timeout_seconds", lifecycle.startup_timeout)
             .seconds("shutdown_timeout_seconds", lifecycle.shutdown_timeout);

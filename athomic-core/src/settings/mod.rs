@@ -71,13 +71,13 @@ pub use error::{Fault, Origin, Problem, SettingsError};
 pub use explain::{Difference, Explanation};
 pub use load::{Loaded, Loader, SettingValue};
 pub use resolved::{
-    AppSettings, AutoCreate, Backend, BackoffKind, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION,
-    DEFAULT_KVSTORE, DEFAULT_REPUBLISHER_GROUP, DelayBackend, DlqFormat, DlqHeaderSet, DlqSettings,
-    DlqStrategy, GroupProtocol, HandlerTuning, IdempotencySettings, IdempotencyTuning, IsolationLevel,
-    KvStoreSettings, LifecycleSettings, MessagingSettings, OffsetReset, OrderingSettings, OrderingTuning,
-    ProducerClient, ProducerSettings, REPUBLISHER_CONNECTION, RepublisherSettings, RetryMode, RetryOrder,
-    RetrySettings, SaslMechanism, SecurityProtocol, SecuritySettings, Settings, StoreBackend, TopicsSettings,
-    WireCompression,
+    AppSettings, AutoCreate, Backend, BackoffKind, ConnectionSettings, ConsumerSettings, ContextField,
+    ContextSettings, DEFAULT_CONNECTION, DEFAULT_KVSTORE, DEFAULT_REPUBLISHER_GROUP, DelayBackend, DlqFormat,
+    DlqHeaderSet, DlqSettings, DlqStrategy, GroupProtocol, HandlerTuning, IdempotencySettings,
+    IdempotencyTuning, IsolationLevel, KvStoreSettings, LifecycleSettings, MessagingSettings, OffsetReset,
+    OrderingSettings, OrderingTuning, ProducerClient, ProducerSettings, REPUBLISHER_CONNECTION,
+    RepublisherSettings, RetryMode, RetryOrder, RetrySettings, SaslMechanism, SecurityProtocol,
+    SecuritySettings, Settings, StoreBackend, TopicsSettings, WireCompression,
 };
 pub use schema::{KeyDoc, keys};
 pub use secret::Secret;

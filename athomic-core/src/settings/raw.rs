@@ -75,6 +75,7 @@ pub(super) struct RawSettings {
     pub(super) messaging: RawMessaging,
     pub(super) kvstores: Vec<(String, RawStore)>,
     pub(super) idempotency: RawIdempotency,
+    pub(super) context: RawContext,
     pub(super) lifecycle: RawLifecycle,
 }
 
@@ -134,6 +135,10 @@ pub(super) struct RawConnection {
 section! {
     /// The section `app`.
     RawApp { name: String, version: String, }
+}
+section! {
+    /// The section `context`.
+    RawContext { propagate: Vec<String>, untrusted_topics: Vec<String>, }
 }
 section! {
     /// The section `lifecycle`.
@@ -308,6 +313,7 @@ impl RawSettings {
                     table(&join(IDEMPOTENCY_STORE, "provider")),
                 ),
             },
+            context: RawContext::read("context", table("context")),
             lifecycle: RawLifecycle::read("lifecycle", table("lifecycle")),
         }
     }

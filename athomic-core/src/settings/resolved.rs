@@ -4,10 +4,12 @@
 //! group of one's own. The structs grow with athomic and are `#[non_exhaustive]`: outside this crate, start
 //! from `Default` and change fields.
 
+mod context;
 mod idempotency;
 mod ordering;
 mod republisher;
 
+pub use context::{ContextField, ContextSettings};
 pub use idempotency::{IdempotencySettings, IdempotencyTuning};
 pub(in crate::settings) use ordering::default_kvstores;
 pub use ordering::{DEFAULT_KVSTORE, KvStoreSettings, OrderingSettings, OrderingTuning, StoreBackend};
@@ -44,6 +46,8 @@ pub struct Settings {
     pub kvstores: BTreeMap<String, KvStoreSettings>,
     /// How handled messages are remembered: section `resilience.idempotency`.
     pub idempotency: IdempotencySettings,
+    /// What context travels with messages: section `context`.
+    pub context: ContextSettings,
     /// Start and stop: section `lifecycle`.
     pub lifecycle: LifecycleSettings,
     /// The active profile; none if only `[default]` and bare tables count.
@@ -59,6 +63,7 @@ impl Default for Settings {
             messaging: MessagingSettings::default(),
             kvstores: default_kvstores(),
             idempotency: IdempotencySettings::default(),
+            context: ContextSettings::default(),
             lifecycle: LifecycleSettings::default(),
             profile: None,
             traces: Arc::default(),
@@ -74,11 +79,12 @@ impl PartialEq for Settings {
             messaging,
             kvstores,
             idempotency,
+            context,
             lifecycle,
             profile,
             traces: _,
         } = self;
-        (app, messaging, kvstores) == (&other.app, &other.messaging, &other.kvstores)
+        (app, messaging, kvstores, context) == (&other.app, &other.messaging, &other.kvstores, &other.context)
             && (idempotency, lifecycle, profile) == (&other.idempotency, &other.lifecycle, &other.profile)
     }
 }

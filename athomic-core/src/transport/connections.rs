@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::memory::MemoryBroker;
 use super::{DynTransport, TransportError, backend};
+use crate::context::HeadersOrchestrator;
 use crate::publisher::{DelayedPublishStrategy, Publisher};
 use crate::settings::{Backend, ConnectionSettings, DEFAULT_CONNECTION, REPUBLISHER_CONNECTION, Settings};
 
@@ -21,11 +22,15 @@ pub struct Connection {
 
 impl Connections {
     /// Prepare all connections of the settings. Nothing is connected yet. Without Kafka all of them
-    /// are the same embedded broker.
+    /// are the same embedded broker. What is published over them carries the context on.
     ///
     /// # Errors
     /// The backend is not part of this program, or refuses its settings.
-    pub fn new(settings: &Settings, broker: &MemoryBroker) -> Result<Self, ConnectionsError> {
+    pub fn new(
+        settings: &Settings,
+        broker: &MemoryBroker,
+        headers: &Arc<HeadersOrchestrator>,
+    ) -> Result<Self, ConnectionsError> {
         let transport = |connection: &ConnectionSettings| -> Result<Arc<dyn DynTransport>, ConnectionsError> {
             match settings.messaging.backend {
                 Backend::Memory => Ok(Arc::new(broker.transport((&connection.consumer).into()))),
@@ -42,9 +47,9 @@ impl Connections {
             let delayed = delayed
                 .clone()
                 .filter(|_| reaches_delay_topics(settings, connection));
-            let publisher = |transport| Publisher::with_delays(connection.name.as_str(), transport, delayed);
             let transport = transport(connection)?;
-            let publisher = publisher(Arc::clone(&transport));
+            let (name, headers) = (connection.name.as_str(), Arc::clone(headers));
+            let publisher = Publisher::with_delays(name, Arc::clone(&transport), delayed, headers);
             Ok((connection.name.clone(), Connection { transport, publisher }))
         });
         connections.collect::<Result<_, _>>().map(Self)

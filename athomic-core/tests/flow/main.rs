@@ -6,6 +6,7 @@
 mod app;
 mod batch;
 mod commit;
+mod context;
 mod dead_letters;
 mod delay;
 mod failures;

@@ -235,10 +235,7 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
                 stopped: stop.clone(),
                 sweeper: Sweeper::new(mine.collect(), Arc::clone(&waiting)),
             };
-            let context = LaneContext {
-                settings: Arc::clone(lane),
-                state: Arc::clone(&state),
-            };
+            let context = LaneContext::new(Arc::clone(lane), Arc::clone(&state));
             let run = Arc::clone(&processor).run_shard(context, Arc::clone(&settings), caller.clone(), links);
             tasks.push(AbortOnDropHandle::new(tokio::spawn(run)));
             senders.push(sender);

@@ -101,8 +101,8 @@ pub(super) fn unordered(message: &RawMessage, error: BoxError) -> FailureContext
 /// What stops a message: its partition, or else the shard.
 fn stop_of(context: &LaneContext, partition: Option<&Arc<PartitionState>>) -> LaneContext {
     LaneContext {
-        settings: Arc::clone(&context.settings),
         state: Arc::clone(partition.unwrap_or(&context.state)),
+        ..context.clone()
     }
 }
 
@@ -233,7 +233,7 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
             let payload = payload.map_or_else(|| H::Payload::decode(&call), Ok)?;
             Ok(self.handler.call(payload, &call).await?)
         });
-        Once::Ran(guarded(run, context, message.offset()).await.and_then(failed))
+        Once::Ran(guarded(run, context, message).await.and_then(failed))
     }
 
     /// The same, if the message was not handled before.
@@ -258,7 +258,7 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
         };
         let run = async {
             let run = pin!(async { Ok(self.handler.call(payload, &call).await?) });
-            guarded(run, context, message.offset()).await.and_then(failed)
+            guarded(run, context, message).await.and_then(failed)
         };
         guard.once(key, run).await
     }

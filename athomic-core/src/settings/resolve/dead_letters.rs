@@ -73,7 +73,7 @@ impl Resolver<'_> {
     }
 
     /// Read a list of words, each of which stands for a value.
-    fn choices<C: Choice>(&mut self, field: &Field<Vec<String>>, default: Vec<C>) -> Vec<C> {
+    pub(super) fn choices<C: Choice>(&mut self, field: &Field<Vec<String>>, default: Vec<C>) -> Vec<C> {
         let Some(written) = field else { return default };
         let mut word = written.clone().map(String::new());
         let mut chosen = Vec::new();

@@ -2,6 +2,7 @@
 //!
 //! Every fault is collected; where one is found, the default stands in, so that the rest is checked too.
 
+mod context;
 mod dead_letters;
 mod idempotency;
 mod ordering;
@@ -71,6 +72,7 @@ impl Resolver<'_> {
             messaging,
             kvstores,
             idempotency,
+            context: self.context(&raw.context),
             lifecycle: LifecycleSettings {
                 startup_timeout: self
                     .some_seconds(&raw.lifecycle.startup_timeout_seconds, lifecycle.startup_timeout),

@@ -332,6 +332,24 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
         keys: STORE_PROVIDER_KEYS,
     },
     Section {
+        paths: &["context"],
+        doc: "Context that travels with messages: who asked for what is done.",
+        keys: &[
+            key(
+                "propagate",
+                Kind::TextList,
+                "[\"request_id\", \"tenant_id\", \"user_id\", \"role\", \"locale\", \"correlation_id\", \"feature_flags\"]",
+                "The fields that are taken from messages and put on those that handlers publish; `trace_id` and `span_id` may be named too.",
+            ),
+            key(
+                "untrusted_topics",
+                Kind::TextList,
+                "[]",
+                "Topics whose messages bring no context; `NAME*` is all that begin with NAME.",
+            ),
+        ],
+    },
+    Section {
         paths: &["lifecycle"],
         doc: "Start and stop.",
         keys: &[

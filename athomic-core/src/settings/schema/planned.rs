@@ -79,7 +79,6 @@ pub(in crate::settings) static PLANNED: &[Planned] = &[
         ],
     ),
     planned("resilience.rate_limiter", &["policies.*"]),
-    planned("context", &["propagate"]),
     planned(
         "lineage",
         &[

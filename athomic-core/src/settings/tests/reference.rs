@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::settings::raw::{
-    RawApp, RawConsumer, RawDlq, RawIdempotencyKeys, RawIdempotencyStore, RawIdempotencyTuning, RawLifecycle,
-    RawOrdering, RawProducer, RawProvider, RawRepublisher, RawRetry, RawSecurity, RawStoreProvider,
-    RawStoreSwitch, RawSwitch, RawTopics, RawTuning,
+    RawApp, RawConsumer, RawContext, RawDlq, RawIdempotencyKeys, RawIdempotencyStore, RawIdempotencyTuning,
+    RawLifecycle, RawOrdering, RawProducer, RawProvider, RawRepublisher, RawRetry, RawSecurity,
+    RawStoreProvider, RawStoreSwitch, RawSwitch, RawTopics, RawTuning,
 };
 use crate::settings::schema::SECTIONS;
 
@@ -118,6 +118,7 @@ fn the_table_and_the_mirror_have_the_same_keys() {
         RawIdempotencyKeys::KEYS,
         RawIdempotencyStore::KEYS,
         RawStoreProvider::KEYS,
+        RawContext::KEYS,
         RawLifecycle::KEYS,
     ];
     let sections = SECTIONS
