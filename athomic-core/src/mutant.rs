@@ -42,13 +42,17 @@ pub enum Mutant {
     ForgetsToFence,
     /// Settles a message that waits in the ordering store although Kafka is to keep it.
     SettlesWhatWaits,
+    /// Settles a message of an aggregate that is done before the ordering store knows of it.
+    SettlesBeforeTheStoreKnows,
+    /// Takes a message of an aggregate for done although it was done too late to count.
+    SettlesWhatIsOvertaken,
     /// Keeps an aggregate for ever that somebody else has messages for.
     KeepsWhatIsWanted,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::CommitsThePosition,
         Self::CommitsForAnEarlierAssignment,
         Self::ForgetsTheWindow,
@@ -66,6 +70,8 @@ impl Mutant {
         Self::CountsGapsFromTheFirstSight,
         Self::ForgetsToFence,
         Self::SettlesWhatWaits,
+        Self::SettlesBeforeTheStoreKnows,
+        Self::SettlesWhatIsOvertaken,
         Self::KeepsWhatIsWanted,
     ];
 
@@ -81,6 +87,8 @@ impl Mutant {
                 | Self::CountsGapsFromTheFirstSight
                 | Self::ForgetsToFence
                 | Self::SettlesWhatWaits
+                | Self::SettlesBeforeTheStoreKnows
+                | Self::SettlesWhatIsOvertaken
                 | Self::KeepsWhatIsWanted
         )
     }

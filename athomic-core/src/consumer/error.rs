@@ -50,6 +50,15 @@ pub enum ConsumeError {
         /// The handler, with its place in the source.
         handler: String,
     },
+    /// Messages were done after another process had been given their aggregates, so that they do not count.
+    /// What is not committed is read again.
+    #[error(
+        "handler `{handler}`: another process was given aggregates before the ordering store knew what was done of them"
+    )]
+    OrderingOvertaken {
+        /// The handler, with its place in the source.
+        handler: String,
+    },
     /// A lane ended by a fault of athomic itself.
     #[error("handler `{handler}`: the lane of {partition} panicked; please report this")]
     LanePanicked {
@@ -69,7 +78,7 @@ impl ConsumeError {
             Self::Group { source, .. } => source.is_retriable(),
             Self::Partition { source, .. } => source.is_retriable(),
             Self::Ordering { source, .. } => source.is_retriable(),
-            Self::OrderingStateLost { .. } => true,
+            Self::OrderingStateLost { .. } | Self::OrderingOvertaken { .. } => true,
             Self::LanePanicked { .. } => false,
         }
     }
@@ -82,7 +91,9 @@ impl ConsumeError {
             Self::Group { source, .. } => source.is_refusal(),
             Self::Partition { source, .. } => source.is_refusal(),
             Self::Ordering { source, .. } => matches!(source, crate::store::StoreError::Refused { .. }),
-            Self::OrderingStateLost { .. } | Self::LanePanicked { .. } => false,
+            Self::OrderingStateLost { .. } | Self::OrderingOvertaken { .. } | Self::LanePanicked { .. } => {
+                false
+            }
         }
     }
 

@@ -444,6 +444,7 @@ impl<'a> ConsumerFactory<'a> {
             lost: AtomicBool::new(false),
             flows: Flows::default(),
             trouble: StoreTrouble::default(),
+            commit_interval: resolved.connection.consumer.commit_interval,
         })))
     }
 

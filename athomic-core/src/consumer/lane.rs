@@ -195,6 +195,12 @@ impl PartitionState {
         self.tracker().settle(slot);
     }
 
+    /// Settle messages in one go.
+    pub(crate) fn settle_all(&self, slots: impl Iterator<Item = Slot>) {
+        let mut tracker = self.tracker();
+        slots.for_each(|slot| tracker.settle(slot));
+    }
+
     /// Return how many messages stand between the lowest unsettled and the last fetched.
     pub(crate) fn in_flight(&self) -> usize {
         self.tracker().in_flight()

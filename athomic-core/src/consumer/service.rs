@@ -408,6 +408,7 @@ impl<'a> Membership<'a> {
         let handler = self.plan.handler.clone();
         match stopped {
             Stopped::Refused(source) => ConsumeError::Ordering { handler, source },
+            Stopped::Overtaken => ConsumeError::OrderingOvertaken { handler },
             Stopped::StateLost => {
                 self.plan.state_lost();
                 if let Some(orchestration) = &self.orchestration {

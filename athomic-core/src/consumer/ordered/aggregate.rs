@@ -28,6 +28,8 @@ pub(super) struct Local<P> {
     pub(super) asked: Option<u64>,
     /// Where it begins, if the application said so.
     pub(super) known: Option<First>,
+    /// Nothing waits in its room, as far as the store has said since the lease is here.
+    pub(super) has_empty_room: bool,
     /// Somebody else has messages of it as well: its lease is not kept.
     pub(super) shared: bool,
     /// The number of its last rest.
@@ -109,6 +111,7 @@ impl<P> Local<P> {
             phase: Phase::Idle,
             asked: None,
             known: None,
+            has_empty_room: false,
             shared: false,
             rest: 0,
             calls: 0,
@@ -165,6 +168,12 @@ impl<P> Local<P> {
         self.queue.remove(place)
     }
 
+    /// Take note of a lease; what waits in the room is not known yet.
+    pub(super) fn take_lease(&mut self, grant: Grant) {
+        self.lease = Some(grant);
+        self.has_empty_room = false;
+    }
+
     /// Take note that all below a sequence is done: what was held for it is settled.
     pub(super) fn advance(&mut self, next: u64) {
         self.next = self.next.max(Some(next));
@@ -191,13 +200,22 @@ impl<P> Local<P> {
         });
     }
 
-    /// Take back what was done under a lease that had ended, or nobody knows; say how many bytes it has.
-    pub(super) fn requeue_done(&mut self) -> usize {
+    /// Take back what is done and still here, since nobody knows whether it counts.
+    pub(super) fn requeue_kept(&mut self) {
+        if let Some(item) = self.done.take_kept() {
+            self.next = Some(item.sequence);
+            self.requeue(item, false);
+        }
+    }
+
+    /// Take back what was done under a lease that had ended. Says whether some of it has to be read again
+    /// from partitions that are still ours.
+    pub(super) fn requeue_done(&mut self) -> bool {
         // It is next again, for all that the store knows.
-        self.next = self.done.first().or(self.next);
-        let (items, bytes) = self.done.take();
-        items.into_iter().for_each(|item| self.requeue(item, false));
-        bytes
+        let first = self.done.first().or(self.next);
+        self.requeue_kept();
+        self.next = first;
+        self.done.take_gone().iter().any(|place| !place.is_stopping())
     }
 
     /// Say that nothing runs, unless the store is still to be told of what ran.
@@ -224,6 +242,16 @@ impl<P> Local<P> {
     pub(super) fn goes_on(&self) -> bool {
         let follows = || self.done.last().map(|last| last + 1) == self.next;
         self.phase == Phase::Completing && self.lease.is_some() && self.has_next() && follows()
+    }
+
+    /// Say whether something may wait until the store has been told what is done: messages that do not follow
+    /// it, here or in the room; others who want the lease; a lease that is not known to have been kept, or
+    /// whose messages are suspects.
+    pub(super) fn waits_for_answer(&self) -> bool {
+        let follows = |front: &Entry<P>| self.done.last().is_some_and(|last| last + 1 == front.sequence());
+        let out_of_turn = self.queue.front().is_some_and(|front| !follows(front));
+        let in_doubt = self.lease.is_none_or(|grant| grant.deliveries > 1);
+        out_of_turn || in_doubt || self.shared || !self.has_empty_room
     }
 
     /// Return the next expected sequence, as far as the store was heard to know it.

@@ -19,7 +19,7 @@ pub(super) struct Flow {
     pub(super) state: Arc<PartitionState>,
     /// Messages that are here and not done.
     active: AtomicUsize,
-    /// Bytes that are here, those of what is done and not told yet included.
+    /// Bytes that are here, those of what is done and kept until the store knows included.
     bytes: AtomicUsize,
     /// Messages that wait in a room, and whose offsets are held.
     held: AtomicUsize,
@@ -101,6 +101,7 @@ impl Flow {
                 self.held.fetch_sub(1, Relaxed);
                 return self.wake();
             }
+            Weight::Gone => return,
         };
         if messages > 0 {
             self.active.fetch_sub(messages, Relaxed);
@@ -131,6 +132,8 @@ pub(super) enum Weight {
     Active(usize),
     /// It is done, and its bytes are here until the store knows.
     Done(usize),
+    /// It is done, and its bytes were let go; the store is still to know.
+    Gone,
     /// Its bytes were let go; its offset is held.
     Held,
 }
@@ -150,7 +153,13 @@ impl Place {
         }
     }
 
-    /// Take note that the message is done; the store is still to be told.
+    /// Take note that the message is done, and let its bytes go; the store is still to be told.
+    pub(super) fn let_go(&mut self) {
+        self.flow
+            .let_go(std::mem::replace(&mut self.weight, Weight::Gone));
+    }
+
+    /// Take note that the message is done; its bytes stay until the store is told.
     pub(super) fn finish(&mut self) {
         if let Weight::Active(bytes) = self.weight {
             self.weight = Weight::Done(bytes);
@@ -175,6 +184,17 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.flow.let_go(self.weight);
+    }
+}
+
+/// Settle messages, those of one partition that follow each other in one go.
+pub(super) fn settle_all(places: impl Iterator<Item = Place>) {
+    let mut places = places.peekable();
+    while let Some(first) = places.next() {
+        let flow = Arc::clone(&first.flow);
+        let rest = std::iter::from_fn(|| places.next_if(|place| Arc::ptr_eq(&place.flow, &flow)));
+        flow.state
+            .settle_all(std::iter::once(first).chain(rest).map(|place| place.slot));
     }
 }
 

@@ -1,5 +1,6 @@
 //! A message in a shard, and where its offset is to be settled.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::super::lane::PartitionState;
@@ -55,6 +56,14 @@ impl Places {
             .iter_mut()
             .chain(&mut self.others)
             .for_each(Place::finish);
+    }
+
+    /// Take note that the message is done and let it go; where it is to be settled is added to others.
+    pub(super) fn let_go(self, others: &mut VecDeque<Place>) {
+        others.extend(self.into_iter().map(|mut place| {
+            place.let_go();
+            place
+        }));
     }
 
     /// Let go of those whose partition is on its way out.

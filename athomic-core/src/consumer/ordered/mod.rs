@@ -72,6 +72,8 @@ pub(crate) struct OrderedSettings {
     pub(crate) lost: AtomicBool,
     pub(crate) flows: Flows,
     pub(crate) trouble: StoreTrouble,
+    /// How often the offsets of what is settled are committed.
+    pub(crate) commit_interval: Duration,
 }
 
 /// Since when the store has not been heard, and what came of the last call: for probes.

@@ -1,33 +1,41 @@
 //! When the store is told what is done, where nobody waits for it to be told.
 //!
 //! With `complete = "pipelined"` messages of an aggregate that are done go to the store as one range, and
-//! the more of them gather the less each costs. So after each call as much time passes as the call took
-//! several times over: where little is done a call is quick and the next one soon, and where much is done
-//! the store is busy with this for a part of its time only.
+//! the more of them gather the less each costs. What is done and not told is repeated after a crash, as is
+//! what is told and not committed. So the store is told twice in each interval of commits.
+//!
+//! Where something waits for it to be told, that is soon: as much time passes after a call as it took several
+//! times over, so that the store is busy with this for a part of its time only.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many times as long as the last call took nothing is told.
+/// How many times as long as the last call took nothing is told where something waits.
 const REST: u32 = 2;
-/// The longest time for which nothing is told.
+/// The longest time for which nothing is told then.
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Pace {
+    interval: Duration,
     began: Instant,
-    /// When the next call may begin.
-    pub(super) next: Instant,
+    /// When the next call may begin if something waits.
+    soon: Instant,
+    /// When the next call may begin if nothing does.
+    late: Instant,
 }
 
 impl Pace {
-    pub(super) fn new() -> Self {
+    /// Begin with a call that may be made at once; commits come at an interval.
+    pub(super) fn new(commits: Duration) -> Self {
         let now = Instant::now();
         Self {
+            interval: commits / 2,
             began: now,
-            next: now,
+            soon: now,
+            late: now,
         }
     }
 
@@ -37,7 +45,13 @@ impl Pace {
 
     pub(super) fn end(&mut self) {
         let now = Instant::now();
-        self.next = now + ((now - self.began) * REST).min(LONGEST);
+        self.soon = now + ((now - self.began) * REST).min(LONGEST).min(self.interval);
+        self.late = (self.began + self.interval).max(self.soon);
+    }
+
+    /// Return when the next call may begin.
+    pub(super) fn due(&self, something_waits: bool) -> Instant {
+        if something_waits { self.soon } else { self.late }
     }
 }
 
@@ -45,18 +59,27 @@ impl Pace {
 mod tests {
     use super::*;
 
-    async fn rest_after(call: Duration) -> Duration {
-        let mut pace = Pace::new();
+    async fn rests_after(call: Duration) -> (Duration, Duration) {
+        let mut pace = Pace::new(Duration::from_secs(1));
         pace.begin();
         tokio::time::advance(call).await;
         pace.end();
-        pace.next - Instant::now()
+        let now = Instant::now();
+        (pace.due(true) - now, pace.due(false) - now)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_quick_call_is_followed_soon_and_a_slow_one_within_a_tenth_of_a_second() {
+    async fn a_quick_call_is_followed_soon_and_a_slow_one_within_a_tenth_of_a_second_if_something_waits() {
         let quick = Duration::from_micros(200);
-        assert_eq!(rest_after(quick).await, quick * REST);
-        assert_eq!(rest_after(Duration::from_secs(5)).await, LONGEST);
+        assert_eq!(rests_after(quick).await.0, quick * REST);
+        assert_eq!(rests_after(Duration::from_secs(5)).await.0, LONGEST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nothing_waits_there_are_two_calls_for_each_commit() {
+        let call = Duration::from_millis(40);
+        assert_eq!(rests_after(call).await.1, Duration::from_millis(460));
+        let slow = rests_after(Duration::from_secs(5)).await;
+        assert_eq!(slow.0, slow.1, "never sooner than where something waits");
     }
 }

@@ -43,6 +43,9 @@ pub(crate) enum Stopped {
     Refused(StoreError),
     /// The store has lost what it knew.
     StateLost,
+    /// Others were given aggregates whose messages were done here and are not here any more: they are read
+    /// again.
+    Overtaken,
 }
 
 /// Keeps a session alive, and begins another when it ends.

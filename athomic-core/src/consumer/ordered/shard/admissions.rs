@@ -140,7 +140,7 @@ where
         };
         match admission {
             Admission::Run(grant) => {
-                local.lease = Some(grant);
+                local.take_lease(grant);
                 local.next = Some(sequence);
             }
             Admission::Parked { .. } => self.on_parked(index, sequence),

@@ -138,7 +138,7 @@ where
                 head,
                 since,
             } => {
-                local.lease = Some(grant);
+                local.take_lease(grant);
                 let token = grant.token;
                 return self.on_gap(index, Gap { missing, head, token }, since, why);
             }
@@ -154,7 +154,7 @@ where
                 return self.consider(index);
             }
         };
-        local.lease = Some(grant);
+        local.take_lease(grant);
         if let Some(first) = frames.first() {
             local.next = local.next.max(Some(first.sequence));
         }

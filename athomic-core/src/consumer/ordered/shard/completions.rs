@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::super::aggregate::{Local, Phase};
 use super::super::flow::Place;
-use super::super::item::Item;
+use super::super::session::Stopped;
 use super::super::{Ended, Work};
 use super::replies::Reply;
-use super::{ELEMENTS, FRAMES, Shard};
+use super::{ELEMENTS, FRAMES, Shard, UNTOLD};
 use crate::handler::OrderedHandler;
 use crate::mutant::{self, Mutant};
 use crate::store::StoreError;
@@ -30,20 +30,21 @@ where
     }
 
     /// Say whether to tell now what is done. Somebody may wait for it: the next message, unless it may start
-    /// before; who wants the lease or the partition; a lane whose window is full.
+    /// before; who wants the lease or the partition. And what is done and not told takes memory.
     pub(super) fn is_time_to_tell(&self) -> bool {
         let somebody_waits = !self.pipelined
             || self.hurry
             || !self.skips.is_empty()
             || !self.leaving.is_empty()
             || self.context.state.is_stopping()
-            || self.untold_bytes > self.context.settings.window.bytes / (2 * self.settings.shards);
-        self.has_news() && (somebody_waits || self.pace.next <= Instant::now())
+            || self.untold >= UNTOLD / self.settings.shards as u64;
+        self.has_news() && (somebody_waits || self.pace.due(self.soon) <= Instant::now())
     }
 
     pub(super) fn stand_in_line(&mut self, index: usize) {
-        let done = &mut self.locals[index].done;
-        if !std::mem::replace(&mut done.in_line, true) {
+        let local = &mut self.locals[index];
+        self.soon |= local.waits_for_answer() || !self.stickiness.keeps();
+        if !std::mem::replace(&mut local.done.in_line, true) {
             self.done.push_back(index);
         }
     }
@@ -57,6 +58,7 @@ where
             told.extend(self.tell(index));
         }
         self.hurry &= self.has_news();
+        self.soon &= self.has_news();
         if told.is_empty() {
             return;
         }
@@ -108,8 +110,8 @@ where
 
     /// Say whether what is done of an aggregate was the last of its partition here.
     pub(super) fn goes(&self, local: &Local<H::Payload>) -> bool {
-        let is_stopping = |item: &Item| item.places.iter().any(Place::is_stopping);
-        self.context.state.is_stopping() || (!self.leaving.is_empty() && local.done.iter().any(is_stopping))
+        let has_left = || !self.leaving.is_empty() && local.done.places().any(Place::is_stopping);
+        self.context.state.is_stopping() || has_left()
     }
 
     pub(super) fn on_all_completed(
@@ -138,6 +140,7 @@ where
         let (frames, held) = match answer {
             Ok(Completed::Done { frames, held }) => (frames, held),
             Ok(Completed::Already { frames, held }) => (frames, held),
+            Ok(Completed::Fenced) if mutant::is(Mutant::SettlesWhatIsOvertaken) => (Vec::new(), false),
             Ok(Completed::Fenced) => return self.on_fenced(index, completion),
             Err(error) => return self.on_error(error),
         };
@@ -146,11 +149,12 @@ where
             let skipped = (completion.last + 1).saturating_sub(missing);
             self.caller.counters.skipped.add(skipped);
         }
-        let (told, bytes) = local.done.settle_told();
-        self.untold_bytes -= bytes;
+        let told = local.done.settle_told();
+        self.untold -= told;
         self.caller.counters.completed.add(told);
         self.stickiness.completed(told);
         local.advance(completion.last + 1);
+        local.has_empty_room = held && frames.is_empty();
         if !held {
             local.lease = None;
         } else if let Some(grant) = &mut local.lease {
@@ -187,7 +191,10 @@ where
         // What was next here is remembered: if the store has lost its state, nobody else may know it.
         local.lease = None;
         // What was done since was done under the same lease.
-        self.untold_bytes -= local.requeue_done();
+        self.untold -= local.done.len();
+        if local.requeue_done() {
+            let _membership_gone = self.stopped.send(Stopped::Overtaken);
+        }
         if local.phase == Phase::Completing {
             local.pause();
         }

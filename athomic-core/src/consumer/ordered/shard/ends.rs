@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures_util::stream::FuturesUnordered;
 
 use super::super::aggregate::{Local, Phase};
-use super::super::flow::Flow;
-use super::super::item::{Held, Places};
+use super::super::flow::{Flow, Place};
+use super::super::item::Held;
 use super::super::session::Session;
 use super::super::{Ended, Work};
 use super::replies::Pending;
@@ -53,10 +53,17 @@ where
             return;
         }
         let mut runs: Vec<*const Flow> = Vec::new();
-        let mut note = |places: &Places| runs.extend(places.iter().map(|place| Arc::as_ptr(&place.flow)));
-        self.running.each(|running| note(&running.item.places));
-        for (_, local) in &self.locals {
-            local.done.iter().for_each(|item| note(&item.places));
+        let mut note = |place: &Place| {
+            let flow = Arc::as_ptr(&place.flow);
+            if runs.last() != Some(&flow) {
+                runs.push(flow);
+            }
+        };
+        self.running
+            .each(|running| running.item.places.iter().for_each(&mut note));
+        // Without a session nobody can be told, and who reads the partition next reads it again.
+        for (_, local) in self.locals.iter().filter(|_| self.session.is_some()) {
+            local.done.places().for_each(&mut note);
         }
         let released = self.releases.is_empty() && !self.pending.releasing;
         for (flow, told) in std::mem::take(&mut self.leaving) {
@@ -80,7 +87,13 @@ where
         }
         self.session = session;
         let indices: Vec<usize> = self.locals.iter().map(|(index, _)| index).collect();
-        indices.into_iter().for_each(|index| self.consider(index));
+        for index in indices {
+            // What was done in the session before counts if nobody else was given the aggregate since.
+            if self.session.is_some() && self.locals[index].done.has_news() {
+                self.stand_in_line(index);
+            }
+            self.consider(index);
+        }
     }
 
     /// End with a session that may be over by now.
@@ -97,7 +110,7 @@ where
         self.pending = Pending::default();
         (self.asks, self.ready) = (VecDeque::new(), VecDeque::new());
         (self.done, self.skips, self.releases) = (VecDeque::new(), Vec::new(), Vec::new());
-        self.untold_bytes = 0;
+        (self.soon, self.hurry) = (false, false);
         (self.claims, self.crowded) = (Vec::new(), Vec::new());
         for running in self.running.cancel_all() {
             self.locals[running.index].requeue(running.item, false);
@@ -108,9 +121,11 @@ where
             local.lease = None;
             local.goes = false;
             local.calls = 0;
-            local.phase = Phase::Idle;
             local.done.in_line = false;
-            let _untold = local.requeue_done();
+            self.untold -= local.done.len();
+            local.requeue_kept();
+            self.untold += local.done.len();
+            local.pause();
             // What came from the room is still there.
             local.queue.retain(|entry| !entry.item.places.is_empty());
             self.rest(index);

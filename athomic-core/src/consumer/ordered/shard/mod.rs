@@ -57,6 +57,8 @@ const FRAMES: usize = 64;
 const PATIENCE: Duration = Duration::from_millis(10);
 /// How long a message that found no room waits.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How many messages of a handler may be done and not told.
+const UNTOLD: u64 = 200_000;
 /// How often it is asked whether others have done what is held here.
 const PROBE: Duration = Duration::from_secs(5);
 
@@ -113,12 +115,13 @@ pub(super) struct Shard<'a, H: OrderedHandler, F, Start> {
     done: VecDeque<usize>,
     /// What was given up because others did not come, to be told.
     skips: Vec<(usize, Completion)>,
-    /// Bytes of what is done and not known to the store.
-    untold_bytes: usize,
+    /// How many messages are done and not known to the store.
+    untold: u64,
     /// An aggregate's next message may start before the store knows of the last.
     pipelined: bool,
     pace: Pace,
-    /// Somebody waits for what is done to be told.
+    /// Something waits for what is done to be told soon, or at once.
+    soon: bool,
     hurry: bool,
     /// Leases to give back.
     releases: Vec<(usize, FencingToken)>,
@@ -184,9 +187,10 @@ pub(super) async fn run<H, F, Start>(
         asks: VecDeque::new(),
         done: VecDeque::new(),
         skips: Vec::new(),
-        untold_bytes: 0,
+        untold: 0,
         pipelined: settings.policies.complete == CompleteMode::Pipelined,
-        pace: Pace::new(),
+        pace: Pace::new(settings.commit_interval),
+        soon: false,
         hurry: false,
         releases: Vec::new(),
         claims: Vec::new(),
@@ -346,7 +350,7 @@ where
         let session = self.session.filter(|_| !mutant::is(Mutant::ForgetsToFence));
         let session = session.map(|session| session.until);
         let tells = self.session.is_some() && self.has_news() && !self.pending.completing;
-        let told = tells.then_some(self.pace.next);
+        let told = tells.then(|| self.pace.due(self.soon));
         let times = [first, session, told, Some(self.sweeper.next)];
         times.into_iter().flatten().min().expect("the sweeper's")
     }

@@ -47,6 +47,7 @@ where
             return self.make_ready(index);
         }
         if !local.is_free() || matches!(local.phase, Phase::Again(_)) {
+            self.soon |= local.done.in_line && local.waits_for_answer();
             return;
         }
         if std::mem::take(&mut local.goes) && local.lease.is_some() {
@@ -197,8 +198,17 @@ where
     }
 
     /// Take note that a message is done, to tell the store.
-    pub(super) fn take_note(&mut self, index: usize, item: Item, token: FencingToken) {
-        self.untold_bytes += self.locals[index].done.push(item, token);
+    pub(super) fn take_note(&mut self, index: usize, mut item: Item, token: FencingToken) {
+        if mutant::is(Mutant::SettlesBeforeTheStoreKnows) {
+            std::mem::take(&mut item.places).settle();
+        }
+        let done = &mut self.locals[index].done;
+        if self.pipelined {
+            done.push(item, token);
+        } else {
+            done.push_kept(item, token);
+        }
+        self.untold += 1;
         self.stand_in_line(index);
     }
 
@@ -241,7 +251,8 @@ where
             }
             Ended::Condemn(reason) => {
                 local.phase = Phase::Steering;
-                self.untold_bytes += local.done.push(item, token);
+                local.done.push_kept(item, token);
+                self.untold += 1;
                 self.steer(index, Steering::Condemn { reason }, Then::Complete);
             }
             Ended::Halt(reason) => {
