@@ -17,6 +17,8 @@ const HELD: usize = 200_000;
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) state: Arc<PartitionState>,
+    /// How much may be here.
+    window: FetchLimits,
     /// Messages that are here and not done.
     active: AtomicUsize,
     /// Bytes that are here, those of what is done and kept until the store knows included.
@@ -31,9 +33,10 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    pub(super) fn new(state: Arc<PartitionState>) -> Self {
+    pub(super) fn new(state: Arc<PartitionState>, window: FetchLimits) -> Self {
         Self {
             state,
+            window,
             active: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
@@ -44,6 +47,8 @@ impl Flow {
     }
 
     /// Wait until there is room, and say how much; `None` when the lane is told to stop.
+    ///
+    /// A window that is full opens again when it is low, so that what is read next is no trickle.
     pub(super) async fn room(&self, context: &LaneContext) -> Option<FetchLimits> {
         let mut closed = false;
         let limits = loop {
@@ -52,8 +57,8 @@ impl Flow {
             }
             let notified = self.room.notified();
             self.waits.store(true, Relaxed);
-            if let Some(limits) = self.limits(context) {
-                break Some(limits);
+            if self.has_room(closed) {
+                break Some(self.limits(context.settings.fetch));
             }
             if !closed {
                 context.state.vitals.close_window(true);
@@ -72,14 +77,25 @@ impl Flow {
         limits
     }
 
-    fn limits(&self, context: &LaneContext) -> Option<FetchLimits> {
-        let (window, fetch) = (context.settings.window, context.settings.fetch);
+    fn has_room(&self, closed: bool) -> bool {
+        let is_open = |part: usize, whole: usize| {
+            if closed {
+                part.saturating_mul(10) <= whole.saturating_mul(7)
+            } else {
+                part < whole
+            }
+        };
         let (messages, bytes) = (self.active.load(Relaxed), self.bytes.load(Relaxed));
-        let is_open = messages < window.messages && bytes < window.bytes && !self.is_crowded();
-        is_open.then(|| FetchLimits {
-            messages: fetch.messages.min(window.messages - messages),
-            bytes: fetch.bytes.min(window.bytes - bytes),
-        })
+        is_open(messages, self.window.messages) && is_open(bytes, self.window.bytes) && !self.is_crowded()
+    }
+
+    /// Say how much may be read, when there is room.
+    fn limits(&self, fetch: FetchLimits) -> FetchLimits {
+        let left = |whole: usize, part: &AtomicUsize| whole.saturating_sub(part.load(Relaxed));
+        FetchLimits {
+            messages: fetch.messages.min(left(self.window.messages, &self.active)),
+            bytes: fetch.bytes.min(left(self.window.bytes, &self.bytes)),
+        }
     }
 
     /// Say whether the partition is read no further because too many of its messages wait.
@@ -111,7 +127,7 @@ impl Flow {
     }
 
     fn wake(&self) {
-        if self.waits.load(Relaxed) {
+        if self.waits.load(Relaxed) && self.has_room(true) {
             self.room.notify_one();
         }
     }

@@ -31,7 +31,7 @@ pub(super) async fn run<H: OrderedHandler>(
     context: &LaneContext,
     source: &mut LaneSource,
 ) -> Result<(), TransportError> {
-    let flow = Arc::new(Flow::new(Arc::clone(&context.state)));
+    let flow = Arc::new(Flow::new(Arc::clone(&context.state), context.settings.window));
     strategy.settings.flows.add(&flow);
     let mut leaving = Leaving {
         flow: Arc::clone(&flow),

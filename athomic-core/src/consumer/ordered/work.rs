@@ -150,26 +150,9 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
             mut alone,
             aggregate,
         } = work;
-        match verdict {
-            Verdict::Run => {}
-            Verdict::Condemned => {
-                let error = "the messages of its aggregate are given up".into();
-                return given_up(context, unordered(&message, error), Ended::Done).await;
-            }
-            Verdict::Deadly(deliveries) => {
-                let text = format!(
-                    "it was begun {} times and never ended: its process died or was stalled",
-                    deliveries - 1
-                );
-                let failure = FailureContext {
-                    message,
-                    stage: FailureStage::Ordering,
-                    error: text.into(),
-                    attempt: deliveries,
-                    wish: RetryWish::Never,
-                };
-                return poisoned(settings, context, failure).await;
-            }
+        // What is rare is boxed, so that messages that succeed at once do not carry its size around.
+        if verdict != Verdict::Run {
+            return Box::pin(not_run(settings, context, message, verdict)).await;
         }
         let mut attempt = 1;
         loop {
@@ -182,37 +165,20 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
                 Once::Ran(Ok(())) | Once::Duplicate => return Ended::Done,
                 Once::Ran(Err(failure)) => failure.of(&message, attempt),
                 Once::Later(delay) => {
-                    let Some(next) = stop_of(context, stop.as_ref()).permit_after(delay).await else {
+                    let stop = stop_of(context, stop.as_ref());
+                    let Some(next) = Box::pin(stop.permit_after(delay)).await else {
                         return Ended::Abandoned;
                     };
                     permit = next;
                     continue;
                 }
             };
-            let delay = match context.settings.failures.decide(&failure) {
-                RetryDecision::GiveUp => return poisoned(settings, context, failure).await,
-                RetryDecision::Ignore => {
-                    context.settings.failures.ignore(context.scope(), &failure);
-                    return Ended::Done;
-                }
-                RetryDecision::RetryAfter(delay) => delay,
-            };
-            context.settings.failures.retry(context.scope(), &failure, delay);
-            // For operators; nobody waits for the answer longer than for the next attempt.
-            let note = Steering::Note {
-                error: Chain(failure.error.as_ref()).to_string(),
-            };
-            let note = caller.store.steer(&aggregate, note);
-            drop(failure);
             let stop = stop_of(context, stop.as_ref());
-            let paused = async { tokio::join!(stop.pause(delay), tokio::time::timeout(delay, note)).0 };
-            if paused.await {
-                return Ended::Abandoned;
-            }
-            let Some(next) = stop.permit_again().await else {
-                return Ended::Abandoned;
+            let again = after_failure(context, settings, caller, &stop, &aggregate, failure);
+            permit = match Box::pin(again).await {
+                Ok(next) => next,
+                Err(ended) => return ended,
             };
-            permit = next;
             attempt = attempt.saturating_add(1);
         }
     }
@@ -262,6 +228,63 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
         };
         guard.once(key, run).await
     }
+}
+
+/// Do with a message that is not to be run what was decided on it.
+async fn not_run(
+    settings: &OrderedSettings,
+    context: &LaneContext,
+    message: RawMessage,
+    verdict: Verdict,
+) -> Ended {
+    let Verdict::Deadly(deliveries) = verdict else {
+        let error = "the messages of its aggregate are given up".into();
+        return given_up(context, unordered(&message, error), Ended::Done).await;
+    };
+    let text = format!(
+        "it was begun {} times and never ended: its process died or was stalled",
+        deliveries - 1
+    );
+    let failure = FailureContext {
+        message,
+        stage: FailureStage::Ordering,
+        error: text.into(),
+        attempt: deliveries,
+        wish: RetryWish::Never,
+    };
+    poisoned(settings, context, failure).await
+}
+
+/// Wait for a message's next attempt and return leave for it, or say how its turn ended.
+async fn after_failure(
+    context: &LaneContext,
+    settings: &OrderedSettings,
+    caller: &Caller,
+    stop: &LaneContext,
+    aggregate: &Aggregate,
+    failure: FailureContext,
+) -> Result<Permit, Ended> {
+    let failures = &context.settings.failures;
+    let delay = match failures.decide(&failure) {
+        RetryDecision::GiveUp => return Err(poisoned(settings, context, failure).await),
+        RetryDecision::Ignore => {
+            failures.ignore(context.scope(), &failure);
+            return Err(Ended::Done);
+        }
+        RetryDecision::RetryAfter(delay) => delay,
+    };
+    failures.retry(context.scope(), &failure, delay);
+    // For operators; nobody waits for the answer longer than for the next attempt.
+    let note = Steering::Note {
+        error: Chain(failure.error.as_ref()).to_string(),
+    };
+    let note = caller.store.steer(aggregate, note);
+    drop(failure);
+    let paused = async { tokio::join!(stop.pause(delay), tokio::time::timeout(delay, note)).0 };
+    if paused.await {
+        return Err(Ended::Abandoned);
+    }
+    stop.permit_again().await.ok_or(Ended::Abandoned)
 }
 
 /// Do with a poison message what the policy says.
