@@ -44,15 +44,13 @@ pub enum Mutant {
     SettlesWhatWaits,
     /// Settles a message of an aggregate that is done before the ordering store knows of it.
     SettlesBeforeTheStoreKnows,
-    /// Takes a message of an aggregate for done although it was done too late to count.
-    SettlesWhatIsOvertaken,
     /// Keeps an aggregate for ever that somebody else has messages for.
     KeepsWhatIsWanted,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::CommitsThePosition,
         Self::CommitsForAnEarlierAssignment,
         Self::ForgetsTheWindow,
@@ -71,7 +69,6 @@ impl Mutant {
         Self::ForgetsToFence,
         Self::SettlesWhatWaits,
         Self::SettlesBeforeTheStoreKnows,
-        Self::SettlesWhatIsOvertaken,
         Self::KeepsWhatIsWanted,
     ];
 
@@ -88,7 +85,6 @@ impl Mutant {
                 | Self::ForgetsToFence
                 | Self::SettlesWhatWaits
                 | Self::SettlesBeforeTheStoreKnows
-                | Self::SettlesWhatIsOvertaken
                 | Self::KeepsWhatIsWanted
         )
     }

@@ -1,8 +1,8 @@
 //! When the store is told what is done, where nobody waits for it to be told.
 //!
 //! With `complete = "pipelined"` messages of an aggregate that are done go to the store as one range, and
-//! the more of them gather the less each costs. What is done and not told is repeated after a crash, as is
-//! what is told and not committed. So the store is told twice in each interval of commits.
+//! the more of them gather the less each costs. What is done and not told is not committed either, and is
+//! repeated after a crash. So the store is told twice in each interval of commits.
 //!
 //! Where something waits for it to be told, that is soon: as much time passes after a call as it took several
 //! times over, so that the store is busy with this for a part of its time only.

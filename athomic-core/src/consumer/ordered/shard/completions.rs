@@ -37,8 +37,18 @@ where
             || !self.skips.is_empty()
             || !self.leaving.is_empty()
             || self.context.state.is_stopping()
-            || self.untold >= UNTOLD / self.settings.shards as u64;
+            || self.untold >= self.much();
         self.has_news() && (somebody_waits || self.pace.due(self.soon) <= Instant::now())
+    }
+
+    /// Say whether too much is done and not told to do more: the store does not answer.
+    pub(super) fn is_far_ahead(&self) -> bool {
+        self.untold >= 2 * self.much()
+    }
+
+    /// Return what this shard may have of [`UNTOLD`].
+    fn much(&self) -> u64 {
+        UNTOLD / self.settings.shards as u64
     }
 
     pub(super) fn stand_in_line(&mut self, index: usize) {
@@ -140,7 +150,6 @@ where
         let (frames, held) = match answer {
             Ok(Completed::Done { frames, held }) => (frames, held),
             Ok(Completed::Already { frames, held }) => (frames, held),
-            Ok(Completed::Fenced) if mutant::is(Mutant::SettlesWhatIsOvertaken) => (Vec::new(), false),
             Ok(Completed::Fenced) => return self.on_fenced(index, completion),
             Err(error) => return self.on_error(error),
         };

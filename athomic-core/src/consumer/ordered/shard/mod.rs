@@ -57,7 +57,8 @@ const FRAMES: usize = 64;
 const PATIENCE: Duration = Duration::from_millis(10);
 /// How long a message that found no room waits.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How many messages of a handler may be done and not told.
+/// When so many messages of a handler are done and not told, they are told at once; with twice as many nothing
+/// more is started. Each takes about 60 bytes.
 const UNTOLD: u64 = 200_000;
 /// How often it is asked whether others have done what is held here.
 const PROBE: Duration = Duration::from_secs(5);

@@ -275,7 +275,7 @@ where
     fn start_some(&mut self, cx: &mut Context<'_>, limit: usize) -> usize {
         let mut started = 0;
         // Asked for each: a handler may block, or the process stall, in the middle of this.
-        while started < limit && !self.ready.is_empty() && self.may_start() {
+        while started < limit && !self.ready.is_empty() && !self.is_far_ahead() && self.may_start() {
             let Poll::Ready(permit) = self.permits.poll_acquire(cx) else {
                 break;
             };
