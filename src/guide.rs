@@ -14,6 +14,8 @@ pub mod idempotency {}
 
 #[doc = include_str!("../docs/context.md")]
 pub mod context {}
+#[doc = include_str!("../docs/payloads.md")]
+pub mod payloads {}
 
 #[doc = include_str!("../docs/queue.md")]
 pub mod queue {}

@@ -7,6 +7,8 @@
 //! - `kafka-tls-vendored`: the same with OpenSSL built from source.
 //! - `kafka-oauth`: SASL OAUTHBEARER with tokens of an OpenID Connect server; `kafka-tls` and the system's libcurl.
 //! - `redis`: Redis as the store of ordered consumers and of idempotency; see `docs/redis.md`.
+//! - `msgpack`, `cbor`: payloads in these formats; see `docs/payloads.md`.
+//! - `zstd`, `lz4`, `gzip`, `snappy`: payloads compressed by these; `zstd` builds C code.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[doc(hidden)]

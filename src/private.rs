@@ -22,7 +22,7 @@ pub use athomic_core::ordering::{
     OrderingOptions,
 };
 pub use athomic_core::outcome::{BatchOutcome, FailureStage, IntoBatchOutcome, IntoOutcome, Outcome};
-pub use athomic_core::payload::Payload;
+pub use athomic_core::payload::{Format, Payload};
 pub use athomic_core::retry::Stages;
 pub use athomic_core::settings::{BackoffKind, RetryMode, RetryOrder};
 pub use inventory::submit;

@@ -203,6 +203,7 @@ fn links_lead_to_files_that_exist() {
         "CONTRIBUTING.md",
         "docs/guide.md",
         "docs/idempotency.md",
+        "docs/payloads.md",
         "docs/queue.md",
         "docs/retries.md",
         "docs/settings.md",

@@ -48,6 +48,7 @@ fn payment_key(paid: &Paid) -> String {
     connection_name = "analytics",
     idempotency_settings(enabled = true, ttl = "24h"),
     idempotency_key_resolver = payment_key,
+    codec = "msgpack",
     enable_lineage = false,
     handler_id = "everything",
 )]
@@ -150,6 +151,7 @@ fn every_parameter_is_written_down() {
     };
     assert_eq!(options.idempotency, Some(idempotency));
     assert!(options.has_idempotency_key_resolver);
+    assert_eq!(options.codec, Some(Format::MessagePack));
     assert_eq!(options.enable_lineage, Some(false));
 }
 

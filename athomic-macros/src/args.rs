@@ -341,6 +341,15 @@ pub(crate) static KEYS: &[Key] = &[
         read: retry::retry,
     },
     Key {
+        name: "codec",
+        kind: Kind::Word(&["json", "msgpack", "cbor", "raw"]),
+        need: BOTH,
+        example: "codec = \"msgpack\"",
+        doc: "The format that payloads are read in, behind the other steps of their topics' pipeline.",
+        default: "as in the settings",
+        read: |args, key, input| set(&mut args.codec, one_of(key, input)),
+    },
+    Key {
         name: "enable_lineage",
         kind: Kind::Flag,
         need: SUBSCRIBED,
@@ -436,6 +445,8 @@ pub(crate) struct Args {
     pub(crate) connection_name: Option<LitStr>,
     pub(crate) idempotency: Option<Idempotency>,
     pub(crate) idempotency_key_resolver: Option<Path>,
+    /// The word of the `Format`.
+    pub(crate) codec: Option<&'static str>,
     pub(crate) enable_lineage: Option<bool>,
     /// What `retry(..)` says, as the values of its fields.
     pub(crate) retry: Option<Vec<(&'static str, TokenStream)>>,

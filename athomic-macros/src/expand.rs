@@ -355,6 +355,18 @@ fn options(args: &Args) -> Vec<TokenStream> {
             .as_ref()
             .map(|_| quote!(has_idempotency_key_resolver: true)),
         args.retry.as_deref().map(retry),
+        args.codec.map(|word| {
+            let variant = format_ident!(
+                "{}",
+                match word {
+                    "msgpack" => "MessagePack",
+                    "cbor" => "Cbor",
+                    "raw" => "Raw",
+                    _ => "Json",
+                }
+            );
+            some("codec", quote!(__athomic::Format::#variant))
+        }),
         args.enable_lineage
             .map(|enabled| quote!(enable_lineage: #enabled)),
         (!args.policies.is_empty()).then(|| policies(&args.policies)),

@@ -12,6 +12,7 @@ use crate::handler::register::HandlerDefinition;
 use crate::handler::{Handlers, StateMap};
 use crate::lifecycle::{Lifecycle, Service};
 use crate::ordering::Resync;
+use crate::payload::{PayloadSteps, Payloads, Step, StepOptions};
 use crate::publisher::DelayedPublishStrategy;
 use crate::settings::{Loader, REPUBLISHER_CONNECTION, SettingValue, Settings};
 use crate::store::memory::MemoryStores;
@@ -29,6 +30,7 @@ pub struct AppBuilder {
     except: Vec<String>,
     broker: MemoryBroker,
     ordering: OrderingParts,
+    steps: PayloadSteps,
     lifecycle: Lifecycle,
     adapters: Vec<Arc<dyn HeadersAdapter>>,
 }
@@ -50,6 +52,7 @@ impl AppBuilder {
             except: Vec::new(),
             broker: MemoryBroker::new(),
             ordering: OrderingParts::default(),
+            steps: PayloadSteps::default(),
             lifecycle: Lifecycle::default(),
             adapters: Vec::new(),
         }
@@ -149,6 +152,18 @@ impl AppBuilder {
         self
     }
 
+    /// Add a step that the settings may name in a payload pipeline, see [`payload`](crate::payload). The function
+    /// makes it of its settings, once for each list that names it; `None` is for settings that are wrong, which
+    /// it says by [`StepOptions::refuse`].
+    pub fn payload_step(
+        mut self,
+        name: impl Into<String>,
+        make: impl Fn(&mut StepOptions<'_>) -> Option<Step> + Send + Sync + 'static,
+    ) -> Self {
+        self.steps.register(name.into(), make);
+        self
+    }
+
     /// Load and check everything.
     ///
     /// # Errors
@@ -170,7 +185,8 @@ impl AppBuilder {
             handlers.retain(|_| false);
         }
         let headers = Arc::new(HeadersOrchestrator::new(&settings.context, self.adapters)?);
-        let connections = Arc::new(Connections::new(&settings, &self.broker, &headers)?);
+        let payloads = Arc::new(Payloads::new(&settings, &self.steps)?);
+        let connections = Arc::new(Connections::new(&settings, &self.broker, &headers, &payloads)?);
         let mut republisher = None;
         if let (true, Some(connection)) = (
             settings.messaging.enabled,

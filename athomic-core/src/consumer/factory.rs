@@ -27,6 +27,7 @@ use crate::message::topic_name_fault;
 use crate::nearest::nearest;
 use crate::ordering::resolve::{HandlerOrdering, resolve};
 use crate::ordering::{FirstSequence, Resync};
+use crate::payload::HandlerPayloads;
 use crate::retry::RetryPolicy;
 use crate::settings::{
     ConnectionSettings, HandlerTuning, KvStoreSettings, RetryMode, RetryOrder, Settings, StoreBackend,
@@ -36,7 +37,8 @@ use crate::store::memory::MemoryStores;
 use crate::store::ordering::DynOrderingStore;
 use crate::store::{KeySpace, KeyValueSettings, Scope, StoreError, idempotency_backend, ordering_backend};
 use crate::transport::{
-    Connections, DynConsumer, DynTransport, FetchLimits, FetchOverrides, Subscription, TransportError,
+    Connection, Connections, DynConsumer, DynTransport, FetchLimits, FetchOverrides, Subscription,
+    TransportError,
 };
 
 /// Assembles consumers: one complete, self-contained service for each handler.
@@ -136,6 +138,8 @@ pub struct ConsumerDescription {
     pub batch_size: Option<usize>,
     /// For how many seconds handled messages are remembered; nothing if they are not.
     pub remember_seconds: Option<u64>,
+    /// How payloads are read: the format and the steps behind it.
+    pub payload: String,
     /// Whether it is kept from consuming by `handler_tuning`.
     pub paused: bool,
 }
@@ -213,6 +217,9 @@ impl<'a> ConsumerFactory<'a> {
             },
             batch_size: resolved.batch.map(|batch| batch.size),
             remember_seconds: resolved.idempotency.map(|policy| policy.ttl.as_secs()),
+            payload: (self.connections.get(&resolved.connection.name))
+                .map(|connection| self.payloads(definition, connection).describe())
+                .unwrap_or_default(),
             paused: resolved.paused,
         })
     }
@@ -247,6 +254,7 @@ impl<'a> ConsumerFactory<'a> {
             states: Arc::clone(self.states),
             publisher: connection.publisher().clone(),
             headers: Arc::clone(connection.publisher().headers()),
+            payloads: self.payloads(definition, connection),
         };
         let window = FetchLimits {
             messages: consumer.max_in_flight_messages.get(),
@@ -304,6 +312,14 @@ impl<'a> ConsumerFactory<'a> {
                 Arc::clone(failures.trouble()),
             )),
         }
+    }
+
+    /// Return how the handler's payloads are read; dead letters are parked as they are.
+    fn payloads(&self, definition: &HandlerDefinition, connection: &Connection) -> HandlerPayloads {
+        if definition.handler_id == DeadLetterProcessor::HANDLER_ID {
+            return HandlerPayloads::default();
+        }
+        connection.publisher().payloads().of_handler(definition)
     }
 
     /// Make what decides on a handler's failures.

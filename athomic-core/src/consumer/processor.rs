@@ -31,7 +31,7 @@ use crate::mutant::{self, Mutant};
 use crate::outcome::{
     BatchOutcome, BoxError, ConsumptionOutcome, FailureContext, FailureStage, Outcome, RetryWish, panic_text,
 };
-use crate::payload::{DecodeError, Payload};
+use crate::payload::{self, DecodeError, Payload};
 use crate::retry::Standing;
 use crate::transport::TransportError;
 
@@ -283,7 +283,7 @@ impl<H: Handler> SingleMessageProcessor<H> {
         }
         let call = MessageContext::new(context.scope(), message, attempt);
         let run = pin!(async {
-            let payload = H::Payload::decode(&call)?;
+            let payload = payload::decode(&call).await?;
             Ok(self.handler.call(payload, &call).await?)
         });
         match guarded(run, context, message).await.and_then(failed) {
@@ -303,10 +303,11 @@ impl<H: Handler> SingleMessageProcessor<H> {
         attempt: u32,
     ) -> ConsumptionOutcome {
         let call = MessageContext::new(context.scope(), message, attempt);
-        let named = caught(|| {
-            let payload = H::Payload::decode(&call)?;
-            let key = self.handler.idempotency_key(&payload);
-            Ok((payload, guard.key_of(message, key.as_deref())))
+        let named = decoded::<H::Payload>(&call).await.and_then(|payload| {
+            caught(|| {
+                let key = self.handler.idempotency_key(&payload);
+                Ok((payload, guard.key_of(message, key.as_deref())))
+            })
         });
         let (payload, key) = match named {
             Ok(named) => named,
@@ -391,19 +392,23 @@ struct BatchMessageProcessor<H> {
 
 impl<H: BatchHandler> BatchMessageProcessor<H> {
     /// Decode what can be decoded; failures stand in the outcomes, the others have none as yet.
-    fn decode(context: &LaneContext, messages: &[RawMessage], attempt: u32) -> (Vec<H::Item>, Outcomes) {
+    async fn decode(
+        context: &LaneContext,
+        messages: &[RawMessage],
+        attempt: u32,
+    ) -> (Vec<H::Item>, Outcomes) {
         let mut items = Vec::with_capacity(messages.len());
-        let outcome = |message| {
+        let mut outcomes = Vec::with_capacity(messages.len());
+        for message in messages {
             let call = MessageContext::new(context.scope(), message, attempt);
-            match caught(|| Ok(H::Item::decode(&call)?)) {
+            outcomes.push(match decoded(&call).await {
                 Ok(item) => {
                     items.push(item);
                     None
                 }
                 Err(failure) => Some(ConsumptionOutcome::Failure(failure.of(message, attempt))),
-            }
-        };
-        let outcomes = messages.iter().map(outcome).collect();
+            });
+        }
         (items, outcomes)
     }
 
@@ -451,7 +456,7 @@ impl<H: BatchHandler> BatchMessageProcessor<H> {
         messages: &[RawMessage],
         attempt: u32,
     ) -> BatchAttempt {
-        let (items, mut outcomes) = Self::decode(context, messages, attempt);
+        let (items, mut outcomes) = Self::decode(context, messages, attempt).await;
         let (items, locks) = self.enter(guard, messages, attempt, items, &mut outcomes).await;
         let ran: Vec<bool> = outcomes.iter().map(Option::is_none).collect();
         let ended = self.handle(context, messages, attempt, items, outcomes).await;
@@ -518,7 +523,7 @@ impl<H: BatchHandler> ErasedBatch for BatchMessageProcessor<H> {
             return Box::pin(self.attempt_once(guard, context, messages, attempt));
         }
         Box::pin(async move {
-            let (items, outcomes) = Self::decode(context, messages, attempt);
+            let (items, outcomes) = Self::decode(context, messages, attempt).await;
             self.handle(context, messages, attempt, items, outcomes).await
         })
     }
@@ -610,9 +615,14 @@ impl Failure {
 
 impl From<DecodeError> for Failure {
     fn from(error: DecodeError) -> Self {
+        let wish = if error.is_retriable() {
+            RetryWish::ByPolicy
+        } else {
+            RetryWish::Never
+        };
         Self {
             stage: FailureStage::Decode,
-            wish: RetryWish::Never,
+            wish,
             error: error.into(),
         }
     }
@@ -636,6 +646,12 @@ impl From<ExtractError> for Failure {
 /// Run something short with panics caught.
 pub(super) fn caught<T>(run: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(Failure::panic(panic)))
+}
+
+/// Decode a message with panics caught.
+pub(super) async fn decoded<P: Payload>(call: &MessageContext<'_>) -> Result<P, Failure> {
+    let decoded = AssertUnwindSafe(payload::decode(call)).catch_unwind().await;
+    decoded.map_err(Failure::panic)?.map_err(Failure::from)
 }
 
 /// Run a handler in the context of its message, with panics caught and the time limit kept.

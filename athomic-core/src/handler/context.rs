@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::extract::MissingState;
 use crate::context::{Context, HeadersOrchestrator};
 use crate::message::{Headers, Offset, Partition, RawMessage, Timestamp, TopicPartition};
+use crate::payload::{Format, HandlerPayloads};
 use crate::publisher::Publisher;
 use crate::store::ordering::FencingToken;
 
@@ -91,6 +92,8 @@ pub struct HandlerScope {
     pub publisher: Publisher,
     /// Takes the context of messages from their headers.
     pub headers: Arc<HeadersOrchestrator>,
+    /// How payloads are read.
+    pub payloads: HandlerPayloads,
 }
 
 /// What one call of a handler for a single message can see. Extractors read from it.
@@ -100,6 +103,8 @@ pub struct MessageContext<'a> {
     message: &'a RawMessage,
     attempt: u32,
     fencing_token: Option<FencingToken>,
+    /// The payload after the steps of the pipeline, if there are any.
+    opened: Option<&'a [u8]>,
 }
 
 impl<'a> MessageContext<'a> {
@@ -111,6 +116,7 @@ impl<'a> MessageContext<'a> {
             message,
             attempt,
             fencing_token: None,
+            opened: None,
         }
     }
 
@@ -133,6 +139,31 @@ impl<'a> MessageContext<'a> {
     #[must_use]
     pub const fn message(&self) -> &'a RawMessage {
         self.message
+    }
+
+    /// Say what the steps of the pipeline made of the payload.
+    #[must_use]
+    pub(crate) const fn opened(self, payload: &'a [u8]) -> Self {
+        Self {
+            opened: Some(payload),
+            ..self
+        }
+    }
+
+    /// Return the payload as the steps of the pipeline left it, to be decoded; `None` is a tombstone. The
+    /// record's own bytes are [`RawMessage::payload`]. Extractors, which run later, see those here too.
+    #[must_use]
+    pub fn payload(&self) -> Option<&'a [u8]> {
+        self.opened.or_else(|| self.message.payload())
+    }
+
+    /// Return the format that the payload is in.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.scope
+            .payloads
+            .of(self.message.topic())
+            .format_of(self.message)
     }
 
     /// Return how often the message has been tried, this time included: 1 is the first.

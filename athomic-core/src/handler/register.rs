@@ -33,7 +33,7 @@ use super::{
 use crate::consumer::MessageProcessor;
 use crate::ordering::OrderingOptions;
 use crate::outcome::{BatchOutcome, IntoBatchOutcome, IntoOutcome, Outcome};
-use crate::payload::Payload;
+use crate::payload::{Format, Payload};
 
 /// A handler and all that is said about it, by its attribute or by hand.
 #[derive(Clone)]
@@ -72,6 +72,7 @@ pub struct HandlerOptions {
     pub connection_name: Option<String>,
     pub idempotency: Option<IdempotencyOptions>,
     pub has_idempotency_key_resolver: bool,
+    pub codec: Option<Format>,
     pub enable_lineage: Option<bool>,
     pub policies: OrderingOptions,
     pub retry: RetryOptions,
@@ -94,6 +95,7 @@ impl From<&SubscriptionOptions> for HandlerOptions {
             connection_name: options.connection_name.map(str::to_owned),
             idempotency: options.idempotency,
             has_idempotency_key_resolver: options.has_idempotency_key_resolver,
+            codec: options.codec,
             enable_lineage: Some(options.enable_lineage),
             policies: options.policies,
             retry: options.retry,
@@ -210,6 +212,12 @@ impl Subscribe {
     /// Let a batch wait so long to fill; for batch handlers.
     pub fn max_batch_linger_ms(mut self, linger: u64) -> Self {
         self.options.max_batch_linger_ms = Some(linger);
+        self
+    }
+
+    /// Read payloads in another format than the settings say for the topics.
+    pub fn codec(mut self, format: Format) -> Self {
+        self.options.codec = Some(format);
         self
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::consumer::MessageProcessor;
 use crate::ordering::OrderingOptions;
+use crate::payload::Format;
 use crate::retry::Stages;
 use crate::settings::{BackoffKind, RetryMode, RetryOrder};
 
@@ -215,6 +216,8 @@ pub struct SubscriptionOptions {
     pub idempotency: Option<IdempotencyOptions>,
     /// Whether the attribute names an `idempotency_key_resolver`.
     pub has_idempotency_key_resolver: bool,
+    /// The format of payloads, in the place of that of the topics.
+    pub codec: Option<Format>,
     /// Whether lineage events are written for this handler.
     pub enable_lineage: bool,
     /// What happens when order is in danger (ordered consumers).
@@ -242,6 +245,7 @@ impl SubscriptionOptions {
             connection_name: None,
             idempotency: None,
             has_idempotency_key_resolver: false,
+            codec: None,
             enable_lineage: true,
             policies: OrderingOptions::new(),
             retry: RetryOptions::new(),

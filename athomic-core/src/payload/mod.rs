@@ -1,23 +1,92 @@
-//! From bytes to the handler's type. Stage 3 of 9, between context and ordering.
+//! From bytes to the handler's type, and back. Stage 3 of 9, between context and ordering.
 //!
-//! With JSON alone, as now, a handler's type is decoded straight from the fetched bytes. A null
-//! payload (a tombstone) decodes like JSON's `null`: `Option<T>` takes it, a struct does not.
+//! The payloads of a topic go through a [`Pipeline`]: a [`Format`], and the steps that the settings name below
+//! `integration.messaging.payload.pipeline`. Publishing runs down the list, decoding up:
+//!
+//! ```text
+//!  value ──► serializer ──► compression ──► crypto ──► claim check ──► record
+//!        ◄──            ◄──             ◄──        ◄──             ◄──
+//! ```
+//!
+//! Without settings there is JSON alone, and a handler's type is decoded straight from the fetched bytes. Retries,
+//! delays, dead letters and waiting rooms carry the bytes as they stand in the record, so that a replay is a
+//! copy. Each step knows its own bytes from others: what it did not write passes it by, and a step may be added
+//! to a topic that has messages already (`crypto` must be told so).
+//!
+//! A null payload (a tombstone) goes through no step. It decodes like JSON's `null`: `Option<T>` takes it, a
+//! struct does not.
+//!
+//! # A step of one's own
+//!
+//! ```
+//! use std::borrow::Cow;
+//! use athomic_core::app::App;
+//! use athomic_core::payload::{PayloadContext, PayloadStep, Step, StepError};
+//!
+//! /// Puts a mark before every payload.
+//! #[derive(Debug)]
+//! struct Mark(Vec<u8>);
+//!
+//! impl PayloadStep for Mark {
+//!     fn label(&self) -> Cow<'_, str> {
+//!         "mark".into()
+//!     }
+//!
+//!     fn encode(&self, payload: Vec<u8>, _: &PayloadContext<'_>) -> Result<Vec<u8>, StepError> {
+//!         Ok([self.0.clone(), payload].concat())
+//!     }
+//!
+//!     fn decode<'p>(&self, payload: Cow<'p, [u8]>, _: &PayloadContext<'_>) -> Result<Cow<'p, [u8]>, StepError> {
+//!         let rest = payload.strip_prefix(self.0.as_slice());
+//!         rest.map(|rest| rest.to_vec().into()).ok_or_else(|| StepError::malformed("there is no mark"))
+//!     }
+//! }
+//!
+//! let app = App::builder().payload_step("mark", |options| {
+//!     let mark = options.text("text").unwrap_or("#").to_owned();
+//!     Some(Step::immediate(Mark(mark.into_bytes())))
+//! });
+//! ```
+
+mod build;
+mod compression;
+mod format;
+mod pipeline;
+mod raw;
+mod step;
+
+pub use build::StepOptions;
+pub(crate) use build::{HandlerPayloads, PayloadSteps, Payloads};
+pub use format::Format;
+pub(crate) use pipeline::Opening;
+pub use pipeline::{Pipeline, SealError};
+pub use step::{AsyncPayloadStep, DecodeLimits, PayloadContext, PayloadStep, Step, StepError};
 
 use std::error::Error;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
 use crate::handler::{Message, MessageContext};
 
-/// A payload could not be decoded. Trying again cannot help.
+/// The header with the content type of a payload before all steps, such as `application/json`.
+pub const CONTENT_TYPE: &str = "athomic-content-type";
+
+/// The header with what the steps did, such as `json,zstd,xchacha20poly1305:2026-11`; only where there are steps.
+/// It is for people and tools: decoding goes by the settings and by the bytes.
+pub const PIPELINE: &str = "athomic-pipeline";
+
+/// A payload could not be decoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// The bytes are not the handler's type.
-    #[error("the payload is not a `{target}`")]
-    Json {
+    #[error("the payload is not a `{target}` in the format `{format}`")]
+    Format {
         /// The type that the handler takes.
         target: &'static str,
+        /// The format that it was read as.
+        format: Format,
         /// Where and why.
         #[source]
         source: Box<dyn Error + Send + Sync>,
@@ -27,6 +96,15 @@ pub enum DecodeError {
     Null {
         /// The type that the handler takes.
         target: &'static str,
+    },
+    /// A step of the pipeline refuses the bytes, or cannot do its part now.
+    #[error("the payload does not pass the step `{step}`")]
+    Step {
+        /// The step's name in the settings.
+        step: Arc<str>,
+        /// Why.
+        #[source]
+        source: StepError,
     },
     /// A [`Payload`] of the application's own refuses the message.
     #[error("the payload is not a `{target}`")]
@@ -48,17 +126,17 @@ impl DecodeError {
         }
     }
 
-    /// Say whether trying again can help: never, the bytes stay what they are.
+    /// Say whether trying again can help: only if a step says that something was missing that may come back.
     #[must_use]
     pub const fn is_retriable(&self) -> bool {
-        false
+        matches!(self, Self::Step { source, .. } if source.is_retriable())
     }
 }
 
 /// What can stand first among a handler's arguments: a type to decode, or a [`Message`] of one.
 ///
 /// Types that implement `serde::Deserialize` have it. Implement it for a type of your own to take
-/// what is not JSON.
+/// what no [`Format`] reads; [`MessageContext::payload`] has the bytes after all steps.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be decoded from a message",
     label = "not a payload",
@@ -81,7 +159,7 @@ impl<T: DeserializeOwned + Send + 'static> Payload for T {
     type Target = T;
 
     fn decode(context: &MessageContext<'_>) -> Result<Self, DecodeError> {
-        decode_json(context.message().payload())
+        decode_value(context)
     }
 }
 
@@ -90,18 +168,36 @@ impl<T: DeserializeOwned + Send + 'static> Payload for Message<T> {
     type Target = T;
 
     fn decode(context: &MessageContext<'_>) -> Result<Self, DecodeError> {
-        let payload = decode_json(context.message().payload())?;
-        Ok(Message::new(payload, context.meta()))
+        Ok(Message::new(decode_value(context)?, context.meta()))
     }
 }
 
-fn decode_json<T: DeserializeOwned>(bytes: Option<&[u8]>) -> Result<T, DecodeError> {
+fn decode_value<T: DeserializeOwned>(context: &MessageContext<'_>) -> Result<T, DecodeError> {
     let target = std::any::type_name::<T>();
-    match bytes {
-        Some(bytes) => serde_json::from_slice(bytes).map_err(|source| DecodeError::Json {
-            target,
-            source: Box::new(source),
-        }),
+    match context.payload() {
+        Some(bytes) => {
+            let format = context.format();
+            format.decode(bytes).map_err(|source| DecodeError::Format {
+                target,
+                format,
+                source,
+            })
+        }
         None => serde_json::from_slice(b"null").map_err(|_| DecodeError::Null { target }),
     }
+}
+
+/// Take a message's payload through the steps, if there are any, and decode it.
+pub(crate) async fn decode<P: Payload>(context: &MessageContext<'_>) -> Result<P, DecodeError> {
+    let message = context.message();
+    let pipeline = context.scope().payloads.of(message.topic());
+    let payload = message.payload().filter(|_| !pipeline.is_plain());
+    let Some(payload) = payload else {
+        return P::decode(context);
+    };
+    let opened = match pipeline.open(message, payload)? {
+        Opening::Opened(opened) => opened,
+        Opening::Waits(opening) => opening.await?,
+    };
+    P::decode(&context.opened(&opened))
 }

@@ -1,11 +1,13 @@
 //! Why a message was not published.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::consumer::MessagingConnectionError;
 use crate::context::ContextError;
 use crate::delay::ForbiddenDestination;
+use crate::payload::{Format, SealError};
 use crate::transport::{DeliveryState, TransportError};
 
 /// Publishing a message failed.
@@ -15,14 +17,25 @@ pub enum PublishError {
     /// The topic's name is empty.
     #[error("cannot publish: the topic's name is empty")]
     NoTopic,
-    /// The payload has no JSON form.
-    #[error("cannot write the payload for topic `{topic}` as JSON")]
+    /// The payload has no form in the topic's format.
+    #[error("cannot write the payload for topic `{topic}` in the format `{format}`")]
     Serialize {
         /// Where it should have gone.
         topic: String,
+        /// The format.
+        format: Format,
         /// Why.
         #[source]
-        source: serde_json::Error,
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A step of the payload pipeline refuses the payload, or cannot do its part now. Nothing was sent.
+    #[error("cannot write the payload for topic `{topic}`")]
+    Payload {
+        /// Where it should have gone.
+        topic: String,
+        /// Which step, and why.
+        #[source]
+        source: SealError,
     },
     /// The context in which it is published holds something that no message can carry.
     #[error("cannot put the context on a message for topic `{topic}`")]
@@ -163,6 +176,7 @@ impl PublishError {
             | Self::NotConfigured { .. }
             | Self::DelayTooLong { .. }
             | Self::Forbidden(_) => false,
+            Self::Payload { source, .. } => source.is_retriable(),
             Self::Connection { source, .. } => source.is_retriable(),
             Self::NotSent { source, .. } => source.is_retriable(),
             Self::Transport { source, .. } => source.is_retriable(),

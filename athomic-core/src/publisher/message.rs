@@ -1,5 +1,6 @@
 //! A message in the making.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use super::error::PublishError;
 use crate::context::{Context, HeadersOrchestrator};
 use crate::handler::Priority;
 use crate::message::{Headers, MESSAGE_ID, Partition};
+use crate::payload::Format;
 use crate::transport::OutgoingMessage;
 
 /// A message to publish: topic, payload, key, headers, partition, delay, priority.
@@ -24,30 +26,42 @@ pub struct NewMessage {
     priority: Priority,
     /// What it carries in the place of the current context.
     context: Option<Context>,
+    /// The format of the payload, which goes through the topic's steps; none if it is taken as it is.
+    format: Option<Format>,
     /// A payload that could not be serialized; told when the message is published.
-    fault: Option<serde_json::Error>,
+    fault: Option<Box<dyn Error + Send + Sync>>,
 }
 
 /// A message with all that a strategy needs.
 pub(super) struct Finished {
     pub(super) message: OutgoingMessage,
     pub(super) delay: Duration,
+    pub(super) format: Option<Format>,
 }
 
 impl NewMessage {
-    /// Make a message whose payload is a value's JSON.
+    /// Make a message whose payload is a value's JSON, whatever the topic's format is.
+    /// [`Publisher::message`](super::Publisher::message) goes by the topic's.
     pub fn json<T: Serialize + ?Sized>(topic: impl Into<String>, payload: &T) -> Self {
-        let (payload, fault) = match serde_json::to_vec(payload) {
+        Self::new(topic, Format::Json, payload)
+    }
+
+    /// Make a message whose payload is a value in a format, whatever the topic's is; then it goes through the
+    /// topic's other steps.
+    pub fn new<T: Serialize + ?Sized>(topic: impl Into<String>, format: Format, payload: &T) -> Self {
+        let (payload, fault) = match format.encode(payload) {
             Ok(bytes) => (Some(Bytes::from(bytes)), None),
             Err(error) => (None, Some(error)),
         };
         Self {
             fault,
+            format: Some(format),
             ..Self::raw(topic, payload)
         }
     }
 
-    /// Make a message whose payload is taken as it is; `None` is a tombstone.
+    /// Make a message whose payload is taken as it is, without any step of the topic's pipeline; `None` is a
+    /// tombstone.
     pub fn raw(topic: impl Into<String>, payload: Option<Bytes>) -> Self {
         Self {
             message: OutgoingMessage {
@@ -58,6 +72,7 @@ impl NewMessage {
             delay: Duration::ZERO,
             priority: Priority::Normal,
             context: None,
+            format: None,
             fault: None,
         }
     }
@@ -116,9 +131,13 @@ impl NewMessage {
         if self.message.topic.is_empty() {
             return Err(PublishError::NoTopic);
         }
-        if let Some(source) = self.fault {
+        if let (Some(source), Some(format)) = (self.fault, self.format) {
             let topic = self.message.topic;
-            return Err(PublishError::Serialize { topic, source });
+            return Err(PublishError::Serialize {
+                topic,
+                format,
+                source,
+            });
         }
         if let Some(suffix) = self.priority.suffix() {
             self.message.topic += suffix;
@@ -134,6 +153,7 @@ impl NewMessage {
         Ok(Finished {
             message: self.message,
             delay: self.delay,
+            format: self.format,
         })
     }
 }

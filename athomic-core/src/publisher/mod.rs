@@ -27,6 +27,7 @@ use crate::context::{Context, HeadersOrchestrator};
 use crate::delay::Bucket;
 use crate::handler::Priority;
 use crate::message::{Headers, Partition, Timestamp};
+use crate::payload::Payloads;
 use crate::settings::DEFAULT_CONNECTION;
 use crate::transport::{Delivery, DynPublisher, DynTransport, OutgoingMessage, TransportError};
 use error::NoClient;
@@ -61,6 +62,8 @@ struct Shared {
     delayed: Option<DelayedPublishStrategy>,
     /// Puts the context on messages.
     headers: Arc<HeadersOrchestrator>,
+    /// How payloads are written.
+    payloads: Arc<Payloads>,
     /// Made at the first message; kept until the last clone of the publisher goes.
     client: OnceCell<Box<dyn DynPublisher>>,
 }
@@ -84,24 +87,43 @@ impl Publisher {
         delayed: Option<DelayedPublishStrategy>,
         headers: Arc<HeadersOrchestrator>,
     ) -> Self {
+        Self::over(connection, transport, delayed, headers, Arc::default())
+    }
+
+    /// The same, with payloads written by the settings.
+    pub(crate) fn over(
+        connection: impl Into<String>,
+        transport: Arc<dyn DynTransport>,
+        delayed: Option<DelayedPublishStrategy>,
+        headers: Arc<HeadersOrchestrator>,
+        payloads: Arc<Payloads>,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 connection: connection.into(),
                 transport,
                 delayed,
                 headers,
+                payloads,
                 client: OnceCell::new(),
             }),
         }
     }
 
-    /// Prepare a message for a topic, its payload as JSON. Await it to publish: it returns when all
-    /// in-sync replicas have it.
+    /// Prepare a message for a topic, its payload in the topic's format (JSON, unless the settings name another).
+    /// Await it to publish: it returns when all in-sync replicas have it.
     pub fn publish<T: Serialize + ?Sized>(&self, topic: impl Into<String>, payload: &T) -> Publish<'_> {
         Publish {
             publisher: self,
-            message: NewMessage::json(topic, payload),
+            message: self.message(topic, payload),
         }
+    }
+
+    /// Make a message in the topic's format, for [`publish_batch`](Self::publish_batch).
+    pub fn message<T: Serialize + ?Sized>(&self, topic: impl Into<String>, payload: &T) -> NewMessage {
+        let topic = topic.into();
+        let format = self.shared.payloads.of(&topic).format();
+        NewMessage::new(topic, format, payload)
     }
 
     /// Publish messages together; one result each, in their order. Messages to the same partition
@@ -111,7 +133,7 @@ impl Publisher {
         let mut results: Vec<Option<Published>> = Vec::new();
         let (mut places, mut records) = (Vec::new(), Vec::new());
         for (place, message) in messages.into_iter().enumerate() {
-            match self.prepare(message, now) {
+            match self.prepare(message, now).await {
                 Ok(Prepared { record, waits }) => {
                     places.push((place, waits));
                     records.push(record);
@@ -130,8 +152,19 @@ impl Publisher {
     }
 
     /// Make the record of a message.
-    fn prepare(&self, message: NewMessage, now: Timestamp) -> Result<Prepared, PublishError> {
-        let Finished { message, delay } = message.finish(&self.shared.headers)?;
+    async fn prepare(&self, message: NewMessage, now: Timestamp) -> Result<Prepared, PublishError> {
+        let Finished {
+            mut message,
+            delay,
+            format,
+        } = message.finish(&self.shared.headers)?;
+        if let Some(format) = format {
+            let pipeline = self.shared.payloads.of(&message.topic);
+            if let Err(source) = pipeline.seal(&mut message, format).await {
+                let topic = message.topic;
+                return Err(PublishError::Payload { topic, source });
+            }
+        }
         if delay.is_zero() {
             return DirectPublishStrategy.prepare(message, delay, now);
         }
@@ -202,6 +235,11 @@ impl Publisher {
     /// Return what puts the context on messages.
     pub(crate) fn headers(&self) -> &Arc<HeadersOrchestrator> {
         &self.shared.headers
+    }
+
+    /// Return how payloads are written.
+    pub(crate) fn payloads(&self) -> &Payloads {
+        &self.shared.payloads
     }
 
     /// Return the present time by the clock of the transport.

@@ -69,7 +69,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub(super) fn new(key: impl Into<String>, origin: &Origin, problem: Problem) -> Self {
+    pub(crate) fn new(key: impl Into<String>, origin: &Origin, problem: Problem) -> Self {
         Self {
             key: Some(key.into()),
             origin: origin.clone(),
@@ -170,7 +170,7 @@ pub enum Problem {
 }
 
 impl Problem {
-    pub(super) fn invalid(reason: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn invalid(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Invalid {
             reason: reason.into(),
         }

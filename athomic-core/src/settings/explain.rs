@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::error::{Origin, SettingsError};
 use super::resolved::{
     ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DEFAULT_KVSTORE, HandlerTuning,
-    IdempotencySettings, KvStoreSettings, ProducerSettings, REPUBLISHER_CONNECTION, RepublisherSettings,
-    SecuritySettings, Settings,
+    IdempotencySettings, KvStoreSettings, PayloadSettings, PipelineSettings, ProducerSettings,
+    REPUBLISHER_CONNECTION, RepublisherSettings, SecuritySettings, Settings,
 };
 use super::schema::{
-    self, CONNECTIONS, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, REPUBLISHER, TUNING,
+    self, CONNECTIONS, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, PAYLOAD, REPUBLISHER, TUNING,
 };
 use super::secret::MASK;
 use super::tree::{Node, Table, join, join_all, parse_key, quoted};
@@ -142,8 +142,8 @@ impl Settings {
         let path = parse_key(key).unwrap_or_default();
         let name = join_all(&path);
         let values = self.values();
-        let option =
-            path.len() > 1 && ["librdkafka", "delay_topics"].contains(&path[path.len() - 2].as_str());
+        let option = path.len() > 1
+            && ["librdkafka", "delay_topics", "settings"].contains(&path[path.len() - 2].as_str());
         let known = schema::key_at(if option { &path[..path.len() - 1] } else { &path });
         let exists = option || values.iter().any(|(key, _)| *key == name);
         let Some(known) = known.filter(|_| exists) else {
@@ -354,6 +354,7 @@ impl Values {
             .is("factor", format!("{:?}", dlq.retry.factor))
             .is("jitter", dlq.retry.jitter);
         self.republisher(&messaging.republisher);
+        self.payload(&messaging.payload);
         let ordering = &messaging.ordering;
         self.section(ORDERING)
             .text("kvstore", &ordering.kvstore)
@@ -364,6 +365,22 @@ impl Values {
         self.section("lifecycle")
             .seconds("startup_timeout_seconds", lifecycle.startup_timeout)
             .seconds("shutdown_timeout_seconds", lifecycle.shutdown_timeout);
+    }
+
+    fn payload(&mut self, payload: &PayloadSettings) {
+        self.section(PAYLOAD)
+            .is("max_decoded_bytes", payload.max_decoded_bytes)
+            .is("max_ratio", payload.max_ratio);
+        let pipelines = payload.pipeline.iter().chain(payload.topics.values());
+        pipelines.for_each(|pipeline| self.pipeline(pipeline));
+    }
+
+    fn pipeline(&mut self, pipeline: &PipelineSettings) {
+        for step in &pipeline.steps {
+            self.section(&step.key)
+                .text("step", &step.step)
+                .options("settings", &step.settings);
+        }
     }
 
     fn republisher(&mut self, republisher: &RepublisherSettings) {
@@ -464,6 +481,10 @@ impl Values {
             .put("enabled", idempotency.enabled.map(|enabled| enabled.to_string()))
             .put("ttl_seconds", seconds(idempotency.ttl))
             .put("lock_timeout_seconds", seconds(idempotency.lock_timeout));
+        tuning
+            .pipeline
+            .iter()
+            .for_each(|pipeline| self.pipeline(pipeline));
     }
 
     fn no_tuning(&mut self, index: usize) {

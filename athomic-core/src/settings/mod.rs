@@ -75,9 +75,10 @@ pub use resolved::{
     ContextSettings, DEFAULT_CONNECTION, DEFAULT_KVSTORE, DEFAULT_REPUBLISHER_GROUP, DelayBackend, DlqFormat,
     DlqHeaderSet, DlqSettings, DlqStrategy, GroupProtocol, HandlerTuning, IdempotencySettings,
     IdempotencyTuning, IsolationLevel, KvStoreSettings, LifecycleSettings, MessagingSettings, OffsetReset,
-    OrderingSettings, OrderingTuning, ProducerClient, ProducerSettings, REPUBLISHER_CONNECTION,
-    RepublisherSettings, RetryMode, RetryOrder, RetrySettings, SaslMechanism, SecurityProtocol,
-    SecuritySettings, Settings, StoreBackend, TopicsSettings, WireCompression,
+    OrderingSettings, OrderingTuning, PayloadSettings, PipelineSettings, ProducerClient, ProducerSettings,
+    REPUBLISHER_CONNECTION, RepublisherSettings, RetryMode, RetryOrder, RetrySettings, SaslMechanism,
+    SecurityProtocol, SecuritySettings, Settings, StepSettings, StoreBackend, TopicsSettings,
+    WireCompression,
 };
 pub use schema::{KeyDoc, keys};
 pub use secret::Secret;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::error::{Fault, Origin, Problem};
 use super::schema::{
-    CONNECTIONS, CONSUMER, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, PRODUCER, REPUBLISHER,
-    SECURITY, TUNING,
+    CONNECTIONS, CONSUMER, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, PAYLOAD, PRODUCER,
+    REPUBLISHER, SECURITY, TUNING,
 };
 use super::secret::Secret;
 use super::tree::{Node, SecretPlace, Table, join};
@@ -92,6 +92,7 @@ pub(super) struct RawMessaging {
     pub(super) republisher: RawRepublisher,
     /// The servers of the section `republisher`.
     pub(super) republishing: RawConnection,
+    pub(super) payload: RawPayload,
     pub(super) ordering: RawOrdering,
     pub(super) handler_tuning: Vec<RawTuned>,
 }
@@ -103,6 +104,31 @@ pub(super) struct RawTuned {
     pub(super) tuning: RawTuning,
     pub(super) ordering: RawOrdering,
     pub(super) idempotency: RawIdempotencyTuning,
+    pub(super) pipeline: Option<RawPipeline>,
+}
+
+/// The section `integration.messaging.payload`, with the lists in it.
+#[derive(Debug)]
+pub(super) struct RawPayload {
+    pub(super) keys: RawPayloadKeys,
+    pub(super) pipeline: Option<RawPipeline>,
+    pub(super) topics: Vec<(String, RawPipeline)>,
+}
+
+/// A list of steps, and where it stands.
+#[derive(Debug)]
+pub(super) struct RawPipeline {
+    pub(super) steps: Vec<RawStep>,
+    pub(super) key: String,
+    pub(super) origin: Origin,
+}
+
+/// One step, and where it stands.
+#[derive(Debug)]
+pub(super) struct RawStep {
+    pub(super) keys: RawStepKeys,
+    pub(super) key: String,
+    pub(super) origin: Origin,
 }
 
 /// The section `resilience.idempotency`, with the tables in it.
@@ -268,6 +294,14 @@ section! {
     }
 }
 section! {
+    /// The keys of `integration.messaging.payload` itself.
+    RawPayloadKeys { max_decoded_bytes: i128, max_ratio: i128, }
+}
+section! {
+    /// An item of a payload pipeline.
+    RawStepKeys { step: String, settings: BTreeMap<String, Written<String>>, }
+}
+section! {
     /// The keys of a store itself.
     RawStoreSwitch { enabled: bool, namespace: String, }
 }
@@ -342,6 +376,7 @@ impl RawMessaging {
             retry: RawRetry::read(retry, table_at(root, retry)),
             republisher: RawRepublisher::read(REPUBLISHER, republisher),
             republishing: RawConnection::read(REPUBLISHER, republisher, None),
+            payload: read_payload(root),
             ordering: RawOrdering::read(ORDERING, table_at(root, ORDERING)),
             handler_tuning: read_tuning(root),
         }
@@ -390,6 +425,43 @@ fn read_kvstores(root: &Table) -> Vec<(String, RawStore)> {
     stores.map(read).collect()
 }
 
+fn read_payload(root: &Table) -> RawPayload {
+    let payload = table_at(root, PAYLOAD);
+    let topics = payload.and_then(|payload| payload.get("topics")?.node.as_table());
+    let topic = |(name, entry): (&String, &super::tree::Entry)| {
+        let path = join(&join(PAYLOAD, "topics"), name);
+        let pipeline = read_pipeline(&path, entry.node.as_table()?)?;
+        Some((name.clone(), pipeline))
+    };
+    RawPayload {
+        keys: RawPayloadKeys::read(PAYLOAD, payload),
+        pipeline: payload.and_then(|payload| read_pipeline(PAYLOAD, payload)),
+        topics: topics.into_iter().flatten().filter_map(topic).collect(),
+    }
+}
+
+/// Read the list `pipeline` of a table that stands at `path`.
+fn read_pipeline(path: &str, table: &Table) -> Option<RawPipeline> {
+    let entry = table.get("pipeline")?;
+    let Node::List(items) = &entry.node else {
+        return None;
+    };
+    let key = join(path, "pipeline");
+    let step = |(index, item): (usize, &super::tree::Entry)| {
+        let key = join(&key, &index.to_string());
+        RawStep {
+            keys: RawStepKeys::read(&key, item.node.as_table()),
+            key,
+            origin: item.origin.clone(),
+        }
+    };
+    Some(RawPipeline {
+        steps: items.iter().enumerate().map(step).collect(),
+        origin: entry.origin.clone(),
+        key,
+    })
+}
+
 fn read_tuning(root: &Table) -> Vec<RawTuned> {
     let entry = table_at(root, "integration.messaging").and_then(|messaging| messaging.get("handler_tuning"));
     let Some(Node::List(items)) = entry.map(|entry| &entry.node) else {
@@ -404,6 +476,7 @@ fn read_tuning(root: &Table) -> Vec<RawTuned> {
             tuning: RawTuning::read(&path, table),
             ordering: RawOrdering::read(&join(&path, "ordering"), within("ordering")),
             idempotency: RawIdempotencyTuning::read(&join(&path, "idempotency"), within("idempotency")),
+            pipeline: within("payload").and_then(|payload| read_pipeline(&join(&path, "payload"), payload)),
         }
     };
     items.iter().enumerate().map(read).collect()

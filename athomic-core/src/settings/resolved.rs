@@ -7,12 +7,14 @@
 mod context;
 mod idempotency;
 mod ordering;
+mod payload;
 mod republisher;
 
 pub use context::{ContextField, ContextSettings};
 pub use idempotency::{IdempotencySettings, IdempotencyTuning};
 pub(in crate::settings) use ordering::default_kvstores;
 pub use ordering::{DEFAULT_KVSTORE, KvStoreSettings, OrderingSettings, OrderingTuning, StoreBackend};
+pub use payload::{PayloadSettings, PipelineSettings, StepSettings};
 pub use republisher::{DEFAULT_REPUBLISHER_GROUP, DelayBackend, REPUBLISHER_CONNECTION, RepublisherSettings};
 
 use std::collections::BTreeMap;
@@ -143,6 +145,8 @@ pub struct MessagingSettings {
     pub dlq: DlqSettings,
     /// Delayed messages.
     pub republisher: RepublisherSettings,
+    /// How payloads are written and read.
+    pub payload: PayloadSettings,
     /// Ordered consumption.
     pub ordering: OrderingSettings,
     /// Changes to single handlers without a rebuild, in the order written.
@@ -159,6 +163,7 @@ impl Default for MessagingSettings {
             topics: TopicsSettings::default(),
             dlq: DlqSettings::default(),
             republisher: RepublisherSettings::default(),
+            payload: PayloadSettings::default(),
             ordering: OrderingSettings::default(),
             handler_tuning: Vec::new(),
         }
@@ -482,6 +487,8 @@ pub struct HandlerTuning {
     pub ordering: OrderingTuning,
     /// Whether and how its messages are handled once.
     pub idempotency: IdempotencyTuning,
+    /// The steps of its payloads, in the place of those of its topics.
+    pub pipeline: Option<PipelineSettings>,
     /// Where the entry was written, for messages.
     pub origin: Origin,
 }

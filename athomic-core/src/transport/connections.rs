@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::memory::MemoryBroker;
 use super::{DynTransport, TransportError, backend};
 use crate::context::HeadersOrchestrator;
+use crate::payload::Payloads;
 use crate::publisher::{DelayedPublishStrategy, Publisher};
 use crate::settings::{Backend, ConnectionSettings, DEFAULT_CONNECTION, REPUBLISHER_CONNECTION, Settings};
 
@@ -26,10 +27,11 @@ impl Connections {
     ///
     /// # Errors
     /// The backend is not part of this program, or refuses its settings.
-    pub fn new(
+    pub(crate) fn new(
         settings: &Settings,
         broker: &MemoryBroker,
         headers: &Arc<HeadersOrchestrator>,
+        payloads: &Arc<Payloads>,
     ) -> Result<Self, ConnectionsError> {
         let transport = |connection: &ConnectionSettings| -> Result<Arc<dyn DynTransport>, ConnectionsError> {
             match settings.messaging.backend {
@@ -49,7 +51,8 @@ impl Connections {
                 .filter(|_| reaches_delay_topics(settings, connection));
             let transport = transport(connection)?;
             let (name, headers) = (connection.name.as_str(), Arc::clone(headers));
-            let publisher = Publisher::with_delays(name, Arc::clone(&transport), delayed, headers);
+            let payloads = Arc::clone(payloads);
+            let publisher = Publisher::over(name, Arc::clone(&transport), delayed, headers, payloads);
             Ok((connection.name.clone(), Connection { transport, publisher }))
         });
         connections.collect::<Result<_, _>>().map(Self)

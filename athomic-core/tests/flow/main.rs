@@ -15,6 +15,7 @@ mod idempotency;
 mod keyed;
 mod lifecycle;
 mod ordered;
+mod payload;
 mod priority;
 mod publisher;
 #[cfg(feature = "testing")]

@@ -3,6 +3,7 @@
 use athomic_core::app::RunningApp;
 use athomic_core::handler::Priority;
 use athomic_core::message::{MESSAGE_ID, RawMessage};
+use athomic_core::payload::CONTENT_TYPE;
 use athomic_core::publisher::{NewMessage, PublishError, PublishingOutcome};
 use athomic_core::transport::DeliveryState;
 use athomic_core::transport::memory::{Fault, FaultRule, Operation, partition_for_key};
@@ -50,7 +51,8 @@ async fn a_message_carries_payload_key_headers_and_partition() {
         [
             ("a".into(), Some("1".into())),
             ("a".into(), Some("2".into())),
-            (MESSAGE_ID.into(), Some("7".into()))
+            (MESSAGE_ID.into(), Some("7".into())),
+            (CONTENT_TYPE.into(), Some("application/json".into())),
         ]
     );
 }
@@ -164,7 +166,7 @@ async fn each_message_has_an_id_of_its_own_unless_it_brings_one() {
     assert!(ids[0].len() == 36 && ids[0] != ids[1], "{ids:?}");
     assert_eq!(&ids[0][14..15], "7", "they sort by time");
     assert_eq!(ids[2..], ["mine", "mine"]);
-    assert!(messages.iter().all(|message| message.headers().len() == 1));
+    assert!(messages.iter().all(|message| message.headers().len() == 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,5 @@
 //! The lane of an ordered handler: fetches, decodes, and hands over to the shards.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::lane::{LaneContext, LaneSource, Settlement};
-use super::super::processor::Failure;
+use super::super::processor::{Failure, caught, decoded};
 use super::OrderedOrchestrationStrategy;
 use super::flow::{Flow, Place, Weight};
 use super::item::{Item, Places};
@@ -17,8 +16,8 @@ use super::shard::{Event, Incoming};
 use crate::commit::Slot;
 use crate::handler::{MessageContext, OrderedHandler};
 use crate::message::{RawMessage, RecordBatch, Timestamp};
-use crate::outcome::FailureContext;
-use crate::payload::Payload;
+use crate::outcome::{FailureContext, FailureStage};
+use crate::retry::RetryDecision;
 use crate::store::ordering::{Aggregate, Digest};
 use crate::transport::TransportError;
 
@@ -58,7 +57,9 @@ pub(super) async fn run<H: OrderedHandler>(
                 let last = batch.timestamp(batch.len() - 1);
                 flow.read_to
                     .store(last.map_or(i64::MAX, Timestamp::as_millis), Relaxed);
-                let undecoded = strategy.hand_over(context, &flow, &batch);
+                let Some(undecoded) = strategy.hand_over(context, &flow, &batch).await else {
+                    break Ok(());
+                };
                 if give_up(context, undecoded).await == Settlement::Abandoned {
                     break Ok(());
                 }
@@ -88,16 +89,15 @@ async fn give_up(context: &LaneContext, undecoded: Vec<(FailureContext, Slot)>) 
 
 impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
     /// Decode fetched messages and give each to the shard of its aggregate. Returns those that cannot be
-    /// decoded.
-    fn hand_over(
+    /// decoded; nothing if the lane stops before all are, and none of them was handed over.
+    async fn hand_over(
         &self,
         context: &LaneContext,
         flow: &Arc<Flow>,
         batch: &Arc<dyn RecordBatch>,
-    ) -> Vec<(FailureContext, Slot)> {
+    ) -> Option<Vec<(FailureContext, Slot)>> {
         let mut undecoded = Vec::new();
         let mut slot = flow.state.track(batch.as_ref());
-        let (mut messages, mut bytes) = (0, 0);
         let share = batch.len().div_ceil(self.shards.len()) * 5 / 4;
         let mut parts: Vec<Vec<Incoming<H::Payload>>> =
             (self.shards.iter()).map(|_| Vec::with_capacity(share)).collect();
@@ -108,49 +108,85 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
                 slot = slot.next();
                 continue;
             }
-            let size = message.size();
-            match self.decode(context, message, size, flow, slot) {
-                Ok((shard, incoming)) => {
-                    (messages, bytes) = (messages + 1, bytes + size);
+            match self.decode_until(context, &message).await? {
+                Ok(decoded) => {
+                    let (shard, incoming) = self.place(decoded, message, flow, slot);
                     parts[shard].push(incoming);
                 }
                 Err(failure) => undecoded.push((failure, slot)),
             }
             slot = slot.next();
         }
-        // Before anything of it can leave.
-        flow.add(messages, bytes);
         for (shard, part) in self.shards.iter().zip(parts) {
             if !part.is_empty() {
                 let _orchestration_gone = shard.send(Event::Arrived(part));
             }
         }
-        undecoded
+        Some(undecoded)
     }
 
-    fn decode(
+    /// Decode a message, again and again while that may pass and the policy allows it: without its fields nobody
+    /// knows whose turn it is. `None` is to leave it as it is.
+    async fn decode_until(
         &self,
         context: &LaneContext,
-        message: RawMessage,
-        size: usize,
-        flow: &Arc<Flow>,
-        slot: Slot,
-    ) -> Result<(usize, Incoming<H::Payload>), FailureContext> {
-        let call = MessageContext::new(context.scope(), &message, 1);
+        message: &RawMessage,
+    ) -> Option<Result<Decoded<H::Payload>, FailureContext>> {
+        let mut attempt = 1;
+        loop {
+            let call = MessageContext::new(context.scope(), message, attempt);
+            let failure = match decoded(&call).await.and_then(|payload| self.look_into(payload)) {
+                Ok(decoded) => return Some(Ok(decoded)),
+                Err(failure) => failure.of(message, attempt),
+            };
+            let failures = &context.settings.failures;
+            let delay = match failures.decide(&failure) {
+                RetryDecision::RetryAfter(delay) if failure.stage == FailureStage::Decode => delay,
+                _ => return Some(Err(failure)),
+            };
+            failures.retry(context.scope(), &failure, delay);
+            if context.pause(delay).await {
+                return None;
+            }
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    /// Read the fields that say which aggregate a message belongs to, and where in it.
+    fn look_into(&self, payload: H::Payload) -> Result<Decoded<H::Payload>, Failure> {
         let handler = &self.processor.handler;
-        let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            let payload = H::Payload::decode(&call)?;
+        caught(|| {
             let key = handler.aggregate_key(&payload);
             let (hash, identity) = (Aggregate::hash(&key), Identity::of(&key));
             drop(key);
             let sequence = handler.sequence_id(&payload);
-            Ok::<_, crate::payload::DecodeError>((payload, hash, identity, sequence))
-        }));
-        let (payload, hash, identity, sequence) = decoded
-            .map_err(Failure::panic)
-            .and_then(|decoded| decoded.map_err(Failure::from))
-            .map_err(|failure| failure.of(&message, 1))?;
+            Ok(Decoded {
+                payload,
+                hash,
+                identity,
+                sequence,
+            })
+        })
+    }
+
+    /// Give a decoded message its place in its partition; return the shard of its aggregate with it.
+    fn place(
+        &self,
+        decoded: Decoded<H::Payload>,
+        message: RawMessage,
+        flow: &Arc<Flow>,
+        slot: Slot,
+    ) -> (usize, Incoming<H::Payload>) {
+        let Decoded {
+            payload,
+            hash,
+            identity,
+            sequence,
+        } = decoded;
+        let size = message.size();
         let bucket = Aggregate::bucket_of(hash, self.settings.policies.buckets);
+        // Before anything of it can leave.
+        flow.add(1, size);
         let place = Place {
             flow: Arc::clone(flow),
             slot,
@@ -166,8 +202,16 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
             },
             payload,
         };
-        Ok((usize::from(bucket) % self.shards.len(), incoming))
+        (usize::from(bucket) % self.shards.len(), incoming)
     }
+}
+
+/// A decoded message, and where it belongs.
+struct Decoded<P> {
+    payload: P,
+    hash: u64,
+    identity: Identity,
+    sequence: u64,
 }
 
 /// Tells the shards that a partition goes, also when its lane is cancelled.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::super::lane::{LaneContext, LaneSettings, PartitionState, Permit, Settlement};
-use super::super::processor::{Boxed, Failure, caught, failed, guarded};
+use super::super::processor::{Boxed, Failure, caught, decoded, failed, guarded};
 use super::OrderedSettings;
 use super::calls::Caller;
 use super::shard::{self, Links};
@@ -17,7 +17,7 @@ use crate::idempotency::{Guard, Once};
 use crate::message::RawMessage;
 use crate::ordering::{OnPoison, OrderingPolicies};
 use crate::outcome::{BoxError, FailureContext, FailureStage, RetryWish};
-use crate::payload::Payload;
+use crate::payload;
 use crate::retry::RetryDecision;
 use crate::store::ordering::{Aggregate, FencingToken, Grant, Steering};
 
@@ -196,7 +196,10 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
         }
         let call = MessageContext::new(context.scope(), message, attempt).fenced(token);
         let run = pin!(async {
-            let payload = payload.map_or_else(|| H::Payload::decode(&call), Ok)?;
+            let payload = match payload {
+                Some(payload) => payload,
+                None => payload::decode(&call).await?,
+            };
             Ok(self.handler.call(payload, &call).await?)
         });
         Once::Ran(guarded(run, context, message).await.and_then(failed))
@@ -213,10 +216,15 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
         token: FencingToken,
     ) -> Once<Result<(), Failure>> {
         let call = MessageContext::new(context.scope(), message, attempt).fenced(token);
-        let named = caught(|| {
-            let payload = payload.map_or_else(|| H::Payload::decode(&call), Ok)?;
-            let key = self.handler.idempotency_key(&payload);
-            Ok((payload, guard.key_of(message, key.as_deref())))
+        let payload = match payload {
+            Some(payload) => Ok(payload),
+            None => decoded::<H::Payload>(&call).await,
+        };
+        let named = payload.and_then(|payload| {
+            caught(|| {
+                let key = self.handler.idempotency_key(&payload);
+                Ok((payload, guard.key_of(message, key.as_deref())))
+            })
         });
         let (payload, key) = match named {
             Ok(named) => named,

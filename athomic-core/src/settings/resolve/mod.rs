@@ -6,6 +6,7 @@ mod context;
 mod dead_letters;
 mod idempotency;
 mod ordering;
+mod payload;
 mod republisher;
 mod security;
 mod values;
@@ -104,6 +105,7 @@ impl Resolver<'_> {
             republisher,
             topics: self.topics(&raw.topics),
             dlq,
+            payload: self.payload(&raw.payload),
             ordering: self.ordering(&raw.ordering, kvstores),
             handler_tuning: self.handler_tuning(&raw.handler_tuning, kvstores),
         }
@@ -294,6 +296,7 @@ impl Resolver<'_> {
                 tuning: raw,
                 ordering,
                 idempotency,
+                pipeline,
             } = tuned_by;
             let handler_id = self.text(&raw.handler_id);
             let tuning = HandlerTuning {
@@ -303,6 +306,7 @@ impl Resolver<'_> {
                 paused: raw.paused.as_ref().map(|written| written.value),
                 ordering: self.ordering_tuning(ordering, kvstores),
                 idempotency: self.idempotency_tuning(idempotency),
+                pipeline: pipeline.as_ref().map(|pipeline| self.pipeline(pipeline)),
                 origin: origin.clone(),
             };
             match &raw.handler_id {

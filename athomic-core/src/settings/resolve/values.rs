@@ -198,7 +198,7 @@ impl Resolver<'_> {
 }
 
 /// Return whether an option of the client library holds a password, key or token.
-fn carries_a_secret(name: &str) -> bool {
+pub(super) fn carries_a_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     [
         "password",

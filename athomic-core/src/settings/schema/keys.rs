@@ -2,6 +2,7 @@
 
 use super::idempotency::{IDEMPOTENCY_KEYS, IDEMPOTENCY_STORE_KEYS, IDEMPOTENCY_TUNING_KEYS};
 use super::ordering::{ORDERING_KEYS, STORE_KEYS, STORE_PROVIDER_KEYS};
+use super::payload::{PAYLOAD_KEYS, STEP_KEYS};
 use super::{Key, Kind, Preset, Section};
 use crate::handler::Priorities;
 use crate::settings::choice::Choice;
@@ -15,6 +16,7 @@ pub(in crate::settings) const PRODUCER: &str = "integration.messaging.producer";
 pub(in crate::settings) const SECURITY: &str = "integration.messaging.security";
 pub(in crate::settings) const CONNECTIONS: &str = "integration.messaging.connections";
 pub(in crate::settings) const ORDERING: &str = "integration.messaging.ordering";
+pub(in crate::settings) const PAYLOAD: &str = "integration.messaging.payload";
 pub(in crate::settings) const REPUBLISHER: &str = "integration.messaging.republisher";
 pub(in crate::settings) const TUNING: &str = "integration.messaging.handler_tuning";
 pub(in crate::settings) const KVSTORES: &str = "database.kvstore";
@@ -301,6 +303,22 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
         paths: &["integration.messaging.handler_tuning.[].idempotency"],
         doc: "What an entry changes of its handler's idempotency: `idempotency = { .. }`.",
         keys: IDEMPOTENCY_TUNING_KEYS,
+    },
+    Section {
+        paths: &[PAYLOAD],
+        doc: "How large payloads may become when they are read.",
+        keys: PAYLOAD_KEYS,
+    },
+    Section {
+        paths: &[
+            "integration.messaging.payload.pipeline.[]",
+            "integration.messaging.payload.topics.*.pipeline.[]",
+            "integration.messaging.handler_tuning.[].payload.pipeline.[]",
+        ],
+        doc: "The steps between a value and the bytes of its record: encoding runs down the list, decoding up. \
+              Without any, payloads are JSON. The same list below `payload.topics.\"NAME\"` is for one topic, and \
+              `payload.pipeline` in an entry of `handler_tuning` for what one handler reads.",
+        keys: STEP_KEYS,
     },
     Section {
         paths: &["database.kvstore.ordering", "database.kvstore.*"],

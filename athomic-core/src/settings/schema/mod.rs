@@ -7,6 +7,7 @@
 mod idempotency;
 mod keys;
 mod ordering;
+mod payload;
 mod planned;
 
 use std::collections::BTreeMap;
@@ -16,8 +17,8 @@ use super::choice::Words;
 use super::tree::Step;
 
 pub(super) use keys::{
-    CONNECTIONS, CONSUMER, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, PRODUCER, REPUBLISHER,
-    SECTIONS, SECURITY, TUNING,
+    CONNECTIONS, CONSUMER, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, PAYLOAD, PRODUCER,
+    REPUBLISHER, SECTIONS, SECURITY, TUNING,
 };
 pub(super) use planned::{ORJSON, PLANNED, Planned};
 

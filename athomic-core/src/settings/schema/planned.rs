@@ -20,7 +20,7 @@ impl Planned {
 
     /// Return whether a key, by its path below the section, names the format of payloads.
     pub(in crate::settings) fn takes_format(&self, below: &[String]) -> bool {
-        self.path.ends_with("pipeline") || matches!(below, [name] if name == "format")
+        matches!(below, [name] if name == "format")
     }
 }
 
@@ -34,12 +34,6 @@ const fn planned(path: &'static str, keys: &'static [&'static str]) -> Planned {
 
 /// The rest of the schema. A section with `enabled = false` is idle as a whole.
 pub(in crate::settings) static PLANNED: &[Planned] = &[
-    planned("integration.messaging.payload.max_decoded_bytes", &[]),
-    Planned {
-        path: "integration.messaging.payload.pipeline",
-        keys: &[],
-        idle: |_, node| is_plain_json(node),
-    },
     Planned {
         path: "integration.messaging.dlq.index_in_kv",
         keys: &[],
@@ -122,23 +116,3 @@ fn is_json(node: &Node) -> bool {
 
 /// The Python framework's word for JSON.
 pub(in crate::settings) const ORJSON: &str = "orjson";
-
-/// Return whether a payload pipeline is one JSON serializer, which is what athomic does without one.
-fn is_plain_json(node: &Node) -> bool {
-    let Node::List(steps) = node else { return false };
-    let [step] = steps.as_slice() else { return false };
-    let Node::Table(step) = &step.node else {
-        return false;
-    };
-    let serializer =
-        matches!(step.get("step").map(|entry| &entry.node), Some(Node::Text(name)) if name == "serializer");
-    let settings_are_json = step.get("settings").is_none_or(|settings| {
-        let table = settings.node.as_table();
-        table.is_some_and(|table| {
-            table
-                .iter()
-                .all(|(name, entry)| name == "backend" && is_json(&entry.node))
-        })
-    });
-    serializer && settings_are_json && step.keys().all(|name| name == "step" || name == "settings")
-}

@@ -11,6 +11,7 @@ mod merging;
 mod not_built;
 mod ordering;
 mod origins;
+mod payload;
 mod reference;
 mod secrets;
 mod values;

@@ -11,10 +11,6 @@ fn check(toml: &str, expected: &str) {
 fn parts_without_a_runtime_are_refused_by_name() {
     let messaging = "integration.messaging";
     check(
-        "[integration.messaging.payload]\nmax_decoded_bytes = 1",
-        &format!("2:1: `{messaging}.payload.max_decoded_bytes`: is not built yet"),
-    );
-    check(
         "[integration.messaging.dlq]\nindex_ttl_seconds = 1",
         &format!("2:1: `{messaging}.dlq.index_ttl_seconds`: is not built yet"),
     );
@@ -59,31 +55,11 @@ fn a_section_that_is_switched_off_does_no_harm() {
 fn saying_what_holds_anyway_does_no_harm() {
     check_warnings(
         loader(
-            "[[integration.messaging.payload.pipeline]]\nstep = 'serializer'\nsettings.backend = 'json'\n\
-             [serializer]\nformat = 'json'\n[integration.messaging.dlq]\nindex_in_kv = false\n\
+            "[serializer]\nformat = 'json'\n[integration.messaging.dlq]\nindex_in_kv = false\n\
              strategy = 'logging_only'\n[observability]\ntracing_enabled = false",
         ),
         &[],
     );
-}
-
-#[test]
-fn another_pipeline_is_refused() {
-    let refused = "1:24: `integration.messaging.payload.pipeline`: is not built yet";
-    for pipeline in [
-        "[{ step = 'serializer', settings.backend = 'msgpack' }]",
-        "[{ step = 'serializer' }, { step = 'crypto' }]",
-        "[{ step = 'compression' }]",
-        "[]",
-    ] {
-        let toml = format!("integration.messaging.payload.pipeline = {pipeline}");
-        let found = faults(loader(&toml));
-        assert_eq!(found.len(), 1);
-        assert!(
-            found[0].contains(refused.split(": ").nth(1).unwrap()),
-            "{found:?}"
-        );
-    }
 }
 
 #[test]
@@ -98,16 +74,10 @@ fn one_fault_per_section_and_file() {
 
 #[test]
 fn environment_and_code_are_refused_too() {
-    let variables = [(
-        "ATHOMIC_INTEGRATION__MESSAGING__PAYLOAD__PIPELINE__0__STEP",
-        "crypto",
-    )];
+    let variables = [("ATHOMIC_LINEAGE__GRANULARITY", "batch")];
     assert_eq!(
         faults(with_variables("", &variables)),
-        [
-            "environment variable ATHOMIC_INTEGRATION__MESSAGING__PAYLOAD__PIPELINE__0__STEP: \
-         `integration.messaging.payload.pipeline`: is not built yet; remove it",
-        ]
+        ["environment variable ATHOMIC_LINEAGE__GRANULARITY: `lineage`: is not built yet; remove it",]
     );
     assert!(faults(loader("").set("console.enabled", true))[0].contains("`console`: is not built yet"));
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::settings::raw::{
     RawApp, RawConsumer, RawContext, RawDlq, RawIdempotencyKeys, RawIdempotencyStore, RawIdempotencyTuning,
-    RawLifecycle, RawOrdering, RawProducer, RawProvider, RawRepublisher, RawRetry, RawSecurity,
-    RawStoreProvider, RawStoreSwitch, RawSwitch, RawTopics, RawTuning,
+    RawLifecycle, RawOrdering, RawPayloadKeys, RawProducer, RawProvider, RawRepublisher, RawRetry,
+    RawSecurity, RawStepKeys, RawStoreProvider, RawStoreSwitch, RawSwitch, RawTopics, RawTuning,
 };
 use crate::settings::schema::SECTIONS;
 
@@ -113,6 +113,8 @@ fn the_table_and_the_mirror_have_the_same_keys() {
         RawOrdering::KEYS,
         RawTuning::KEYS,
         RawIdempotencyTuning::KEYS,
+        RawPayloadKeys::KEYS,
+        RawStepKeys::KEYS,
         RawStoreSwitch::KEYS,
         RawStoreProvider::KEYS,
         RawIdempotencyKeys::KEYS,

@@ -1,0 +1,220 @@
+//! `Pipeline`: a format and the steps behind it, as one thing. Encoding runs down the list, decoding up.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use super::format::Format;
+use super::step::{DecodeLimits, Kind, PayloadContext, Step, StepError};
+use super::{CONTENT_TYPE, DecodeError, PIPELINE};
+use crate::message::{MESSAGE_ID, RawMessage};
+use crate::transport::OutgoingMessage;
+
+/// How the payloads of a topic are written and read.
+#[derive(Debug)]
+pub struct Pipeline {
+    pub(super) format: Format,
+    /// The formats that a record may name in the place of that one.
+    pub(super) accepted: Vec<Format>,
+    /// What comes after the format, in the order of encoding, each with its name.
+    pub(super) steps: Vec<NamedStep>,
+    pub(super) limits: DecodeLimits,
+}
+
+/// A step and its name in the settings.
+#[derive(Debug, Clone)]
+pub(super) struct NamedStep {
+    pub(super) name: Arc<str>,
+    pub(super) step: Step,
+}
+
+/// A payload on its way through the steps, which waits if one of them has to.
+pub(crate) enum Opening<'a> {
+    /// All steps are done.
+    Opened(Cow<'a, [u8]>),
+    /// A step has to wait for something.
+    Waits(BoxFuture<'a, Result<Cow<'a, [u8]>, DecodeError>>),
+}
+
+impl Pipeline {
+    /// Say whether payloads are read from the fetched bytes as they are.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Say whether a step may have to wait.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        let waits = |step: &NamedStep| matches!(step.step.0, Kind::Waiting(_));
+        self.steps.iter().any(waits)
+    }
+
+    /// Return the format that values are written in.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Return the format of a message: the one that it names, where that is accepted, else the topic's.
+    #[must_use]
+    pub fn format_of(&self, message: &RawMessage) -> Format {
+        if self.accepted.is_empty() {
+            return self.format;
+        }
+        let named = message.header(CONTENT_TYPE).and_then(Format::from_content_type);
+        named
+            .filter(|format| self.accepted.contains(format))
+            .unwrap_or(self.format)
+    }
+
+    /// Take a serialized payload through the steps and say in the headers what was done.
+    pub(crate) async fn seal(&self, message: &mut OutgoingMessage, format: Format) -> Result<(), SealError> {
+        say(
+            message,
+            CONTENT_TYPE,
+            Bytes::from_static(format.content_type().as_bytes()),
+        );
+        if self.is_plain() {
+            return Ok(());
+        }
+        say(message, PIPELINE, self.describe(format).into());
+        let Some(payload) = message.payload.take() else {
+            return Ok(());
+        };
+        let mut payload = Vec::from(payload);
+        if payload.len() > self.limits.bytes {
+            let limit = self.limits.bytes;
+            return Err(SealError::of("serializer", StepError::TooLarge { limit }));
+        }
+        let context = PayloadContext {
+            topic: &message.topic,
+            key: message.key.as_deref(),
+            message_id: message.headers.get(MESSAGE_ID),
+            limits: self.limits,
+        };
+        for NamedStep { name, step } in &self.steps {
+            let sealed = match &step.0 {
+                Kind::Immediate(step) => step.encode(payload, &context),
+                Kind::Waiting(step) => step.encode(payload, &context).await,
+            };
+            payload = sealed.map_err(|error| SealError::of(name, error))?;
+        }
+        message.payload = Some(payload.into());
+        Ok(())
+    }
+
+    /// Take a message's payload back through the steps.
+    pub(crate) fn open<'a>(
+        &'a self,
+        message: &'a RawMessage,
+        payload: &'a [u8],
+    ) -> Result<Opening<'a>, DecodeError> {
+        let context = PayloadContext {
+            topic: message.topic(),
+            key: message.key(),
+            message_id: message.header(MESSAGE_ID),
+            limits: self.limits,
+        };
+        let (left, payload) = self.open_immediate(self.steps.len(), payload.into(), &context)?;
+        if left == 0 {
+            return Ok(Opening::Opened(payload));
+        }
+        let waits = async move {
+            let (mut left, mut payload) = (left, payload);
+            while left > 0 {
+                let NamedStep { name, step } = &self.steps[left - 1];
+                if let Kind::Waiting(step) = &step.0 {
+                    let opened = step.decode(&payload, &context).await;
+                    payload = self.bounded(name, opened)?.into();
+                }
+                (left, payload) = self.open_immediate(left - 1, payload, &context)?;
+            }
+            Ok(payload)
+        };
+        Ok(Opening::Waits(Box::pin(waits)))
+    }
+
+    /// Run the steps below a place until one has to wait; return how many are left, that one included.
+    fn open_immediate<'p>(
+        &self,
+        mut left: usize,
+        mut payload: Cow<'p, [u8]>,
+        context: &PayloadContext<'_>,
+    ) -> Result<(usize, Cow<'p, [u8]>), DecodeError> {
+        while let Some(NamedStep { name, step }) = left.checked_sub(1).map(|place| &self.steps[place]) {
+            match &step.0 {
+                Kind::Waiting(step) if step.is_mine(&payload) => break,
+                Kind::Waiting(_) => {}
+                Kind::Immediate(step) => payload = self.bounded(name, step.decode(payload, context))?,
+            }
+            left -= 1;
+        }
+        Ok((left, payload))
+    }
+
+    /// Take what a step made, if it is no larger than it may be.
+    fn bounded<P: AsRef<[u8]>>(&self, name: &Arc<str>, made: Result<P, StepError>) -> Result<P, DecodeError> {
+        let limit = self.limits.bytes;
+        made.and_then(|payload| {
+            if payload.as_ref().len() > limit {
+                return Err(StepError::TooLarge { limit });
+            }
+            Ok(payload)
+        })
+        .map_err(|source| DecodeError::Step {
+            step: Arc::clone(name),
+            source,
+        })
+    }
+
+    /// Say what the steps do, as in `json,zstd,xchacha20poly1305:2026-11`.
+    fn describe(&self, format: Format) -> String {
+        let mut text = format.as_str().to_owned();
+        for NamedStep { step, .. } in &self.steps {
+            text.push(',');
+            text += &step.label();
+        }
+        text
+    }
+}
+
+/// The list, as settings and descriptions show it.
+impl fmt::Display for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe(self.format))
+    }
+}
+
+/// Set a header in the place of all of its name.
+fn say(message: &mut OutgoingMessage, name: &str, value: Bytes) {
+    message.headers.remove(name);
+    message.headers.push(name, Some(value));
+}
+
+/// A step refused a payload on its way out.
+#[derive(Debug, thiserror::Error)]
+#[error("the step `{step}` cannot write it")]
+pub struct SealError {
+    step: String,
+    #[source]
+    source: StepError,
+}
+
+impl SealError {
+    fn of(step: &str, source: StepError) -> Self {
+        Self {
+            step: step.to_owned(),
+            source,
+        }
+    }
+
+    /// Say whether trying again can help.
+    #[must_use]
+    pub const fn is_retriable(&self) -> bool {
+        self.source.is_retriable()
+    }
+}
