@@ -10,6 +10,7 @@ use athomic::handler::{
 use athomic::ordering::{
     DurabilityRule, FirstSequenceRule, GapAction, GapRule, OnRegression, OrderingOptions,
 };
+use athomic::payload::Format;
 use athomic::prelude::*;
 // A crate that nobody names is not linked, and its handlers with it.
 use athomic_test_handlers as _;
