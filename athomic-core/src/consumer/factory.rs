@@ -579,7 +579,7 @@ fn key_value(settings: &KvStoreSettings) -> KeyValueSettings {
 
 /// Say whether a handler's messages wait for their next attempt in their place, whatever the mode.
 fn retries_in_place(definition: &HandlerDefinition) -> bool {
-    definition.processor.strategy() != "single"
+    !matches!(definition.processor.strategy(), "single" | "batch")
 }
 
 /// Gathers what is wrong with a handler.
@@ -700,17 +700,19 @@ impl Check {
                 "raise `max_delay`",
             );
         }
-        let in_place = [
-            (definition.processor.is_ordered(), "an ordered consumer"),
-            (definition.processor.is_batch(), "a batch handler"),
-        ];
-        for (_, what) in in_place.iter().filter(|(is_so, _)| *is_so) {
-            if retry.mode.is_some_and(|mode| mode != RetryMode::InPlace) || retry.order.is_some() {
-                self.fault(
-                    format!("{what} retries in place"),
-                    "remove `mode` and `order` from `retry`",
-                );
-            }
+        let is_ordered = definition.processor.is_ordered();
+        if is_ordered && (retry.order.is_some() || retry.mode.is_some_and(|mode| mode != RetryMode::InPlace))
+        {
+            self.fault(
+                "an ordered consumer retries in place",
+                "remove `mode` and `order` from `retry`",
+            );
+        }
+        if definition.processor.is_batch() && retry.order.is_some() {
+            self.fault(
+                "a batch has no order by key that its retries could keep or release",
+                "remove `order` from `retry`; `mode = \"in_place\"` keeps the order of the partition",
+            );
         }
     }
 

@@ -367,7 +367,7 @@ impl LaneContext {
 
     /// Publish a message again for its next attempt; it is settled when that is acknowledged. `None` if
     /// it cannot be published.
-    async fn republish(&self, failure: &FailureContext, delay: Duration) -> Option<Settlement> {
+    pub(crate) async fn republish(&self, failure: &FailureContext, delay: Duration) -> Option<Settlement> {
         let failures = &self.settings.failures;
         let (mode, trouble) = (failures.mode(), failures.trouble());
         let republish = Box::pin(retry::republish(self.scope(), failure, delay, mode, trouble));

@@ -380,7 +380,7 @@ pub(super) trait ErasedBatch: Send + Sync {
 pub(super) enum BatchAttempt {
     /// Each message for itself.
     Each(Vec<ConsumptionOutcome>),
-    /// All the messages failed together, so that nobody can say which of them is at fault. Those that
+    /// Several messages failed together, so that nobody can say which of them is at fault. Those that
     /// could not be decoded are told apart already.
     Whole(Vec<ConsumptionOutcome>),
 }
@@ -555,6 +555,7 @@ fn merge(
     };
     let Failure { stage, wish, error } = failure;
     let shared: Arc<dyn std::error::Error + Send + Sync> = error.into();
+    let mut count = 0;
     for (message, outcome) in undecided(messages, &mut outcomes) {
         let failure = Failure {
             stage,
@@ -562,8 +563,14 @@ fn merge(
             error: Box::new(Shared(Arc::clone(&shared))),
         };
         *outcome = Some(ConsumptionOutcome::Failure(failure.of(message, attempt)));
+        count += 1;
     }
-    BatchAttempt::Whole(outcomes.into_iter().map(decided).collect())
+    let outcomes = outcomes.into_iter().map(decided).collect();
+    if count > 1 {
+        BatchAttempt::Whole(outcomes)
+    } else {
+        BatchAttempt::Each(outcomes)
+    }
 }
 
 const NO_OUTCOME: &str = "the batch handler returned fewer outcomes than it got messages";

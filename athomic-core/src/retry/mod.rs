@@ -6,8 +6,8 @@
 //! | `delay_topic` | in a delay topic, from which its copy comes back when it is due; the lane goes on |
 //! | `republish` | at the end of its topic, as a copy for its group alone (`redelivery.rs`); the lane goes on |
 //!
-//! Ordered handlers and batches retry in place whatever the mode, and so do handlers that are ordered by
-//! key unless `retry.order` is `release`.
+//! Ordered handlers retry in place whatever the mode, and so do handlers that are ordered by key unless
+//! `retry.order` is `release`.
 
 mod backoff;
 mod redelivery;

@@ -236,16 +236,6 @@ async fn no_message_of_a_batch_is_tried_more_often_than_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_for_the_dead_letters_is_not_tried_again() {
-    let (cluster, calls) = (Cluster::new(1), Calls::new());
-    cluster.publish_all(0, 0..3);
-    let gives_up = |_| async { Err::<(), _>(HandlerError::dead_letter("useless")) };
-    let _app = cluster.start(calls.handler(4, 50, gives_up)).await;
-    cluster.until_committed(0, 3).await;
-    assert_eq!(calls.sizes(), [3]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_panic_in_a_batch_gives_up_the_poison_alone() {
     let (cluster, calls) = (Cluster::new(1), Calls::new());
     cluster.publish_all(0, 0..4);

@@ -5,6 +5,7 @@
 
 mod app;
 mod batch;
+mod batch_failures;
 mod commit;
 mod context;
 mod dead_letters;

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use crate::support::{Cluster, GROUP, Journal, TOPIC, handler, until};
 
-const REPUBLISH: &str = "[integration.messaging.dlq]\nstrategy = \"keep\"\ntopic = \"dlq\"\n\
+pub(crate) const REPUBLISH: &str = "[integration.messaging.dlq]\nstrategy = \"keep\"\ntopic = \"dlq\"\n\
     [integration.messaging.dlq.retry]\nmode = \"republish\"\njitter = false\n";
 
 /// A handler that fails for all payloads but 0; each execution is in the journal.
@@ -32,7 +32,7 @@ fn failing(journal: &Journal, from: Subscribe) -> HandlerDefinition {
     })
 }
 
-fn runs(journal: &Journal) -> Vec<(i64, u32)> {
+pub(crate) fn runs(journal: &Journal) -> Vec<(i64, u32)> {
     journal
         .runs()
         .iter()
@@ -40,11 +40,11 @@ fn runs(journal: &Journal) -> Vec<(i64, u32)> {
         .collect()
 }
 
-fn messages(cluster: &Cluster, topic: &str) -> Vec<RawMessage> {
+pub(crate) fn messages(cluster: &Cluster, topic: &str) -> Vec<RawMessage> {
     cluster.control.messages(topic).unwrap_or_default()
 }
 
-fn text<'a>(message: &'a RawMessage, name: &str) -> &'a str {
+pub(crate) fn text<'a>(message: &'a RawMessage, name: &str) -> &'a str {
     std::str::from_utf8(message.header(name).unwrap_or_default()).unwrap()
 }
 
@@ -233,17 +233,8 @@ async fn a_stop_while_a_retry_waits_leaves_it_where_it_is() {
     assert_eq!(runs(&journal)[1], (1, 2));
 }
 
-#[tokio::test(start_paused = true)]
-async fn handlers_that_retry_in_place_refuse_other_modes_by_name() {
-    let cluster = Cluster::new(1);
-    let batch = handler().options(|it| it.retry.mode = Some(athomic_core::settings::RetryMode::Republish));
-    let batch = batch.batch_handler(2, |_: Vec<u64>| async {});
-    let faults = cluster.app("").register(batch).build().unwrap_err().to_string();
-    assert!(faults.contains("a batch handler retries in place"), "{faults}");
-}
-
 /// Settings with delay topics and the program that takes messages out of them; the mode is left out.
-const DELAYED: &str = "[integration.messaging.republisher]\nenabled = true\n\
+pub(crate) const DELAYED: &str = "[integration.messaging.republisher]\nenabled = true\n\
     delay_topics = { 1 = 'delay-1s', 60 = 'delay-1m' }\n\
     [integration.messaging.dlq]\nstrategy = \"keep\"\ntopic = \"dlq\"\n\
     [integration.messaging.dlq.retry]\njitter = false\nmin_delay_seconds = 45\nmax_delay_seconds = 45\n";

@@ -184,7 +184,7 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "mode",
                 one_of::<RetryMode>(),
                 "\"in_place\"",
-                "Where a message waits for its next attempt: in its place, before the messages behind it, as a copy at the end of its topic (`republish`), or before that in a delay topic, which is the default where the republisher is on. Ordered consumers and batches retry in place.",
+                "Where a message waits for its next attempt: in its place, before the messages behind it, as a copy at the end of its topic (`republish`), or before that in a delay topic, which is the default where the republisher is on. Ordered consumers retry in place.",
             ),
             key(
                 "order",
