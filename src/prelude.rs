@@ -5,7 +5,7 @@ pub use athomic_core::handler::{
     ExtractError, FromBatch, FromMessage, Key, Message, MessageContext, Meta, State,
 };
 pub use athomic_core::message::{Headers, RawMessage};
-pub use athomic_core::outcome::{HandlerError, Outcome};
+pub use athomic_core::outcome::{Disposition, HandlerError, Outcome};
 pub use athomic_core::publisher::Publisher;
 pub use athomic_core::store::ordering::FencingToken;
 pub use athomic_macros::{ordered_consumer, subscribe_to};

@@ -21,7 +21,9 @@ pub use athomic_core::ordering::{
     CompleteMode, DurabilityRule, FirstSequenceRule, GapAction, GapRule, OnLate, OnPoison, OnRegression,
     OrderingOptions,
 };
-pub use athomic_core::outcome::{BatchOutcome, FailureStage, IntoBatchOutcome, IntoOutcome, Outcome};
+pub use athomic_core::outcome::{
+    BatchOutcome, FailureStage, IntoBatchOutcome, IntoOutcome, Outcome, classified, classified_batch,
+};
 pub use athomic_core::payload::{Format, Payload};
 pub use athomic_core::retry::Stages;
 pub use athomic_core::settings::{BackoffKind, RetryMode, RetryOrder};

@@ -2,7 +2,11 @@
 //!
 //! A handler returns `()`, `Result<(), E>`, [`Outcome`] or `Result<Outcome, E>`; a batch handler
 //! may also return one outcome for each message. All become an [`Outcome`] here, which the runtime
-//! turns into a [`ConsumptionOutcome`].
+//! turns into a [`ConsumptionOutcome`]. What an error means its own type may say ([`Disposition`]).
+
+mod disposition;
+
+pub use disposition::{Disposition, Fallible, FallibleBatch, classified, classified_batch};
 
 use std::any::Any;
 use std::error::Error;
@@ -124,12 +128,14 @@ impl HandlerError {
         Self(Outcome::ignore(error))
     }
 
-    fn error(&self) -> Option<&BoxError> {
+    /// Return what failed, as to ask for its type by `downcast_ref`.
+    #[must_use]
+    pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
         match &self.0 {
             Outcome::Retry { error, .. } | Outcome::DeadLetter { error } | Outcome::Ignore { error } => {
-                Some(error)
+                error.as_ref()
             }
-            Outcome::Ack => None,
+            Outcome::Ack => unreachable!("no constructor makes an error of an acknowledgement"),
         }
     }
 }
@@ -157,7 +163,7 @@ impl fmt::Debug for HandlerError {
 
 impl fmt::Display for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error().map_or(Ok(()), |error| fmt::Display::fmt(error, f))
+        fmt::Display::fmt(self.get_ref(), f)
     }
 }
 

@@ -447,6 +447,8 @@ pub(crate) struct Args {
     pub(crate) idempotency_key_resolver: Option<Path>,
     /// The word of the `Format`.
     pub(crate) codec: Option<&'static str>,
+    /// `classify` of `retry(..)`.
+    pub(crate) classify: Option<Path>,
     pub(crate) enable_lineage: Option<bool>,
     /// What `retry(..)` says, as the values of its fields.
     pub(crate) retry: Option<Vec<(&'static str, TokenStream)>>,

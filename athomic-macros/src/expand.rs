@@ -90,6 +90,7 @@ struct Names {
     outcome: Ident,
     into_outcome: Ident,
     into_outcome_method: Ident,
+    classified: Ident,
     extractor: Ident,
     extract: Ident,
 }
@@ -111,6 +112,7 @@ impl Names {
             outcome: choose("Outcome", "BatchOutcome"),
             into_outcome: choose("IntoOutcome", "IntoBatchOutcome"),
             into_outcome_method: choose("into_outcome", "into_batch_outcome"),
+            classified: choose("classified", "classified_batch"),
             extractor: choose("FromMessage", "FromBatch"),
             extract: choose("from_message", "from_batch"),
         }
@@ -176,6 +178,7 @@ fn call(subscription: &Subscription<'_>, names: &Names) -> TokenStream {
     let Names {
         into_outcome,
         into_outcome_method,
+        classified,
         extractor,
         extract,
         ..
@@ -190,10 +193,15 @@ fn call(subscription: &Subscription<'_>, names: &Names) -> TokenStream {
     let (start, end) = subscription.function.result;
     let start = Span::mixed_site().located_at(start);
     let end = Span::mixed_site().located_at(end);
-    let into = from_to(quote!(__athomic::#into_outcome::#into_outcome_method), start, end);
+    let into = match subscription.args.classify {
+        Some(_) => quote!(__athomic::#classified),
+        None => quote!(__athomic::#into_outcome::#into_outcome_method),
+    };
+    let into = from_to(into, start, end);
+    let classify = subscription.args.classify.iter();
     let sent = quote_spanned!(start=> __athomic::assert_send(#called));
     let result = quote_spanned!(end=> #sent.await);
-    quote_spanned!(start=> __athomic::Ok(#into(#result)))
+    quote_spanned!(start=> __athomic::Ok(#into(#result #(, #classify)*)))
 }
 
 /// Let the last token stand at `end` and all others at `start`, so that together they span a type.

@@ -20,7 +20,7 @@ use super::priorities;
 use super::service::ConsumerService;
 use crate::dead_letter::{Chain, DeadLetterProcessor, DlqHandler};
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
-use crate::handler::{HandlerScope, Ordering, Priorities, StateMap};
+use crate::handler::{HandlerScope, Ordering, Priorities, RetryOptions, StateMap};
 use crate::health::Pulse;
 use crate::idempotency::{Guard, IdempotencyPolicy, resolve as idempotency};
 use crate::message::topic_name_fault;
@@ -153,6 +153,7 @@ struct Resolved<'a> {
     batch: Option<BatchSettings>,
     ordering_of_aggregates: Option<HandlerOrdering<'a>>,
     idempotency: Option<IdempotencyPolicy>,
+    retry: RetryOptions,
     paused: bool,
 }
 
@@ -328,9 +329,9 @@ impl<'a> ConsumerFactory<'a> {
         if definition.handler_id == DeadLetterProcessor::HANDLER_ID {
             return DlqHandler::parking(settings);
         }
-        let mut policy = RetryPolicy::from(settings).with(&definition.options.retry);
+        let mut policy = RetryPolicy::new(settings, &resolved.retry);
         let by_key = resolved.concurrency.is_some() && resolved.ordering == Ordering::Key;
-        let order = definition.options.retry.order.unwrap_or(settings.retry.order);
+        let order = resolved.retry.order.unwrap_or(settings.retry.order);
         if retries_in_place(definition) || (by_key && order == RetryOrder::Hold) {
             policy.mode = RetryMode::InPlace;
         }
@@ -347,16 +348,15 @@ impl<'a> ConsumerFactory<'a> {
         check.not_built_yet(definition);
         check.topics(options);
         check.numbers(options);
-        check.retries(options, definition, self.settings.messaging.dlq.retry.max_delay);
+        let said = options.retry;
+        let retry = tuning.map_or(said, |tuning| tuning.retry.or(said));
+        check.retries(&retry, definition, self.settings.messaging.dlq.retry.max_delay);
         let concurrency = tuning
             .and_then(|tuning| tuning.concurrency)
             .map(NonZeroUsize::get)
             .or(options.concurrency)
             .or((options.priority == Priorities::Weighted).then_some(SHARED_CONCURRENCY));
-        let mode = options
-            .retry
-            .mode
-            .unwrap_or(self.settings.messaging.dlq.retry.mode);
+        let mode = retry.mode.unwrap_or(self.settings.messaging.dlq.retry.mode);
         let connected = self.connections.get(definition.connection());
         if mode == RetryMode::DelayTopic
             && !retries_in_place(definition)
@@ -412,6 +412,7 @@ impl<'a> ConsumerFactory<'a> {
             concurrency: concurrency.or(ordering_of_aggregates.as_ref().map(|_| SHARED_CONCURRENCY)),
             ordering_of_aggregates,
             idempotency,
+            retry,
             ordering: match concurrency {
                 Some(_) => options.ordering.unwrap_or(by_default),
                 None => Ordering::Partition,
@@ -686,8 +687,7 @@ impl Check {
         }
     }
 
-    fn retries(&mut self, options: &HandlerOptions, definition: &HandlerDefinition, longest: Duration) {
-        let retry = &options.retry;
+    fn retries(&mut self, retry: &RetryOptions, definition: &HandlerDefinition, longest: Duration) {
         if retry.max_attempts == Some(0) {
             self.fault("`max_attempts` of `retry` is 0", "set it to 1 for no retry");
         }

@@ -150,7 +150,7 @@ pub struct IdempotencyOptions {
     pub lock_timeout: Option<Duration>,
 }
 
-/// What `retry(..)` says; `None` leaves it to the settings below `dlq`.
+/// What `retry(..)` says, and an entry of `handler_tuning`; `None` leaves it to the settings below `dlq`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RetryOptions {
     /// How often a message is tried in all; 1 is no retry.
@@ -181,6 +181,20 @@ impl RetryOptions {
             backoff: None,
             min_delay: None,
             max_delay: None,
+        }
+    }
+
+    /// Leave what is not said here to others.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            max_attempts: self.max_attempts.or(others.max_attempts),
+            mode: self.mode.or(others.mode),
+            order: self.order.or(others.order),
+            retry_on: self.retry_on.or(others.retry_on),
+            backoff: self.backoff.or(others.backoff),
+            min_delay: self.min_delay.or(others.min_delay),
+            max_delay: self.max_delay.or(others.max_delay),
         }
     }
 }

@@ -51,18 +51,24 @@ pub enum RetryDecision {
 }
 
 impl RetryPolicy {
-    /// Change what a handler says itself.
+    /// Decide by the settings of section `dlq` and by what is said of a handler.
     #[must_use]
-    pub fn with(mut self, options: &RetryOptions) -> Self {
-        self.max_attempts = options.max_attempts.unwrap_or(self.max_attempts);
-        self.retry_on = options.retry_on.unwrap_or(self.retry_on);
-        self.mode = options.mode.unwrap_or(self.mode);
-        self.backoff.first = options.min_delay.unwrap_or(self.backoff.first);
-        self.backoff.longest = options.max_delay.unwrap_or(self.backoff.longest);
-        if options.backoff == Some(BackoffKind::Fixed) {
-            self.backoff.factor = 1.0;
+    pub fn new(settings: &DlqSettings, options: &RetryOptions) -> Self {
+        let retry = &settings.retry;
+        Self {
+            max_attempts: options.max_attempts.unwrap_or(settings.max_attempts.get()),
+            backoff: Backoff {
+                first: options.min_delay.unwrap_or(retry.min_delay),
+                longest: options.max_delay.unwrap_or(retry.max_delay),
+                factor: match options.backoff.unwrap_or(retry.backoff) {
+                    BackoffKind::Fixed => 1.0,
+                    BackoffKind::Exponential => retry.factor,
+                },
+                jitter: retry.jitter,
+            },
+            retry_on: options.retry_on.unwrap_or(retry.retry_on),
+            mode: options.mode.unwrap_or(retry.mode),
         }
-        self
     }
 
     /// Decide on a failure.
@@ -87,21 +93,9 @@ impl RetryPolicy {
     }
 }
 
+/// Of handlers of which nothing is said.
 impl From<&DlqSettings> for RetryPolicy {
     fn from(settings: &DlqSettings) -> Self {
-        Self {
-            max_attempts: settings.max_attempts.get(),
-            backoff: Backoff {
-                first: settings.retry.min_delay,
-                longest: settings.retry.max_delay,
-                factor: match settings.retry.backoff {
-                    BackoffKind::Fixed => 1.0,
-                    BackoffKind::Exponential => settings.retry.factor,
-                },
-                jitter: settings.retry.jitter,
-            },
-            retry_on: settings.retry.retry_on,
-            mode: settings.retry.mode,
-        }
+        Self::new(settings, &RetryOptions::new())
     }
 }

@@ -104,6 +104,7 @@ pub(super) struct RawTuned {
     pub(super) tuning: RawTuning,
     pub(super) ordering: RawOrdering,
     pub(super) idempotency: RawIdempotencyTuning,
+    pub(super) retry: RawRetryTuning,
     pub(super) pipeline: Option<RawPipeline>,
 }
 
@@ -256,6 +257,12 @@ section! {
     /// The section `integration.messaging.dlq.retry`.
     RawRetry {
         mode: String, order: String, retry_on: Vec<String>, backoff: String, min_delay_seconds: f64, max_delay_seconds: f64, factor: f64, jitter: bool, }
+}
+section! {
+    /// What an entry of `handler_tuning` changes of retries.
+    RawRetryTuning {
+        max_attempts: i128, mode: String, order: String, retry_on: Vec<String>, backoff: String, min_delay_seconds: f64, max_delay_seconds: f64,
+    }
 }
 section! {
     /// The keys of `integration.messaging.republisher` itself.
@@ -477,6 +484,7 @@ fn read_tuning(root: &Table) -> Vec<RawTuned> {
             ordering: RawOrdering::read(&join(&path, "ordering"), within("ordering")),
             idempotency: RawIdempotencyTuning::read(&join(&path, "idempotency"), within("idempotency")),
             pipeline: within("payload").and_then(|payload| read_pipeline(&join(&path, "payload"), payload)),
+            retry: RawRetryTuning::read(&join(&path, "retry"), within("retry")),
         }
     };
     items.iter().enumerate().map(read).collect()

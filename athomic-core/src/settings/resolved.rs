@@ -28,7 +28,7 @@ use super::error::Origin;
 use super::explain::Traces;
 use super::secret::Secret;
 use crate::dead_letter::TopicTemplate;
-use crate::handler::Priorities;
+use crate::handler::{Priorities, RetryOptions};
 use crate::retry::Stages;
 
 /// The name of the connection that handlers use if they name none.
@@ -489,6 +489,8 @@ pub struct HandlerTuning {
     pub idempotency: IdempotencyTuning,
     /// The steps of its payloads, in the place of those of its topics.
     pub pipeline: Option<PipelineSettings>,
+    /// How its messages are tried again.
+    pub retry: RetryOptions,
     /// Where the entry was written, for messages.
     pub origin: Origin,
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use athomic_core::app::RunningApp;
 use athomic_core::handler::{ExtractError, FromMessage, Key, MessageContext, Meta};
-use athomic_core::outcome::{HandlerError, Outcome};
+use athomic_core::outcome::{Disposition, HandlerError, Outcome, classified};
+use athomic_core::settings::BackoffKind;
 
 use crate::support::{Cluster, Journal, NO_JITTER, handler};
 
@@ -28,6 +29,11 @@ where
     };
     cluster.start_with(settings, handler().handler(on_message)).await
 }
+
+/// An error that is a number.
+#[derive(Debug, thiserror::Error)]
+#[error("no {0}")]
+struct Number(u64);
 
 /// Return the seconds from each attempt to the next.
 fn pauses(journal: &Journal) -> Vec<u128> {
@@ -74,6 +80,58 @@ async fn an_error_can_say_when_to_try_again() {
     .await;
     cluster.until_committed(0, 1).await;
     assert_eq!(pauses(&journal), [30, 30]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_errors_class_is_what_a_function_of_its_type_says() {
+    let (cluster, journal) = (Cluster::new(1), Journal::new());
+    cluster.publish_all(0, [0, 1, 2, 3]);
+    let class = |error: &Number| match error.0 {
+        0 => Disposition::RetryAfter(Duration::from_secs(20)),
+        1 => Disposition::DeadLetter,
+        2 => Disposition::Ignore,
+        _ => Disposition::Retry,
+    };
+    let notes = journal.clone();
+    let on_message = move |payload: u64, meta: Meta| {
+        let run = notes.begin(0, &meta);
+        notes.end(run);
+        async move { classified(Err::<(), _>(Number(payload)), class) }
+    };
+    let settings = "[integration.messaging.dlq]\nstrategy = \"keep\"\ntopic = \"dlq\"\nretry.jitter = false";
+    let _app = cluster.start_with(settings, handler().handler(on_message)).await;
+    cluster.until_committed(0, 4).await;
+    let tried: Vec<_> = journal.runs().iter().map(|run| run.offset).collect();
+    assert_eq!(tried, [0, 0, 0, 1, 2, 3, 3, 3]);
+    assert_eq!(pauses(&journal), [20, 20, 0, 0, 0, 1, 2]);
+    assert_eq!(
+        cluster.control.messages("dlq").unwrap().len(),
+        3,
+        "all but the one ignored"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_of_a_handler_are_tuned_by_the_settings_over_its_attribute() {
+    let (cluster, journal) = (Cluster::new(1), Journal::new());
+    cluster.publish_all(0, [0]);
+    let notes = journal.clone();
+    let tuned = handler().handler_id("tuned").options(|it| {
+        it.retry.max_attempts = Some(2);
+        it.retry.min_delay = Some(Duration::from_secs(50));
+        it.retry.backoff = Some(BackoffKind::Exponential);
+    });
+    let tuned = tuned.handler(move |_: u64, meta: Meta| {
+        let run = notes.begin(0, &meta);
+        notes.end(run);
+        async { Err::<(), _>("never") }
+    });
+    let settings = "[integration.messaging.dlq.retry]\njitter = false\nbackoff = \"fixed\"\nfactor = 3\n\
+        [[integration.messaging.handler_tuning]]\nhandler_id = \"tuned\"\n\
+        retry = { max_attempts = 4, min_delay_seconds = 10 }";
+    let _app = cluster.start_with(settings, tuned).await;
+    cluster.until_committed(0, 1).await;
+    assert_eq!(pauses(&journal), [10, 30, 90]);
 }
 
 #[tokio::test(start_paused = true)]

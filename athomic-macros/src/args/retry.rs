@@ -7,7 +7,9 @@ use syn::parse::ParseStream;
 use syn::punctuated::Punctuated;
 use syn::{LitStr, Token};
 
-use super::{Args, BOTH, Key, Kind, SUBSCRIBED, choice, duration, help_example, nested, number, one_of};
+use super::{
+    Args, BOTH, Key, Kind, SUBSCRIBED, choice, duration, help_example, nested, number, one_of, path, set,
+};
 use crate::checks;
 use crate::errors::{mistake, mistake_at};
 
@@ -55,6 +57,15 @@ pub(crate) const RETRY_KEYS: &[Key] = &[
         doc: "Which failures are tried again at all; others are given up at once.",
         default: "as in the settings",
         read: stages,
+    },
+    Key {
+        name: "classify",
+        kind: Kind::Path("a function"),
+        need: BOTH,
+        example: "classify = by_kind",
+        doc: "The function `fn(&E) -> Disposition` that says by the handler's error whether it is tried again.",
+        default: "all errors are tried again",
+        read: |args, _, input| set(&mut args.classify, path(input)),
     },
     Key {
         name: "backoff",

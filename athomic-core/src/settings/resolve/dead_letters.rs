@@ -1,12 +1,16 @@
 //! Retries and dead letters.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use super::{Resolver, value_or};
 use crate::dead_letter::TopicTemplate;
+use crate::handler::RetryOptions;
 use crate::nearest::nearest;
 use crate::retry::Stages;
 use crate::settings::choice::Choice;
 use crate::settings::error::Problem;
-use crate::settings::raw::{Field, RawDlq, RawRetry};
+use crate::settings::raw::{Field, RawDlq, RawRetry, RawRetryTuning};
 use crate::settings::resolved::{DlqSettings, RetrySettings};
 
 /// The most bytes and the most replays: no bound that anybody meets.
@@ -34,12 +38,29 @@ impl Resolver<'_> {
         }
     }
 
+    pub(super) fn retry_tuning(&mut self, raw: &RawRetryTuning) -> RetryOptions {
+        let attempts: Option<NonZeroU32> = self.optional_count(&raw.max_attempts);
+        let retry = RetryOptions {
+            max_attempts: attempts.map(NonZeroU32::get),
+            mode: self.optional_choice(&raw.mode),
+            order: self.optional_choice(&raw.order),
+            retry_on: self.stages(&raw.retry_on),
+            backoff: self.optional_choice(&raw.backoff),
+            min_delay: self.optional_seconds(&raw.min_delay_seconds),
+            max_delay: self.optional_seconds(&raw.max_delay_seconds),
+        };
+        if let (Some(least), Some(most)) = (retry.min_delay, retry.max_delay) {
+            self.compare_delays(least, most, &raw.min_delay_seconds);
+        }
+        retry
+    }
+
     fn retry(&mut self, raw: &RawRetry) -> RetrySettings {
         let default = RetrySettings::default();
         let retry = RetrySettings {
             mode: self.choice(&raw.mode, default.mode),
             order: self.choice(&raw.order, default.order),
-            retry_on: self.stages(&raw.retry_on, default.retry_on),
+            retry_on: self.stages(&raw.retry_on).unwrap_or(default.retry_on),
             backoff: self.choice(&raw.backoff, default.backoff),
             min_delay: self.seconds(&raw.min_delay_seconds, default.min_delay),
             max_delay: self.seconds(&raw.max_delay_seconds, default.max_delay),
@@ -52,16 +73,25 @@ impl Resolver<'_> {
             self.faults
                 .push(written.fault(Problem::invalid("must be a number of at least 1")));
         }
-        if retry.min_delay > retry.max_delay
-            && let Some(written) = raw.min_delay_seconds.as_ref().or(raw.max_delay_seconds.as_ref())
+        let written = if raw.min_delay_seconds.is_some() {
+            &raw.min_delay_seconds
+        } else {
+            &raw.max_delay_seconds
+        };
+        self.compare_delays(retry.min_delay, retry.max_delay, written);
+        retry
+    }
+
+    fn compare_delays(&mut self, least: Duration, most: Duration, written: &Field<f64>) {
+        if let Some(written) = written
+            && least > most
         {
             self.faults.push(written.fault(Problem::invalid(format!(
                 "`min_delay_seconds` ({}) must not be more than `max_delay_seconds` ({})",
-                retry.min_delay.as_secs_f64(),
-                retry.max_delay.as_secs_f64(),
+                least.as_secs_f64(),
+                most.as_secs_f64(),
             ))));
         }
-        retry
     }
 
     fn template(&mut self, field: &Field<String>, default: TopicTemplate) -> TopicTemplate {
@@ -84,8 +114,8 @@ impl Resolver<'_> {
         chosen
     }
 
-    fn stages(&mut self, field: &Field<Vec<String>>, default: Stages) -> Stages {
-        let Some(written) = field else { return default };
+    fn stages(&mut self, field: &Field<Vec<String>>) -> Option<Stages> {
+        let written = field.as_ref()?;
         let accepted = Stages::default().words();
         let mut stages = Stages::none();
         for word in &written.value {
@@ -98,6 +128,6 @@ impl Resolver<'_> {
                 })),
             }
         }
-        stages
+        Some(stages)
     }
 }

@@ -297,6 +297,7 @@ impl Resolver<'_> {
                 ordering,
                 idempotency,
                 pipeline,
+                retry,
             } = tuned_by;
             let handler_id = self.text(&raw.handler_id);
             let tuning = HandlerTuning {
@@ -307,6 +308,7 @@ impl Resolver<'_> {
                 ordering: self.ordering_tuning(ordering, kvstores),
                 idempotency: self.idempotency_tuning(idempotency),
                 pipeline: pipeline.as_ref().map(|pipeline| self.pipeline(pipeline)),
+                retry: self.retry_tuning(retry),
                 origin: origin.clone(),
             };
             match &raw.handler_id {

@@ -169,7 +169,7 @@ impl Resolver<'_> {
         rule
     }
 
-    fn optional_seconds(&mut self, field: &Field<f64>) -> Option<Duration> {
+    pub(super) fn optional_seconds(&mut self, field: &Field<f64>) -> Option<Duration> {
         field.is_some().then(|| self.seconds(field, Duration::ZERO))
     }
 

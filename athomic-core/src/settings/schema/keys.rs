@@ -300,6 +300,44 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        paths: &["integration.messaging.handler_tuning.[].retry"],
+        doc: "What an entry changes of its handler's retries: `retry = { .. }`. It comes before `retry(..)` of the attribute.",
+        keys: &[
+            unset(
+                "max_attempts",
+                Kind::Integer,
+                "5",
+                "How often its messages are tried in all, see `dlq.max_attempts`.",
+            ),
+            unset(
+                "mode",
+                one_of::<RetryMode>(),
+                "\"in_place\"",
+                "Where its messages wait for their next attempt, see `dlq.retry.mode`.",
+            ),
+            unset(
+                "order",
+                one_of::<RetryOrder>(),
+                "\"release\"",
+                "What later messages of a key do meanwhile, see `dlq.retry.order`.",
+            ),
+            unset(
+                "retry_on",
+                Kind::TextList,
+                "[\"handler\", \"timeout\"]",
+                "Which failures are tried again at all, see `dlq.retry.retry_on`.",
+            ),
+            unset("backoff", one_of::<BackoffKind>(), "\"fixed\"", "How waits grow."),
+            unset(
+                "min_delay_seconds",
+                Kind::Seconds,
+                "0.5",
+                "The wait before the second attempt.",
+            ),
+            unset("max_delay_seconds", Kind::Seconds, "60", "The longest wait."),
+        ],
+    },
+    Section {
         paths: &["integration.messaging.handler_tuning.[].idempotency"],
         doc: "What an entry changes of its handler's idempotency: `idempotency = { .. }`.",
         keys: IDEMPOTENCY_TUNING_KEYS,

@@ -1,5 +1,7 @@
 //! Retries and dead letters.
 
+use std::time::Duration;
+
 use super::*;
 use crate::outcome::FailureStage;
 
@@ -12,6 +14,25 @@ fn where_dead_letters_go_is_read() {
     assert_eq!((dlq.header_sets.len(), dlq.max_replays), (2, 0));
     assert!(dlq.retry.retry_on.contains(FailureStage::Timeout));
     assert!(!dlq.retry.retry_on.contains(FailureStage::Panic));
+}
+
+#[test]
+fn retries_of_single_handlers_are_read() {
+    let text = "[[integration.messaging.handler_tuning]]\nhandler_id = 'h'\n\
+        retry = { max_attempts = 7, backoff = 'fixed', min_delay_seconds = 0.5, retry_on = ['timeout'] }";
+    let retry = load(text).messaging.handler_tuning[0].retry;
+    assert_eq!((retry.max_attempts, retry.mode), (Some(7), None));
+    assert_eq!(retry.min_delay, Some(Duration::from_millis(500)));
+    assert!(retry.retry_on.unwrap().contains(FailureStage::Timeout));
+    check_faults(
+        "[[integration.messaging.handler_tuning]]\nhandler_id = 'h'\n\
+         retry = { max_attempts = 0, mode = 'topic', min_delay_seconds = 5, max_delay_seconds = 1 }",
+        &[
+            "settings.toml:3:26: `integration.messaging.handler_tuning.0.retry.max_attempts`: must be between 1 and 2147483647",
+            "settings.toml:3:36: `integration.messaging.handler_tuning.0.retry.mode`: `topic` is not one of `in_place`, `republish`, `delay_topic`",
+            "settings.toml:3:65: `integration.messaging.handler_tuning.0.retry.min_delay_seconds`: `min_delay_seconds` (5) must not be more than `max_delay_seconds` (1)",
+        ],
+    );
 }
 
 #[test]

@@ -6,7 +6,8 @@ use super::*;
 use crate::settings::raw::{
     RawApp, RawConsumer, RawContext, RawDlq, RawIdempotencyKeys, RawIdempotencyStore, RawIdempotencyTuning,
     RawLifecycle, RawOrdering, RawPayloadKeys, RawProducer, RawProvider, RawRepublisher, RawRetry,
-    RawSecurity, RawStepKeys, RawStoreProvider, RawStoreSwitch, RawSwitch, RawTopics, RawTuning,
+    RawRetryTuning, RawSecurity, RawStepKeys, RawStoreProvider, RawStoreSwitch, RawSwitch, RawTopics,
+    RawTuning,
 };
 use crate::settings::schema::SECTIONS;
 
@@ -112,6 +113,7 @@ fn the_table_and_the_mirror_have_the_same_keys() {
         RawRepublisher::KEYS,
         RawOrdering::KEYS,
         RawTuning::KEYS,
+        RawRetryTuning::KEYS,
         RawIdempotencyTuning::KEYS,
         RawPayloadKeys::KEYS,
         RawStepKeys::KEYS,
