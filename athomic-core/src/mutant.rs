@@ -14,7 +14,7 @@ pub enum Mutant {
     CommitsForAnEarlierAssignment,
     /// Forgets after a reassignment that a partition's window is closed.
     ForgetsTheWindow,
-    /// Settles a message that failed before it is decided what becomes of it.
+    /// Settles a message that is given up while its dead letter is on its way.
     SettlesBeforeTheDeadLetter,
     /// Begins a new assignment while the handlers of the earlier one may still run.
     BeginsBesideTheEarlierLane,

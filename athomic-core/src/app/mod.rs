@@ -175,6 +175,12 @@ impl App {
         dead_letters(&self.connections)
     }
 
+    /// Return the dead letters on a named connection; nothing if the settings do not have it.
+    #[must_use]
+    pub fn dead_letters_for(&self, connection: &str) -> Option<DeadLetterDesk> {
+        dead_letters_for(&self.connections, connection)
+    }
+
     /// Return a publisher over the default connection.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
@@ -204,10 +210,15 @@ fn publisher(connections: &Connections) -> Publisher {
 }
 
 fn dead_letters(connections: &Connections) -> DeadLetterDesk {
-    let connection = connections
-        .get(DEFAULT_CONNECTION)
-        .expect("the settings always have it");
-    DeadLetterDesk::new(connection.transport(), connection.publisher().clone())
+    dead_letters_for(connections, DEFAULT_CONNECTION).expect("the settings always have it")
+}
+
+fn dead_letters_for(connections: &Connections, name: &str) -> Option<DeadLetterDesk> {
+    let connection = connections.get(name)?;
+    Some(DeadLetterDesk::new(
+        connection.transport(),
+        connection.publisher().clone(),
+    ))
 }
 
 /// What publishers get at least for their last messages when draining took all the time.
@@ -296,6 +307,12 @@ impl RunningApp {
     #[must_use]
     pub fn dead_letters(&self) -> DeadLetterDesk {
         dead_letters(&self.connections)
+    }
+
+    /// Return the dead letters on a named connection; nothing if the settings do not have it.
+    #[must_use]
+    pub fn dead_letters_for(&self, connection: &str) -> Option<DeadLetterDesk> {
+        dead_letters_for(&self.connections, connection)
     }
 
     /// Return a publisher over the default connection.

@@ -18,7 +18,7 @@ use super::lane::{BatchSettings, LaneSettings};
 use super::ordered::{Flows, OrderedSettings, StoreTrouble};
 use super::priorities;
 use super::service::ConsumerService;
-use crate::dead_letter::{Chain, DeadLetterProcessor, DlqHandler};
+use crate::dead_letter::{Chain, DlqHandler};
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::handler::{HandlerScope, Ordering, Priorities, RetryOptions, StateMap};
 use crate::health::Pulse;
@@ -326,16 +326,13 @@ impl<'a> ConsumerFactory<'a> {
     /// Make what decides on a handler's failures.
     fn failures(&self, definition: &HandlerDefinition, resolved: &Resolved<'_>) -> DlqHandler {
         let settings = &self.settings.messaging.dlq;
-        if definition.handler_id == DeadLetterProcessor::HANDLER_ID {
-            return DlqHandler::parking(settings);
-        }
         let mut policy = RetryPolicy::new(settings, &resolved.retry);
         let by_key = resolved.concurrency.is_some() && resolved.ordering == Ordering::Key;
         let order = resolved.retry.order.unwrap_or(settings.retry.order);
         if retries_in_place(definition) || (by_key && order == RetryOrder::Hold) {
             policy.mode = RetryMode::InPlace;
         }
-        DlqHandler::new(settings).with_policy(policy)
+        DlqHandler::new(settings, &definition.handler_id).with_policy(policy)
     }
 
     fn resolve(&self, definition: &HandlerDefinition) -> Result<Resolved<'a>, Faults> {

@@ -394,6 +394,11 @@ impl LaneContext {
     /// A stop waits for a letter that is on its way, and not for one that cannot be written: the message
     /// comes again, and so does its letter, with the same id.
     pub(crate) async fn give_up(&self, failure: FailureContext) -> Settlement {
+        if mutant::is(Mutant::SettlesBeforeTheDeadLetter) {
+            let context = self.clone();
+            tokio::spawn(async move { context.settings.failures.give_up(context.scope(), &failure).await });
+            return Settlement::Settled;
+        }
         // Boxed, so that messages that do not fail do not carry its size around.
         let give_up = Box::pin(self.settings.failures.give_up(self.scope(), &failure));
         tokio::select! {

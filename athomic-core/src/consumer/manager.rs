@@ -10,7 +10,7 @@ use super::error::{InvalidConsumerConfigurationError, MessagingConnectionError};
 use super::factory::{ConsumerDescription, ConsumerFactory, OrderingParts};
 use super::ordered::OrderingDesk;
 use super::service::ConsumerService;
-use crate::dead_letter::{Chain, DeadLetterProcessor, TopicTemplate};
+use crate::dead_letter::{Chain, DeadLetterProcessor, Routes};
 use crate::delay;
 use crate::handler::register::HandlerDefinition;
 use crate::handler::{Handlers, StateMap};
@@ -19,7 +19,7 @@ use crate::idempotency::IdempotencyMonitor;
 use crate::lifecycle::{Lifecycle, Service, ServiceError, ServiceHandle};
 use crate::nearest::nearest;
 use crate::retry::Backoff;
-use crate::settings::{AutoCreate, Backend, DlqSettings, DlqStrategy, Settings, TopicsSettings};
+use crate::settings::{AutoCreate, Backend, DlqStrategy, Settings, TopicsSettings};
 use crate::transport::{Connections, DynTransport, NewTopic, TransportError};
 
 /// The entry point of consuming: all handlers of a process and their consumers.
@@ -126,31 +126,17 @@ fn dead_letter_processors(
     if dlq.enabled && dlq.strategy == DlqStrategy::RepublishToParkingLot {
         for definition in handlers {
             let group = factory.group_of(definition).unwrap_or_default();
-            let letters = definition.options.topics.iter();
-            let letters = letters.map(|topic| dlq.topic.expand(topic, &group));
-            topics.entry(definition.connection()).or_default().extend(letters);
+            let routes = Routes::of(&definition.handler_id, dlq);
+            let letters = routes.letters(&definition.options.topics, &group);
+            let of_connection = topics.entry(definition.connection()).or_default();
+            of_connection.extend(letters);
         }
     }
     topics
         .into_iter()
+        .filter(|(_, topics)| !topics.is_empty())
         .map(|(connection, topics)| DeadLetterProcessor::definition(topics, connection))
         .collect()
-}
-
-/// Return the topics to which a handler's dead letters go.
-fn letters_of(description: &ConsumerDescription, dlq: &DlqSettings) -> BTreeSet<String> {
-    if !dlq.enabled || dlq.strategy == DlqStrategy::LoggingOnly {
-        return BTreeSet::new();
-    }
-    let only_parks = description.handler_id == DeadLetterProcessor::HANDLER_ID;
-    let letters = (!only_parks).then_some(&dlq.topic);
-    let templates = letters.into_iter().chain([&dlq.parking_lot_topic]);
-    let expand = |template: &TopicTemplate| {
-        let topics = description.topics.iter();
-        let topics = topics.map(|topic| template.expand(topic, &description.group_id));
-        topics.collect::<Vec<_>>()
-    };
-    templates.flat_map(expand).collect()
 }
 
 fn conflicts(handlers: &Handlers, factory: &ConsumerFactory<'_>) -> Vec<InvalidConsumerConfigurationError> {
@@ -278,7 +264,9 @@ impl TopicCheck {
         let mut wanted: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
         for description in descriptions.iter().filter(|description| !description.paused) {
             let topics = wanted.entry(&description.connection).or_default();
-            let letters = letters_of(description, &settings.messaging.dlq);
+            let dlq = &settings.messaging.dlq;
+            let routes = Routes::of(&description.handler_id, dlq);
+            let letters = routes.all(dlq, &description.topics, &description.group_id);
             for topic in description.topics.iter().cloned().chain(letters) {
                 topics
                     .entry(topic)

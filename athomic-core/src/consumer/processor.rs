@@ -261,9 +261,6 @@ impl<H: Handler> SingleMessageProcessor<H> {
             } else {
                 drop(permit);
             }
-            if mutant::is(Mutant::SettlesBeforeTheDeadLetter) {
-                return Settlement::Settled;
-            }
             if let Some(settlement) = context.after_failure(failure).await {
                 return settlement;
             }

@@ -14,6 +14,19 @@ pub const RETRY_ORIGIN: &str = "athomic-retry-origin";
 
 /// How Kafka's names begin.
 pub(super) const ERRORS: &str = "__dlq.errors.";
+/// How those of Spring for Apache Kafka begin.
+pub(super) const SPRING: &str = "kafka_dlt-";
+/// How those of Kafka Connect begin.
+pub(super) const CONNECT: &str = "__connect.errors.";
+/// Those of `SmallRye`: reason, cause, topic, partition, offset, class.
+pub(super) const SMALLRYE: [&str; 6] = [
+    "dead-letter-reason",
+    "dead-letter-cause",
+    "dead-letter-topic",
+    "dead-letter-partition",
+    "dead-letter-offset",
+    "dead-letter-exception-class-name",
+];
 /// The topic of the message (a name of Kafka's, as the following).
 pub const ERRORS_TOPIC: &str = "__dlq.errors.topic";
 /// Its partition.
@@ -51,6 +64,8 @@ pub const DLQ_FIRST_AT: &str = RETRY_FIRST_AT;
 pub const DLQ_TIMESTAMP: &str = "athomic-dlq-timestamp";
 /// `omitted` on a dead letter whose payload is larger than its topic takes; it is at its old place only.
 pub const DLQ_VALUE: &str = "athomic-dlq-value";
+/// `envelope` on a dead letter whose payload is a JSON document with the message in it.
+pub const DLQ_FORMAT: &str = "athomic-dlq-format";
 
 /// The id of the dead letter that was replayed.
 pub const REDRIVE_OF: &str = "athomic-redrive-of";
@@ -69,7 +84,7 @@ const RETRY: [&str; 5] = [
 ];
 
 /// All that begin like this stand on dead letters only.
-const PREFIXES: [&str; 3] = ["athomic-dlq-", ERRORS, "kafka_dlt-"];
+const PREFIXES: [&str; 4] = ["athomic-dlq-", ERRORS, SPRING, CONNECT];
 
 /// Say whether a header belongs to a retry.
 #[must_use]
@@ -80,5 +95,11 @@ pub fn is_of_retry(name: &str) -> bool {
 /// Say whether a header belongs to a dead letter.
 #[must_use]
 pub fn is_of_dead_letter(name: &str) -> bool {
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || SMALLRYE.contains(&name)
+}
+
+/// Say whether a header tells of replays.
+#[must_use]
+pub fn is_of_replay(name: &str) -> bool {
+    [REDRIVE_OF, REDRIVE_COUNT, REDRIVE_BY].contains(&name)
 }

@@ -1,7 +1,7 @@
 //! From a failure to the record that tells of it.
 //!
 //! Key, payload and the message's own headers are kept as they came, still encoded, so that a replay is
-//! a copy. What is added has a fixed number of headers of bounded length: a record that fails again and
+//! a copy; with `format = "envelope"` they are in a document (`envelope.rs`). What is added has a fixed number of headers of bounded length: a record that fails again and
 //! again does not grow.
 
 use std::fmt::{self, Write as _};
@@ -9,11 +9,14 @@ use std::fmt::{self, Write as _};
 use bytes::Bytes;
 use twox_hash::{XxHash3_64, XxHash3_128};
 
+use super::envelope::{self, Failure};
 use super::headers::{self as names, is_of_dead_letter, is_of_retry};
+use super::sets::Telling;
 use super::{Chain, HeaderSet};
 use crate::handler::HandlerScope;
-use crate::message::{Header, Headers, RawMessage, Timestamp};
+use crate::message::{Headers, RawMessage, Timestamp};
 use crate::outcome::{FailureContext, FailureStage};
+use crate::settings::DlqFormat;
 
 /// How much a dead letter tells; less of it makes it smaller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +32,7 @@ pub(super) enum Detail {
 /// What is put on dead letters.
 #[derive(Debug, Clone)]
 pub(super) struct Contents {
+    pub(super) format: DlqFormat,
     pub(super) sets: Vec<HeaderSet>,
     pub(super) error_max_bytes: usize,
     pub(super) error_redact: bool,
@@ -99,55 +103,33 @@ impl Letter {
         let message = &failure.message;
         let came = message.headers();
         let origin = Origin::of(message, &came);
-        let id = id(&origin, scope);
         let told = Told::of(failure, contents, detail);
-        let mut headers = Headers::new();
-        let first_at = came.get(names::RETRY_FIRST_AT).map(Bytes::copy_from_slice);
-        // What another dead-letter queue has said of the message is set once and never overwritten.
-        let told_before = came.get(names::ERRORS_TOPIC).is_some();
-        for Header { name, value } in came {
-            let stays = told_before && name.starts_with(names::ERRORS);
-            if stays || !(is_of_retry(&name) || is_of_dead_letter(&name)) {
-                headers.push(name, value);
+        let telling = Telling {
+            scope,
+            failure,
+            origin: &origin,
+            told: &told,
+        };
+        let payload = message.payload().filter(|_| detail != Detail::Bare);
+        let now = scope.publisher.now().as_millis();
+        let added = added(&telling, &contents.sets, &came, detail, now);
+        let key = message.key().map(Bytes::copy_from_slice);
+        let own = envelope::Contents {
+            key: key.clone(),
+            payload: payload.map(Bytes::copy_from_slice),
+            headers: kept(came),
+        };
+        let (headers, payload) = match contents.format {
+            DlqFormat::Headers => (own.headers.into_iter().chain(added).collect(), own.payload),
+            DlqFormat::Envelope => {
+                let (headers, document) = envelope::seal(&origin, own, telling.failure(now), added);
+                (headers, Some(document))
             }
-        }
-        let mut add = |name: &str, value: String| headers.push(name, Some(value.into()));
-        for set in &contents.sets {
-            match set {
-                HeaderSet::Kafka if told_before => {}
-                HeaderSet::Kafka => kafka(&origin, scope, failure, &told, &mut add),
-                HeaderSet::Spring => {}
-            }
-        }
-        add(names::DLQ_ID, id.clone());
-        add(names::DLQ_GROUP, scope.group_id.to_string());
-        add(names::DLQ_ORIGIN, origin.to_string());
-        add(names::DLQ_HANDLER, scope.handler_id.to_string());
-        add(names::DLQ_STAGE, failure.stage.as_str().to_owned());
-        add(names::DLQ_ERROR_TYPE, told.error_type.clone());
-        if let Some(chain) = &told.chain {
-            add(names::DLQ_ERROR_CHAIN, chain.clone());
-        }
-        add(names::DLQ_FINGERPRINT, told.fingerprint(scope, failure.stage));
-        let now = scope.publisher.now();
-        add(names::DLQ_FAILED_AT, now.as_millis().to_string());
-        add(names::DLQ_TIMESTAMP, origin.timestamp.to_string());
-        if detail == Detail::Bare {
-            add(names::DLQ_VALUE, "omitted".to_owned());
-        }
-        if let Some(first_at) = first_at {
-            headers.push(names::DLQ_FIRST_AT, Some(first_at));
-        }
-        if contents.sets.contains(&HeaderSet::Spring) {
-            spring(&origin, scope, &told, &mut headers);
-        }
+        };
         Self {
-            id,
-            key: message.key().map(Bytes::copy_from_slice),
-            payload: message
-                .payload()
-                .filter(|_| detail != Detail::Bare)
-                .map(Bytes::copy_from_slice),
+            id: id(&origin, scope),
+            key,
+            payload,
             headers,
         }
     }
@@ -163,44 +145,85 @@ impl Letter {
     }
 }
 
-fn kafka(
-    origin: &Origin,
-    scope: &HandlerScope,
-    failure: &FailureContext,
-    told: &Told,
-    add: &mut impl FnMut(&str, String),
-) {
-    add(names::ERRORS_TOPIC, origin.topic.clone());
-    add(names::ERRORS_PARTITION, origin.partition.to_string());
-    add(names::ERRORS_OFFSET, origin.offset.to_string());
-    add(names::ERRORS_GROUP, scope.group_id.to_string());
-    add(names::ERRORS_DELIVERY_COUNT, failure.attempt.to_string());
-    if let Some(text) = &told.text {
-        add(names::ERRORS_MESSAGE, text.clone());
-    }
+/// Take away of a message's headers what was put on it as a retry or as a dead letter. What another dead-letter
+/// queue has said of the message in Kafka's words is set once and never overwritten.
+fn kept(came: Headers) -> Headers {
+    let told_before = was_told(&came);
+    let stays = |name: &str| {
+        (told_before && name.starts_with(names::ERRORS)) || !(is_of_retry(name) || is_of_dead_letter(name))
+    };
+    came.into_iter().filter(|header| stays(&header.name)).collect()
 }
 
-/// The names and the binary numbers of Spring for Apache Kafka.
-fn spring(origin: &Origin, scope: &HandlerScope, told: &Told, headers: &mut Headers) {
-    let mut add = |name: &str, value: Vec<u8>| headers.push(format!("kafka_dlt-{name}"), Some(value.into()));
-    add("original-topic", origin.topic.clone().into_bytes());
-    add("original-partition", origin.partition.to_be_bytes().to_vec());
-    add("original-offset", origin.offset.to_be_bytes().to_vec());
-    add("original-timestamp", origin.timestamp.to_be_bytes().to_vec());
-    add("original-timestamp-type", b"CreateTime".to_vec());
-    add("original-consumer-group", scope.group_id.to_string().into_bytes());
-    add("exception-fqcn", told.error_type.clone().into_bytes());
-    if let Some(text) = &told.text {
-        add("exception-message", text.clone().into_bytes());
+fn was_told(came: &Headers) -> bool {
+    came.get(names::ERRORS_TOPIC).is_some()
+}
+
+/// Write down what failed.
+fn added(telling: &Telling<'_>, sets: &[HeaderSet], came: &Headers, detail: Detail, now: i64) -> Headers {
+    let Telling {
+        scope,
+        failure,
+        origin,
+        told,
+    } = telling;
+    let mut headers = Headers::new()
+        .with(names::DLQ_ID, id(origin, scope))
+        .with(names::DLQ_GROUP, scope.group_id.to_string())
+        .with(names::DLQ_ORIGIN, origin.to_string())
+        .with(names::DLQ_HANDLER, scope.handler_id.to_string())
+        .with(names::DLQ_STAGE, failure.stage.as_str())
+        .with(names::DLQ_ERROR_TYPE, told.error_type.clone())
+        .with(names::DLQ_FINGERPRINT, told.fingerprint(scope, failure.stage))
+        .with(names::DLQ_FAILED_AT, now.to_string())
+        .with(names::DLQ_TIMESTAMP, origin.timestamp.to_string());
+    if let Some(chain) = &told.chain {
+        headers.push(names::DLQ_ERROR_CHAIN, Some(chain.clone().into()));
+    }
+    if detail == Detail::Bare {
+        headers.push(names::DLQ_VALUE, Some("omitted".into()));
+    }
+    if let Some(first_at) = came.get(names::RETRY_FIRST_AT) {
+        headers.push(names::DLQ_FIRST_AT, Some(Bytes::copy_from_slice(first_at)));
+    }
+    let told_before = was_told(came);
+    for set in sets
+        .iter()
+        .filter(|set| !(told_before && **set == HeaderSet::Kafka))
+    {
+        telling.add(*set, &mut headers);
+    }
+    headers
+}
+
+impl Telling<'_> {
+    /// Tell the failure in a document.
+    fn failure(&self, failed_at: i64) -> Failure {
+        let Self {
+            scope, failure, told, ..
+        } = self;
+        Failure {
+            id: id(self.origin, scope),
+            handler: scope.handler_id.to_string(),
+            group: scope.group_id.to_string(),
+            stage: failure.stage.as_str().to_owned(),
+            attempts: failure.attempt,
+            error_type: told.error_type.clone(),
+            error: told.chain.clone(),
+            fingerprint: told.fingerprint(scope, failure.stage),
+            failed_at,
+        }
     }
 }
 
 /// What a letter tells of its error.
-struct Told {
-    error_type: String,
+pub(super) struct Told {
+    pub(super) error_type: String,
     /// The error without its causes.
-    text: Option<String>,
-    chain: Option<String>,
+    pub(super) text: Option<String>,
+    /// The first of its causes.
+    pub(super) cause: Option<String>,
+    pub(super) chain: Option<String>,
     /// For the fingerprint, digits removed.
     shape: u64,
 }
@@ -215,11 +238,14 @@ impl Told {
     fn of(failure: &FailureContext, contents: &Contents, detail: Detail) -> Self {
         let error = failure.error.as_ref();
         let tells = detail == Detail::Full && !contents.error_redact;
-        let text = bounded(&error, TEXT.min(contents.error_max_bytes));
+        let bound = TEXT.min(contents.error_max_bytes);
+        let text = bounded(&error, bound);
+        let cause = error.source().filter(|_| tells);
         let shape: String = text.chars().filter(|c| !c.is_ascii_digit()).collect();
         Self {
             error_type: error_type(failure),
             shape: XxHash3_64::oneshot(shape.as_bytes()),
+            cause: cause.map(|cause| bounded(&cause, bound)),
             chain: tells.then(|| bounded(&Chain(error), contents.error_max_bytes)),
             text: tells.then_some(text),
         }

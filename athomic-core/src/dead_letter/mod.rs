@@ -16,11 +16,14 @@
 //! - A letter that is larger than its topic takes, written alone, loses the text of its errors, then its
 //!   payload, never its coordinates.
 
+mod envelope;
 pub mod headers;
 mod letter;
 mod log_only;
 mod processor;
 mod replay;
+mod routes;
+mod sets;
 mod topic;
 mod trouble;
 mod writer;
@@ -28,6 +31,7 @@ mod writer;
 pub(crate) use letter::Origin;
 pub use processor::DeadLetterProcessor;
 pub use replay::{DeadLetter, DeadLetterDesk, Filter, ReplayError, ReplayOptions, ReplayReport};
+pub(crate) use routes::Routes;
 pub use topic::TopicTemplate;
 pub(crate) use trouble::Trouble;
 
@@ -62,23 +66,16 @@ pub struct DlqHandler {
 }
 
 impl DlqHandler {
-    /// Decide by the settings of section `dlq`.
+    /// Decide on the failures of a handler by the settings of section `dlq`.
     #[must_use]
-    pub fn new(settings: &DlqSettings) -> Self {
+    pub fn new(settings: &DlqSettings, handler_id: &str) -> Self {
         let writes = settings.enabled && settings.strategy != DlqStrategy::LoggingOnly;
+        let routes = Routes::of(handler_id, settings);
         Self {
             policy: settings.into(),
             enabled: settings.enabled,
-            writer: writes.then(|| Arc::new(Writer::new(settings))),
+            writer: writes.then(|| Arc::new(Writer::new(settings, routes))),
             trouble: Arc::default(),
-        }
-    }
-
-    /// Take all that is given up to the parking lot.
-    pub(crate) fn parking(settings: &DlqSettings) -> Self {
-        Self {
-            writer: Some(Arc::new(Writer::parking(settings))),
-            ..Self::new(settings)
         }
     }
 

@@ -14,7 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::headers::{self as names, is_of_dead_letter, is_of_retry};
+use super::envelope::{self, Contents};
+use super::headers::{self as names, is_of_dead_letter, is_of_replay, is_of_retry};
 use super::letter::Origin;
 use crate::message::{Headers, Partition, RawMessage, Timestamp};
 use crate::publisher::{PublishError, Publisher};
@@ -81,6 +82,8 @@ pub struct DeadLetter {
     pub replay_of: Option<String>,
     /// The record, as it stands in the dead-letter topic.
     pub record: RawMessage,
+    /// The message as it was before.
+    message: Contents,
 }
 
 impl DeadLetter {
@@ -90,6 +93,7 @@ impl DeadLetter {
         let headers = record.headers();
         let text = |name: &str| Some(String::from_utf8_lossy(headers.get(name)?).into_owned());
         let origin = Origin::parse(headers.get(names::DLQ_ORIGIN)?)?;
+        let message = message(record, &headers);
         Some(Self {
             id: text(names::DLQ_ID)?,
             topic: origin.topic,
@@ -105,20 +109,29 @@ impl DeadLetter {
             replays: text(names::REDRIVE_COUNT)
                 .and_then(|count| count.parse().ok())
                 .unwrap_or(0),
-            is_complete: headers.get(names::DLQ_VALUE).is_none(),
+            is_complete: headers.get(names::DLQ_VALUE).is_none() && message.is_some(),
             replay_of: text(names::REDRIVE_OF),
             record: record.clone(),
+            message: message.unwrap_or_default(),
         })
+    }
+
+    /// Return the payload of the message that failed; `None` if it had none, or if it is not there.
+    #[must_use]
+    pub fn payload(&self) -> Option<&[u8]> {
+        self.message.payload.as_deref()
     }
 
     /// Make the record by which the message comes again.
     fn again(&self, by: &str) -> OutgoingMessage {
-        let of_replays =
-            |name: &str| matches!(name, names::REDRIVE_OF | names::REDRIVE_COUNT | names::REDRIVE_BY);
-        let came = self.record.headers().into_iter();
-        let own = came.filter(|header| {
+        let Contents {
+            key,
+            payload,
+            headers,
+        } = self.message.clone();
+        let own = headers.into_iter().filter(|header| {
             let name = header.name.as_str();
-            !(is_of_retry(name) || is_of_dead_letter(name) || of_replays(name))
+            !(is_of_retry(name) || is_of_dead_letter(name) || is_of_replay(name))
         });
         let headers = own
             .collect::<Headers>()
@@ -129,11 +142,23 @@ impl DeadLetter {
         OutgoingMessage {
             topic: self.topic.clone(),
             partition: Some(self.partition),
-            key: self.record.key().map(Bytes::copy_from_slice),
-            payload: self.record.payload().map(Bytes::copy_from_slice),
+            key,
+            payload,
             headers,
         }
     }
+}
+
+/// Return the message that a dead letter is about; `None` if it is in a document that cannot be read.
+fn message(record: &RawMessage, headers: &Headers) -> Option<Contents> {
+    if envelope::is_sealed(headers) {
+        return envelope::open(record.payload()?);
+    }
+    Some(Contents {
+        key: record.key().map(Bytes::copy_from_slice),
+        payload: record.payload().map(Bytes::copy_from_slice),
+        headers: headers.clone(),
+    })
 }
 
 /// Which dead letters are meant; what is `None` is not looked at, and the default means all.

@@ -39,6 +39,16 @@ impl TopicTemplate {
         }
     }
 
+    /// Say whether the topic of the message is part of the name.
+    pub(super) fn names_topic(&self) -> bool {
+        self.0.contains(TOPIC)
+    }
+
+    /// Let a word stand for the topic of all messages.
+    pub(super) fn for_topic(&self, topic: &str) -> Self {
+        Self(self.0.replace(TOPIC, topic))
+    }
+
     /// Return the topic for messages of a topic and a group. A group's name may hold what a topic's may
     /// not; that stands as `_`.
     #[must_use]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::headers::{DLQ_ID, REDRIVE_COUNT};
 use super::letter::{Contents, Detail, Letter};
 use super::trouble::Trouble;
-use super::{TopicTemplate, log_only};
+use super::{Routes, log_only};
 use crate::handler::HandlerScope;
 use crate::message::{Headers, Partition};
 use crate::outcome::FailureContext;
@@ -27,11 +27,8 @@ const TOGETHER: u32 = 1 << 16;
 /// Writes dead letters and waits until they are acknowledged.
 #[derive(Debug)]
 pub(super) struct Writer {
-    topic: TopicTemplate,
-    parking_lot: TopicTemplate,
+    routes: Routes,
     max_replays: u32,
-    /// All that comes is a dead letter already, whatever it says of itself.
-    only_parks: bool,
     contents: Contents,
     /// Who takes all permits writes alone. A client sends several records in one request, and the broker compares
     /// the size of all of them with what the topic takes: only a letter that was refused alone is too large itself.
@@ -52,27 +49,18 @@ enum Destination {
 }
 
 impl Writer {
-    pub(super) fn new(settings: &DlqSettings) -> Self {
+    pub(super) fn new(settings: &DlqSettings, routes: Routes) -> Self {
         Self {
-            topic: settings.topic.clone(),
-            parking_lot: settings.parking_lot_topic.clone(),
+            routes,
             max_replays: settings.max_replays,
-            only_parks: false,
             contents: Contents {
+                format: settings.format,
                 sets: settings.header_sets.clone(),
                 error_max_bytes: settings.error_max_bytes,
                 error_redact: settings.error_redact,
             },
             under_way: Semaphore::new(TOGETHER as usize),
             partitions: Mutex::default(),
-        }
-    }
-
-    /// Write to the parking lot only.
-    pub(super) fn parking(settings: &DlqSettings) -> Self {
-        Self {
-            only_parks: true,
-            ..Self::new(settings)
         }
     }
 
@@ -146,8 +134,11 @@ impl Writer {
 
     fn destination(&self, scope: &HandlerScope, failure: &FailureContext, headers: &Headers) -> Destination {
         let came_from = failure.message.topic();
-        let topic = self.topic.expand(came_from, &scope.group_id);
-        let parking_lot = self.parking_lot.expand(came_from, &scope.group_id);
+        let Routes { topic, parking_lot } = &self.routes;
+        let topic = topic
+            .as_ref()
+            .map(|topic| topic.expand(came_from, &scope.group_id));
+        let parking_lot = parking_lot.expand(came_from, &scope.group_id);
         if came_from == parking_lot {
             return Destination::Stays;
         }
@@ -156,11 +147,8 @@ impl Writer {
         }
         let replays = text(headers, REDRIVE_COUNT).and_then(|count| count.parse().ok());
         let is_worn = replays.is_some_and(|replays: u32| replays >= self.max_replays);
-        Destination::Letter(if is_worn || self.only_parks || came_from == topic {
-            parking_lot
-        } else {
-            topic
-        })
+        let topic = topic.filter(|topic| !is_worn && came_from != topic.as_str());
+        Destination::Letter(topic.unwrap_or(parking_lot))
     }
 
     /// Return how many partitions a topic has.

@@ -642,8 +642,10 @@ choice! {
     pub enum DlqFormat {
         /// Key, payload and headers as they were; what failed is told in more headers.
         Headers = "headers",
+        /// One JSON document with the message and what failed.
+        Envelope = "envelope",
     }
-    not built: ["envelope"]
+    not built: []
 }
 
 choice! {
@@ -653,8 +655,12 @@ choice! {
         Kafka = "kafka",
         /// Those of Spring for Apache Kafka: `kafka_dlt-*`.
         Spring = "spring",
+        /// Those of Kafka Connect: `__connect.errors.*`.
+        Connect = "connect",
+        /// Those of `SmallRye` Reactive Messaging: `dead-letter-*`.
+        Smallrye = "smallrye",
     }
-    not built: ["connect", "smallrye"]
+    not built: []
 }
 
 choice! {

@@ -332,6 +332,74 @@ async fn springs_headers_are_written_on_request_in_its_own_forms() {
     assert_eq!(headers.get(names::ERRORS_TOPIC), None);
 }
 
+/// An error with a cause.
+#[derive(Debug, thiserror::Error)]
+#[error("no card")]
+struct NoCard(#[source] std::io::Error);
+
+#[tokio::test(start_paused = true)]
+async fn headers_of_kafka_connect_and_smallrye_are_written_on_request() {
+    let cluster = Cluster::new(1);
+    cluster.publish_all(0, ["0", "x"]);
+    let fails = |_: u64| async { Err::<(), _>(NoCard(std::io::Error::other("closed"))) };
+    let settings = keeping("header_sets = [\"connect\", \"smallrye\"]");
+    let _app = cluster.start_with(&settings, handler().handler(fails)).await;
+    cluster.until_committed(0, 2).await;
+    let all = letters(&cluster, LETTERS);
+    for (name, expected) in [
+        ("__connect.errors.topic", TOPIC),
+        ("__connect.errors.partition", "0"),
+        ("__connect.errors.offset", "0"),
+        ("__connect.errors.connector.name", GROUP),
+        ("__connect.errors.stage", "TASK_PUT"),
+        ("__connect.errors.exception.class.name", "NoCard"),
+        ("__connect.errors.exception.message", "no card"),
+        ("__connect.errors.exception.stacktrace", "no card: closed"),
+        ("dead-letter-topic", TOPIC),
+        ("dead-letter-partition", "0"),
+        ("dead-letter-offset", "0"),
+        ("dead-letter-reason", "no card"),
+        ("dead-letter-cause", "closed"),
+        ("dead-letter-exception-class-name", "NoCard"),
+    ] {
+        assert_eq!(header(&all[0], name).as_deref(), Some(expected), "{name}");
+    }
+    let stage = header(&all[1], "__connect.errors.stage");
+    assert_eq!(stage.as_deref(), Some("VALUE_CONVERTER"));
+    assert_eq!(header(&all[0], names::ERRORS_TOPIC), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_envelope_has_the_message_and_its_failure_in_one_document() {
+    let cluster = Cluster::new(1);
+    publish(&cluster, TOPIC, "5", Headers::new().with("tenant", "acme"));
+    let _app = start(&cluster, "format = \"envelope\"").await;
+    cluster.until_committed(0, 1).await;
+    let letter = &letters(&cluster, LETTERS)[0];
+    let document: serde_json::Value = serde_json::from_slice(letter.payload().unwrap()).unwrap();
+    let message = &document["message"];
+    assert_eq!(document["version"], 1);
+    assert_eq!(
+        [
+            &message["topic"],
+            &message["key"]["text"],
+            &message["payload"]["text"]
+        ],
+        [TOPIC, "k", "5"]
+    );
+    assert_eq!(message["headers"][0]["name"], "tenant");
+    let failure = &document["failure"];
+    assert_eq!(failure["error"], "no 5 here");
+    assert_eq!(failure["attempts"], 1);
+    assert_eq!(failure["id"].as_str(), header(letter, names::DLQ_ID).as_deref());
+    assert_eq!(
+        header(letter, "tenant"),
+        None,
+        "the message's own headers are in it"
+    );
+    assert_eq!(letter.key(), Some(b"k".as_slice()), "the key keeps its partition");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dead_letter_that_fails_again_is_parked_as_it_is_and_stays_there() {
     let cluster = Cluster::new(1);
@@ -492,5 +560,29 @@ async fn an_ordered_message_is_settled_only_after_its_dead_letter_is_acknowledge
             stages.iter().any(|it| it == stage),
             "{stage} is not in {stages:?}"
         );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_asks_for_dead_letter_topics_of_delay_topics() {
+    let cluster = Cluster::new(1);
+    let more = "[integration.messaging.republisher]\nenabled = true\ndelay_topics = { 1 = 'delay-1s' }";
+    for strategy in ["keep", "republish_to_parking_lot"] {
+        let settings = keeping(more).replace("keep", strategy);
+        let settings = settings.replace("\"parked\"", "\"parked.{topic}\"");
+        let app = cluster.start_with(&settings, failing(handler())).await;
+        publish(
+            &cluster,
+            "delay-1s",
+            "1",
+            Headers::new().with("athomic-delay", "malformed"),
+        );
+        let is_parked = || !letters(&cluster, "parked.delayed").is_empty();
+        until("what cannot be republished is parked", is_parked).await;
+        app.stop().await;
+        for topic in ["dlq.delay-1s", "parked.delay-1s"] {
+            assert!(cluster.control.messages(topic).is_err(), "{topic}");
+        }
+        assert!(cluster.control.messages(LETTERS).is_ok(), "other topics have theirs");
     }
 }

@@ -10,6 +10,8 @@ use athomic_core::dead_letter::headers as names;
 use athomic_core::dead_letter::{Filter, ReplayError, ReplayOptions};
 use athomic_core::handler::Meta;
 use athomic_core::handler::register::{HandlerDefinition, Subscribe, subscribe};
+use athomic_core::message::Headers;
+use athomic_core::transport::OutgoingMessage;
 use athomic_core::transport::memory::{Fault, FaultRule, Operation};
 use tokio::time::Instant;
 
@@ -275,4 +277,84 @@ async fn a_topic_that_does_not_exist_is_named() {
         .list("no-such-topic", &Filter::default())
         .await;
     assert!(matches!(missing, Err(ReplayError::Read { topic, .. }) if topic == "no-such-topic"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_envelope_is_replayed_as_the_message_in_it() {
+    let stage = Stage::new("format = \"envelope\"", &[0]).await;
+    let headers = Headers::new()
+        .with("tenant", "acme")
+        .with_null("checked")
+        .with("raw", vec![0xff, 0]);
+    let message = OutgoingMessage {
+        topic: TOPIC.into(),
+        partition: Some(1),
+        key: Some(vec![0xfe].into()),
+        payload: Some("7".into()),
+        headers: headers.clone(),
+    };
+    stage.cluster.control.publish(message).unwrap();
+    // Failing again puts one document in another's place, not into it.
+    for replays in 1..=2 {
+        until("there is a letter", || stage.count(DLQ) == replays).await;
+        let desk = stage.app.dead_letters();
+        let (filter, options) = all();
+        let letters = desk.list(DLQ, &filter).await.unwrap();
+        let letter = letters.last().unwrap();
+        assert_eq!(letter.payload(), Some(b"7".as_slice()));
+        assert_eq!(usize::try_from(letter.replays).unwrap(), replays - 1);
+        let filter = Filter {
+            id: Some(letter.id.clone()),
+            ..filter
+        };
+        desk.replay(DLQ, &filter, &options).await.unwrap();
+    }
+    stage.journal.until_ended(4).await;
+    let records = stage.cluster.control.messages(TOPIC).unwrap();
+    let again = records.last().unwrap();
+    assert_eq!(
+        (again.key(), again.payload()),
+        (Some([0xfe].as_slice()), Some(b"7".as_slice()))
+    );
+    let own: Headers = again.headers().into_iter().take(3).collect();
+    assert_eq!(own, headers);
+    assert_eq!(again.headers().len(), 3 + 4, "what is added does not grow");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_envelope_that_cannot_be_read_is_told_and_not_replayed() {
+    let stage = Stage::new("format = \"envelope\"", &[1]).await;
+    until("there is a letter", || stage.count(DLQ) == 1).await;
+    let letter = &stage.cluster.control.messages(DLQ).unwrap()[0];
+    let broken = OutgoingMessage {
+        topic: DLQ.into(),
+        partition: Some(0),
+        key: None,
+        payload: Some("{\"version\": 2}".into()),
+        headers: letter
+            .headers()
+            .into_iter()
+            .filter(|header| header.name != names::DLQ_ID)
+            .collect::<Headers>()
+            .with(names::DLQ_ID, "broken"),
+    };
+    stage.cluster.control.publish(broken).unwrap();
+    let (filter, options) = all();
+    let report = stage
+        .app
+        .dead_letters()
+        .replay(DLQ, &filter, &options)
+        .await
+        .unwrap();
+    assert_eq!((report.matched, report.replayed, report.incomplete), (2, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_dead_letters_of_any_connection_are_to_be_had_by_its_name() {
+    let stage = Stage::new("[integration.messaging.connections.analytics]", &[1]).await;
+    until("there is a letter", || stage.count(DLQ) == 1).await;
+    let desk = stage.app.dead_letters_for("analytics").unwrap();
+    let letters = desk.list(DLQ, &Filter::default()).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert!(stage.app.dead_letters_for("analytic").is_none());
 }

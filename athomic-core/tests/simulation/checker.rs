@@ -1,7 +1,7 @@
 //! What must hold whatever happens. Reads the events one by one and knows nothing of how the runtime
 //! works inside.
 //!
-//! - Nothing is lost: what is committed was handled or given up, and in the end that is everything.
+//! - Nothing is lost: what is committed was handled or has its dead letter, and in the end that is everything.
 //! - A commit covers only what the present assignment has settled, and commits never go down.
 //! - Messages of a key (or of a partition, where that is the order) run one at a time and in order.
 //! - No more handlers run than may, and no more is in flight than the window holds.
@@ -47,7 +47,9 @@ enum State {
     /// So many attempts have failed.
     Tried(u32),
     Running(u32),
-    /// Handled or given up.
+    /// Given up; its dead letter is not written yet.
+    Doomed,
+    /// Handled, or its dead letter is written.
     Settled,
     /// The attempt was cut short: no more may come of it in this assignment.
     Cancelled,
@@ -71,7 +73,7 @@ struct Running {
 pub(crate) struct Checker {
     rules: Rules,
     written: BTreeMap<(Partition, Offset), Written>,
-    /// What anybody has handled or given up.
+    /// What anybody has handled or written a dead letter about.
     settled: BTreeSet<(Partition, Offset)>,
     committed: BTreeMap<Partition, Offset>,
     tenures: BTreeMap<Tenure, Progress>,
@@ -170,6 +172,7 @@ impl Checker {
             Event::Committed {
                 partition, offset, ..
             } => self.committed(*partition, *offset),
+            Event::Letter(partition, offset) => self.buried(*partition, *offset),
             _ => {}
         }
     }
@@ -226,14 +229,7 @@ impl Checker {
         for offset in offsets {
             let decodable = self.written[&(tenure.partition, *offset)].decodable;
             // No handler sees what cannot be decoded.
-            let state = if decodable {
-                State::Tried(0)
-            } else {
-                State::Settled
-            };
-            if !decodable {
-                self.settled.insert((tenure.partition, *offset));
-            }
+            let state = if decodable { State::Tried(0) } else { State::Doomed };
             let progress = self.tenures.entry(tenure).or_default();
             progress.fetched.insert(*offset, state);
             progress.position = progress.position.max(Some(offset + 1));
@@ -303,7 +299,7 @@ impl Checker {
         let open = progress
             .fetched
             .iter()
-            .filter(|(_, state)| **state != State::Settled)
+            .filter(|(_, state)| !matches!(state, State::Settled | State::Doomed))
             .map(|(offset, _)| *offset)
             .filter(|open| !offsets.contains(open));
         let waits = |open: &Offset| {
@@ -324,6 +320,26 @@ impl Checker {
         }
     }
 
+    /// Take note that a dead letter is written, whoever has given the message up.
+    fn buried(&mut self, partition: Partition, offset: Offset) {
+        let mut is_doomed = false;
+        for (tenure, progress) in &mut self.tenures {
+            let state = progress.fetched.get_mut(&offset);
+            if let Some(state) =
+                state.filter(|state| tenure.partition == partition && **state == State::Doomed)
+            {
+                *state = State::Settled;
+                is_doomed = true;
+            }
+        }
+        // Written again by who got no answer, or by who was killed on the way.
+        let is_known = self.settled.contains(&(partition, offset));
+        self.demand(is_doomed || is_known, || {
+            format!("{partition}@{offset} has a dead letter, and nobody has given it up")
+        });
+        self.settled.insert((partition, offset));
+    }
+
     fn ended(&mut self, execution: usize, ends: &[(Offset, End)]) {
         // Of a killed instance.
         let Some(Running { tenure, .. }) = self.running.remove(&execution) else {
@@ -334,8 +350,9 @@ impl Checker {
                 continue;
             };
             let state = match end {
-                End::Done | End::Refused => State::Settled,
-                End::Failed | End::TimedOut if attempt == self.rules.max_attempts => State::Settled,
+                End::Done => State::Settled,
+                End::Refused => State::Doomed,
+                End::Failed | End::TimedOut if attempt == self.rules.max_attempts => State::Doomed,
                 End::Failed | End::TimedOut => State::Tried(attempt),
                 End::Cancelled => State::Cancelled,
             };

@@ -51,6 +51,8 @@ pub(crate) enum Event {
     },
     /// A message is given up.
     GivenUp(Partition, Offset),
+    /// The dead letter of a message is in its topic.
+    Letter(Partition, Offset),
     /// The handler of an aggregate's message begins.
     TurnBegun {
         execution: usize,

@@ -23,6 +23,8 @@ pub(crate) enum Point {
     GiveBack,
     /// It leaves the group.
     Leave,
+    /// It writes a dead letter.
+    Publish,
     /// Its handler is called, or about to return.
     Handler,
     /// Its session beats in the ordering store.
@@ -51,7 +53,7 @@ impl Point {
         }
     }
 
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Admin,
         Self::Join,
         Self::Event,
@@ -59,6 +61,7 @@ impl Point {
         Self::Commit,
         Self::GiveBack,
         Self::Leave,
+        Self::Publish,
         Self::Handler,
         Self::Beat,
         Self::Admit,

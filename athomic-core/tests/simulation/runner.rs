@@ -20,7 +20,7 @@ use crate::handlers::{MAX_ATTEMPTS, Strategy, TIMEOUT, WINDOW};
 use crate::ordered::dead_letters::DeadLetters;
 use crate::ordered::{Plan, Producer, operator, store::SimulatedStore};
 use crate::transport::SimulatedTransport;
-use crate::world::{PARTITIONS, World};
+use crate::world::{LETTERS, PARTITIONS, World};
 
 const MESSAGES: u64 = 60;
 const KEYS: u64 = 5;
@@ -301,6 +301,9 @@ fn settings(ordering: Option<String>) -> Settings {
         handler_timeout_ms = {}
         max_in_flight_messages = {WINDOW}
         [integration.messaging.dlq]
+        strategy = \"keep\"
+        topic = \"{LETTERS}\"
+        parking_lot_topic = \"{LETTERS}\"
         max_attempts = {MAX_ATTEMPTS}
         [integration.messaging.dlq.retry]
         min_delay_seconds = 1

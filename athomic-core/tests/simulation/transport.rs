@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use athomic_core::dead_letter::headers as names;
 use athomic_core::message::{
     Headers, Offset, Partition, PartitionOffset, RecordBatch, Timestamp, TopicPartition,
 };
@@ -14,8 +15,8 @@ use athomic_core::transport::memory::{
     Fault, FaultRule, MemoryAdmin, MemoryConsumer, MemoryPublisher, MemoryTransport, Operation,
 };
 use athomic_core::transport::{
-    Admin, Assignment, ClientCondition, Consumer, ConsumerEvent, FetchLimits, Fetched, NewTopic,
-    PartitionStream, Revocation, Subscription, Transport, TransportError,
+    Admin, Assignment, ClientCondition, Consumer, ConsumerEvent, Delivery, FetchLimits, Fetched, NewTopic,
+    OutgoingMessage, PartitionStream, Publisher, Revocation, Subscription, Transport, TransportError,
 };
 use tokio::time::{Sleep, sleep};
 
@@ -35,7 +36,7 @@ pub(crate) struct SimulatedTransport {
 
 impl Transport for SimulatedTransport {
     type Consumer = SimulatedConsumer;
-    type Publisher = MemoryPublisher;
+    type Publisher = SimulatedPublisher;
     type Admin = SimulatedAdmin;
 
     fn system(&self) -> &'static str {
@@ -60,8 +61,12 @@ impl Transport for SimulatedTransport {
         self.inner.now()
     }
 
-    async fn publisher(&self) -> Result<MemoryPublisher, TransportError> {
-        self.inner.publisher().await
+    async fn publisher(&self) -> Result<SimulatedPublisher, TransportError> {
+        Ok(SimulatedPublisher {
+            world: Arc::clone(&self.world),
+            instance: self.instance,
+            inner: self.inner.publisher().await?,
+        })
     }
 
     async fn admin(&self) -> Result<SimulatedAdmin, TransportError> {
@@ -382,6 +387,48 @@ impl RecordBatch for Stamped {
 
     fn headers(&self, index: usize) -> Headers {
         self.inner.headers(index).with(EPOCH, self.epoch.to_string())
+    }
+}
+
+/// Publishes dead letters: nothing else is published here.
+pub(crate) struct SimulatedPublisher {
+    world: Arc<World>,
+    instance: Instance,
+    inner: MemoryPublisher,
+}
+
+impl SimulatedPublisher {
+    async fn publish_one(&self, letter: OutgoingMessage) -> Result<Delivery, TransportError> {
+        let place = place_of(&letter.headers);
+        let write = async {
+            let written = self.inner.publish(vec![letter]).await.pop();
+            let delivery = written.expect("one result for one message")?;
+            let (partition, offset) = place.expect("a dead letter names the message's place");
+            self.world.note(Event::Letter(partition, offset));
+            Ok(delivery)
+        };
+        self.world.call(self.instance, Point::Publish, write).await
+    }
+}
+
+/// Read where the message stood that a dead letter is about.
+fn place_of(headers: &Headers) -> Option<(Partition, Offset)> {
+    let number = |name| std::str::from_utf8(headers.get(name)?).ok()?.parse::<i64>().ok();
+    let partition = Partition::try_from(number(names::ERRORS_PARTITION)?).ok()?;
+    Some((partition, number(names::ERRORS_OFFSET)?))
+}
+
+impl Publisher for SimulatedPublisher {
+    async fn publish(&self, messages: Vec<OutgoingMessage>) -> Vec<Result<Delivery, TransportError>> {
+        let mut results = Vec::with_capacity(messages.len());
+        for message in messages {
+            results.push(self.publish_one(message).await);
+        }
+        results
+    }
+
+    async fn flush(&self, timeout: Duration) -> Result<(), TransportError> {
+        self.inner.flush(timeout).await
     }
 }
 

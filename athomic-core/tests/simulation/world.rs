@@ -18,6 +18,8 @@ use crate::fate::{Disturbance, Effect, Fate, Leg, Point, Weather};
 use crate::ordered::{Plan, checker::OrderChecker};
 
 pub(crate) const TOPIC: &str = "t";
+/// Where dead letters go.
+pub(crate) const LETTERS: &str = "letters";
 pub(crate) const GROUP: &str = "g";
 pub(crate) const PARTITIONS: Partition = 3;
 
@@ -68,7 +70,9 @@ impl World {
     pub(crate) fn new(seed: u64, rules: Rules, plan: Option<Plan>) -> Arc<Self> {
         let broker = MemoryBroker::started_at(Timestamp::from_millis(0));
         let control = broker.control();
-        control.create_topic(TOPIC, PARTITIONS.unsigned_abs());
+        for topic in [TOPIC, LETTERS] {
+            control.create_topic(topic, PARTITIONS.unsigned_abs());
+        }
         control.record_commits(GROUP);
         let mut chance = Chance::new(seed);
         let state = State {

@@ -148,13 +148,13 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "format",
                 one_of::<DlqFormat>(),
                 "\"headers\"",
-                "How a dead letter is written; `headers` keeps key, payload and headers as they were.",
+                "How a dead letter is written: with key, payload and headers as they were and more headers, or as one JSON document with all of it.",
             ),
             key(
                 "header_sets",
                 Kind::TextList,
                 "[\"kafka\"]",
-                "Whose headers are put on dead letters beside athomic's own: `kafka` (`__dlq.errors.*`), `spring` (`kafka_dlt-*`).",
+                "Whose headers are put on dead letters beside athomic's own: `kafka` (`__dlq.errors.*`), `spring` (`kafka_dlt-*`), `connect` (`__connect.errors.*`), `smallrye` (`dead-letter-*`).",
             ),
             key(
                 "error_max_bytes",
