@@ -583,6 +583,9 @@ async fn nobody_asks_for_dead_letter_topics_of_delay_topics() {
         for topic in ["dlq.delay-1s", "parked.delay-1s"] {
             assert!(cluster.control.messages(topic).is_err(), "{topic}");
         }
-        assert!(cluster.control.messages(LETTERS).is_ok(), "other topics have theirs");
+        assert!(
+            cluster.control.messages(LETTERS).is_ok(),
+            "other topics have theirs"
+        );
     }
 }

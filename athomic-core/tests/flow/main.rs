@@ -12,6 +12,7 @@ mod dead_letters;
 mod delay;
 mod failures;
 mod health;
+mod holds;
 mod idempotency;
 mod keyed;
 mod lifecycle;

@@ -33,12 +33,6 @@ fn words_without_a_runtime_are_refused_by_name() {
             "settings.toml:1:41: `integration.messaging.producer.client`: `rskafka` is not built yet; use `librdkafka`",
         ],
     );
-    check_faults(
-        "[integration.messaging.dlq]\nformat = 'envelope'",
-        &[
-            "settings.toml:2:10: `integration.messaging.dlq.format`: `envelope` is not built yet; use `headers`",
-        ],
-    );
 }
 
 #[test]
