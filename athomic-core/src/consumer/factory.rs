@@ -18,7 +18,7 @@ use super::lane::{BatchSettings, LaneSettings};
 use super::ordered::{Flows, OrderedSettings, StoreTrouble};
 use super::priorities;
 use super::service::ConsumerService;
-use crate::dead_letter::{Chain, DlqHandler};
+use crate::dead_letter::{Chain, DeadLetterProcessor, DlqHandler};
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::handler::{HandlerScope, Ordering, Priorities, RetryOptions, StateMap};
 use crate::health::Pulse;
