@@ -50,6 +50,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    OPEN = " flags=allow-oom" ("", "") "time" "open";
     ADMIT = "" ("sfmrqgh", "awp") "time" "sequences" "room" "deliveries" "admit";
     COMPLETE = " flags=allow-oom" ("mrg", "awp") "time" "sequences" "room" "schedule" "complete";
     RELEASE = " flags=allow-oom" ("rg", "aw") "time" "schedule" "release";
@@ -134,12 +135,6 @@ impl Call {
     pub(crate) fn number(&mut self, number: impl Into<i128>) -> &mut Self {
         write!(self.text, "{}", number.into()).expect("a buffer takes it");
         self.end_argument()
-    }
-
-    /// A text of one kind, told by its first letter.
-    pub(crate) fn tagged(&mut self, tag: char, text: &str) -> &mut Self {
-        self.text.put_u8(tag as u8);
-        self.text(text)
     }
 
     /// A sequence as scripts know it: 20 digits, which sort as text.

@@ -1,9 +1,7 @@
-//! The checks at the start: whether a server keeps what must not be lost, and whether what it holds was
-//! made under the same policies.
+//! The checks at the start: whether a server keeps what must not be lost.
 
-use athomic_core::ordering::{Durability, StoredPolicies};
+use athomic_core::ordering::Durability;
 use athomic_core::store::StoreError;
-use athomic_core::store::ordering::Opened;
 use fred::error::Error;
 use fred::types::Value;
 use fred::types::config::Server;
@@ -130,40 +128,6 @@ impl Fitness<'_> {
                 reason: format!("the state of the cluster is `{}`", state.unwrap_or("unknown")),
             }),
         }
-    }
-
-    /// Write the policies down if nothing is, else compare them with those that are.
-    pub(crate) async fn check_policies(
-        &self,
-        meta: &str,
-        title: &str,
-        ours: &StoredPolicies,
-    ) -> Result<Opened, StoreError> {
-        // One field after the other: who is interrupted leaves some, which the next one completes.
-        let mut opened = Opened::Made;
-        let title = ("scope", title.to_owned());
-        for (policy, ours) in std::iter::once(&title).chain(ours) {
-            let made = self.on_key("HSETNX", &[meta, policy, ours]).await?;
-            if made.as_u64() == Some(1) {
-                continue;
-            }
-            opened = Opened::Found;
-            let theirs = self.on_key("HGET", &[meta, policy]).await?;
-            let theirs = theirs.as_string().unwrap_or_default();
-            if theirs != *ours {
-                return Err(StoreError::PolicyMismatch {
-                    policy,
-                    ours: ours.clone(),
-                    theirs,
-                });
-            }
-        }
-        Ok(opened)
-    }
-
-    async fn on_key(&self, name: &'static str, arguments: &[&str]) -> Result<Value, StoreError> {
-        let answer = self.connection.on_key(name, arguments).await;
-        answer.map_err(|error| classify(self.store, error))
     }
 
     async fn ask(

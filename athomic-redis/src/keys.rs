@@ -14,7 +14,7 @@
 //! | `T:a:AGGREGATE` | hash | the state, see below |
 //! | `T:w:AGGREGATE` | sorted set | sequences that wait; all scores are 0, so that they sort as text, exactly |
 //! | `T:p:AGGREGATE` | hash | sequence → digest (16 bytes) and frame |
-//! | `ath:{SCOPE}:meta` | hash | the policies under which all this was made |
+//! | `ath:{SCOPE}:meta` | hash | the policies under which all this was made; `life` tells which life of the data opened it last, `lost` when state was lost last |
 //! | `ath:{SCOPE}:events` | list | events for operators, the newest first |
 //!
 //! Fields of a state: `x` the next sequence, `o` the owner, `f` its token, `k` how often `x` was begun

@@ -1,6 +1,7 @@
 //! `RedisOrdering`: an ordering store in Redis.
 
 mod calls;
+mod opening;
 mod operation;
 mod reports;
 
@@ -12,7 +13,7 @@ use athomic_core::ordering::Durability;
 use athomic_core::store::memory::StoreClock;
 use athomic_core::store::ordering::{
     Admission, Aggregate, AggregateReport, Arrival, Beat, BucketReport, Claim, ClaimTerms, Completed,
-    Completion, Each, FencingToken, Frame, Opened, OrderingStore, ParkedMessage, RoomLimits, SWEEP,
+    Completion, Each, FencingToken, Frame, Opened, OrderingStore, ParkedMessage, Past, RoomLimits, SWEEP,
     SessionId, Steering,
 };
 use athomic_core::store::{KeyValueSettings, Scope, StoreError};
@@ -151,7 +152,7 @@ impl OrderingStore for RedisOrdering {
         &self.target.name
     }
 
-    async fn open(&self) -> Result<Opened, StoreError> {
+    async fn open(&self, past: Past) -> Result<Opened, StoreError> {
         let connection = self.connection().await.map_err(|error| self.failed(error))?;
         let fitness = Fitness {
             store: &self.target.name,
@@ -161,10 +162,11 @@ impl OrderingStore for RedisOrdering {
             eviction: Eviction::Refused,
         };
         fitness.check().await?;
-        let policies = self.scope.policies().stored();
-        fitness
-            .check_policies(&self.keys.meta(), self.scope.title(), &policies)
-            .await
+        let mut call = self.begin(&call::OPEN);
+        call.key(&[&self.keys.meta()]);
+        opening::put(&mut call, &self.scope, past);
+        let reply = self.run(&call.done()).await.map_err(|error| self.failed(error))?;
+        opening::read(&self.scope, reply).map_err(|reason| self.unreadable(&reason))?
     }
 
     async fn beat(&self, session: SessionId, buckets: &[u16], ttl: Duration) -> Each<Beat> {

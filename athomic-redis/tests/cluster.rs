@@ -5,7 +5,7 @@ mod support;
 use athomic_core::ordering::Durability;
 use athomic_core::store::memory::StoreClock;
 use athomic_core::store::ordering::{
-    Admission, Aggregate, Completed, OrderingStore as _, SessionId, SessionState,
+    Admission, Aggregate, Completed, OrderingStore as _, Past, SessionId, SessionState,
 };
 use athomic_core::store::{Scope, StoreError};
 use athomic_core::testing::ordering::{TestStores, differential};
@@ -66,7 +66,9 @@ async fn a_cluster_without_all_slots_is_refused() {
     .await;
     node.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16000"]);
     let uri = format!("redis-cluster://127.0.0.1:{}", node.port);
-    let refused = support::store(&uri, support::scope(|_| {})).open().await;
+    let refused = support::store(&uri, support::scope(|_| {}))
+        .open(Past::None)
+        .await;
     let error = refused.expect_err("some slots are nobody's");
     assert!(matches!(error, StoreError::Unfit { .. }), "{error:?}");
 }
@@ -84,7 +86,7 @@ async fn a_park_waits_for_the_replicas_of_its_own_node() {
         };
     });
     let store = support::store(&cluster.uri(), scope.clone());
-    store.open().await.expect("it is fit");
+    store.open(Past::None).await.expect("it is fit");
     let session = SessionId(1);
     for bucket in [1, 2, 3, 4, 5] {
         one(store.beat(session, &[bucket], TTL).await).expect("it answers");
@@ -128,7 +130,7 @@ async fn order_holds_while_a_slot_moves() {
     let slot = cluster.nodes[0].cli(&["CLUSTER", "KEYSLOT", &format!("{{{}:{bucket}}}", scope.id())]);
     let slot = slot.trim().to_owned();
     let store = support::store(&cluster.uri(), scope);
-    store.open().await.expect("it is fit");
+    store.open(Past::None).await.expect("it is fit");
     let session = SessionId(1);
     let beat = one(store.beat(session, &[bucket], TTL * 60).await).expect("it answers");
     assert_eq!(beat.state, SessionState::New);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use athomic_core::ordering::Durability;
 use athomic_core::store::StoreError;
-use athomic_core::store::ordering::{Admission, Aggregate, Each, OrderingStore as _, SessionId};
+use athomic_core::store::ordering::{Admission, Aggregate, Each, OrderingStore as _, Past, SessionId};
 use athomic_core::testing::{eventually, eventually_async};
 use athomic_redis::RedisOrdering;
 use support::fake::{Fake, Step};
@@ -161,7 +161,7 @@ async fn a_server_that_is_not_there_is_unreachable() {
     let port = nobody.local_addr().expect("it is bound").port();
     drop(nobody);
     let store = support::store(&format!("redis://127.0.0.1:{port}"), support::scope(|_| {}));
-    let error = store.open().await.expect_err("nobody is there");
+    let error = store.open(Past::None).await.expect_err("nobody is there");
     assert!(matches!(&error, StoreError::Unreachable { .. }), "{error:?}");
     assert!(fake.commands().is_empty());
 }

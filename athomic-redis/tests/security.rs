@@ -8,7 +8,7 @@ use std::time::Duration;
 use athomic_core::store::StoreError;
 use athomic_core::store::memory::StoreClock;
 use athomic_core::store::ordering::{
-    Admission, Aggregate, Arrival, ClaimTerms, Completed, Completion, First, OrderingStore, SessionId,
+    Admission, Aggregate, Arrival, ClaimTerms, Completed, Completion, First, OrderingStore, Past, SessionId,
     Steering,
 };
 use athomic_redis::{COMMANDS, RedisOrdering};
@@ -19,12 +19,13 @@ use support::{LIMITS, TTL, arrival, completion, one};
 const TERMS: ClaimTerms = ClaimTerms {
     frames: 4,
     gap: Some(Duration::ZERO),
+    begins: false,
     settle: Duration::ZERO,
 };
 
 /// Do everything that a store can do, by all ways through its scripts.
 async fn exercise(store: &RedisOrdering, clock: &StoreClock) -> Result<(), StoreError> {
-    store.open().await?;
+    store.open(Past::None).await?;
     let (session, order) = (SessionId(1), Aggregate::new("order-17", 64));
     let bucket = [order.bucket()];
     one(store.beat(SessionId(2), &bucket, TTL).await)?;

@@ -3,7 +3,9 @@
 mod support;
 
 use athomic_core::store::StoreError;
-use athomic_core::store::ordering::{Admission, Aggregate, OrderingStore as _, SessionId, SessionState};
+use athomic_core::store::ordering::{
+    Admission, Aggregate, OrderingStore as _, Past, SessionId, SessionState,
+};
 use athomic_core::testing::{eventually, eventually_async};
 use support::server::{LIMIT, Server};
 use support::{LIMITS, TTL, arrival, completion, one};
@@ -29,7 +31,7 @@ async fn the_promoted_replica_is_found_and_is_another_life() {
         sentinel.port
     );
     let store = support::store(&uri, support::scope(|_| {}));
-    store.open().await.expect("it is fit");
+    store.open(Past::None).await.expect("it is fit");
     let (session, order) = (SessionId(1), Aggregate::new("order-17", 64));
     let beat = async || one(store.beat(session, &[order.bucket()], TTL).await);
     let admit = async |sequence| one(store.admit(session, LIMITS, &[arrival(&order, sequence)]).await);

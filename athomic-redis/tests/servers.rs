@@ -7,7 +7,8 @@ use std::time::Duration;
 use athomic_core::ordering::Durability;
 use athomic_core::store::StoreError;
 use athomic_core::store::ordering::{
-    Admission, Aggregate, Beat, Completed, FencingToken, OrderingStore as _, SessionId, SessionState,
+    Admission, Aggregate, Beat, Completed, FencingToken, Opened, OrderingStore as _, Past, SessionId,
+    SessionState,
 };
 use athomic_core::testing::{eventually, eventually_async};
 use athomic_redis::RedisOrdering;
@@ -117,6 +118,57 @@ async fn flushed_scripts_and_data_are_noticed_without_a_restart() {
 }
 
 #[tokio::test]
+async fn a_loss_is_told_to_who_opens_the_store_later() {
+    if support::redis().is_none() {
+        return;
+    }
+    for lasts in [false, true] {
+        let settings: &[&str] = if lasts {
+            &["appendonly yes", "appendfsync always"]
+        } else {
+            &[]
+        };
+        let mut server = Server::start(settings).await;
+        let scope = support::scope(|_| {});
+        let open = async |past| {
+            let store = support::store(&server.uri(), scope.clone());
+            store.open(past).await.expect("it is fit")
+        };
+        let nothing_lost = Opened::There {
+            lost: None,
+            noticed: false,
+        };
+        assert_eq!(open(Past::Unasked).await, Opened::Empty);
+        assert_eq!(open(Past::None).await, nothing_lost);
+        assert_eq!(open(Past::Some).await, nothing_lost);
+        server.kill();
+        server.start_again().await;
+        let open = async |past| {
+            let store = support::store(&server.uri(), scope.clone());
+            store.open(past).await.expect("it is fit")
+        };
+        // One that comes back with its data may lack the last writes.
+        let expected = if lasts { Past::None } else { Past::Some };
+        if !lasts {
+            assert_eq!(open(Past::Unasked).await, Opened::Empty);
+        }
+        let Opened::There {
+            lost: Some(lost),
+            noticed: true,
+        } = open(expected).await
+        else {
+            panic!("the loss was not noticed, with data: {lasts}");
+        };
+        let told = Opened::There {
+            lost: Some(lost),
+            noticed: false,
+        };
+        assert_eq!(open(Past::Unasked).await, told);
+        assert_eq!(open(Past::None).await, told);
+    }
+}
+
+#[tokio::test]
 async fn a_full_server_takes_nothing_in_and_drains() {
     if support::redis().is_none() {
         return;
@@ -151,7 +203,7 @@ async fn a_server_that_evicts_is_refused() {
     }
     let server = Server::start(&["maxmemory-policy allkeys-lru"]).await;
     let store = support::store(&server.uri(), support::scope(|_| {}));
-    let unfit = store.open().await.expect_err("it evicts");
+    let unfit = store.open(Past::None).await.expect_err("it evicts");
     assert!(matches!(unfit, StoreError::Unfit { .. }), "{unfit:?}");
     let text = unfit.to_string();
     assert!(
@@ -159,7 +211,7 @@ async fn a_server_that_evicts_is_refused() {
         "{text}"
     );
     server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
-    store.open().await.expect("it does not evict any more");
+    store.open(Past::None).await.expect("it does not evict any more");
 }
 
 #[tokio::test]
@@ -169,7 +221,7 @@ async fn a_node_of_a_cluster_is_refused_as_a_server() {
     }
     let server = Server::start(&["cluster-enabled yes"]).await;
     let store = support::store(&server.uri(), support::scope(|_| {}));
-    let unfit = store.open().await.expect_err("it is a node");
+    let unfit = store.open(Past::None).await.expect_err("it is a node");
     assert!(unfit.to_string().contains("redis-cluster://"), "{unfit}");
 }
 
@@ -186,7 +238,7 @@ async fn a_disk_that_cannot_be_waited_for_is_refused() {
         };
     });
     let unfit = support::store(&server.uri(), scope)
-        .open()
+        .open(Past::None)
         .await
         .expect_err("no file");
     assert!(matches!(unfit, StoreError::Unfit { .. }), "{unfit:?}");
@@ -208,7 +260,7 @@ async fn a_park_waits_for_the_replicas_and_stands_without_them() {
         };
     });
     let store = support::store(&server.uri(), scope);
-    store.open().await.expect("it is fit");
+    store.open(Past::None).await.expect("it is fit");
     beat(&store).await.expect("it answers");
     let parked = Admission::Parked { halted: false };
     // One that has just connected may not be counted yet.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
@@ -15,7 +15,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::MessageProcessor;
 use super::error::InvalidConsumerConfigurationError;
 use super::lane::{BatchSettings, LaneSettings};
-use super::ordered::{Flows, OrderedSettings, StoreTrouble};
+use super::ordered::{Flows, Losses, OrderedSettings, StoreTrouble};
 use super::priorities;
 use super::service::ConsumerService;
 use crate::dead_letter::{Chain, DeadLetterProcessor, DlqHandler};
@@ -89,7 +89,7 @@ impl ConsumerPlan {
     /// Take note that the ordering store has lost its state.
     pub(super) fn state_lost(&self) {
         if let Some(ordered) = &self.lane.ordered {
-            ordered.lost.store(true, Relaxed);
+            ordered.losses.notice();
             ordered.counters.state_losses.add(1);
         }
         tracing::error!(
@@ -450,12 +450,13 @@ impl<'a> ConsumerFactory<'a> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(Some(Arc::new(OrderedSettings {
             store,
+            store_key: format!("database.kvstore.{}", ordering.store.name),
             suspects: Arc::new(Semaphore::new(1)),
             shards: cores.min(concurrency).min(usize::from(ordering.policies.buckets)),
             policies: ordering.policies.clone(),
             resync,
             counters: Arc::default(),
-            lost: AtomicBool::new(false),
+            losses: Losses::default(),
             flows: Flows::default(),
             trouble: StoreTrouble::default(),
             commit_interval: resolved.connection.consumer.commit_interval,

@@ -27,13 +27,21 @@ use crate::lifecycle::{Service, ServiceError, ServiceHandle};
 use crate::message::TopicPartition;
 use crate::mutant::{self, Mutant};
 use crate::retry::Backoff;
-use crate::store::ordering::Opened;
+use crate::store::ordering::{Opened, Past};
 use crate::transport::{Assignment, ConsumerEvent, DynConsumer, Revocation, Subscription, TransportError};
 
 /// How long a consumer waits before it joins again after an error that may pass.
 const JOIN_AGAIN: Backoff = Backoff {
     first: Duration::from_millis(500),
     longest: Duration::from_secs(30),
+    factor: 2.0,
+    jitter: true,
+};
+
+/// How long a start waits before it looks again whether its ordering store is there.
+const OPEN_AGAIN: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(3),
     factor: 2.0,
     jitter: true,
 };
@@ -68,7 +76,7 @@ impl Service for ConsumerService {
     /// Asks again while the broker cannot be reached; the start-up time bounds it.
     async fn start(&self, handle: ServiceHandle) -> Result<(), ServiceError> {
         let plan = Arc::clone(&self.plan);
-        open_store(&plan).await?;
+        open_store(&plan, &handle).await?;
         let consumer = join(&plan, 0).await?;
         handle
             .clone()
@@ -114,37 +122,44 @@ fn may_pass(plan: &ConsumerPlan, error: &ConsumeError) -> bool {
 }
 
 /// Open an ordered handler's store; ask again while it cannot be reached.
-async fn open_store(plan: &ConsumerPlan) -> Result<(), ConsumeError> {
+async fn open_store(plan: &ConsumerPlan, handle: &ServiceHandle) -> Result<(), ConsumeError> {
     let Some(ordered) = &plan.lane.ordered else {
         return Ok(());
     };
-    let mut failures = 0;
+    let (mut failures, mut past) = (0, Past::Unasked);
     loop {
-        let error = match ordered.store.open().await {
-            Ok(Opened::Found) => return Ok(()),
-            Ok(Opened::Made) if has_history(plan).await => {
-                plan.state_lost();
+        let error = match ordered.open(past).await {
+            Ok(Opened::There { .. }) => {
+                ordered.trouble.clear();
                 return Ok(());
             }
-            Ok(Opened::Made) => return Ok(()),
+            Ok(Opened::Empty) => {
+                past = past_of(plan).await;
+                continue;
+            }
             Err(error) => error,
         };
         failures += 1;
-        tracing::warn!(handler = %plan.handler, error = %Chain(&error), failures, "cannot open the ordering store");
-        let handler = plan.handler.clone();
+        let (store, key) = (ordered.store.name(), &ordered.store_key);
+        tracing::warn!(handler = %plan.handler, store, key, error = %Chain(&error), failures, "cannot open the ordering store");
         if !error.is_retriable() {
             return Err(ConsumeError::Ordering {
-                handler,
+                handler: plan.handler.clone(),
                 source: error,
             });
         }
-        tokio::time::sleep(JOIN_AGAIN.delay(failures)).await;
+        let reason = Chain(&error).to_string();
+        handle.wait_for(format!(
+            "its ordering store `{store}`, set by `{key}`, is not there: {reason}"
+        ));
+        ordered.trouble.note(reason);
+        tokio::time::sleep(OPEN_AGAIN.delay(failures)).await;
     }
 }
 
 /// Say whether the group has committed anything of the handler's topics: then a store that knows nothing
 /// of them has lost it, or never had it.
-async fn has_history(plan: &ConsumerPlan) -> bool {
+async fn past_of(plan: &ConsumerPlan) -> Past {
     let Subscription { topics, group_id, .. } = &plan.subscription;
     let committed = async {
         let admin = plan.transport.admin().await?;
@@ -157,11 +172,12 @@ async fn has_history(plan: &ConsumerPlan) -> bool {
         admin.committed(group_id, &partitions).await
     };
     match committed.await {
-        Ok(committed) => !committed.is_empty(),
+        Ok(committed) if committed.is_empty() => Past::None,
+        Ok(_) => Past::Some,
         Err(error) => {
             // Not worth not to start: what cannot be asked is told when the group is joined.
             tracing::warn!(handler = %plan.handler, error = %Chain(&error), "cannot ask what the group has committed");
-            false
+            Past::None
         }
     }
 }

@@ -93,8 +93,10 @@ pub enum Finding {
     },
     /// The store that keeps the order of its messages is not heard.
     OrderingStoreDown {
-        /// The store, by its name in the settings.
+        /// The store, by its name in the settings, with its address.
         store: String,
+        /// Where the settings have it.
+        key: String,
         /// How long.
         #[serde(rename = "seconds", serialize_with = "seconds")]
         lasting: Duration,
@@ -196,11 +198,12 @@ impl fmt::Display for Finding {
             ),
             Self::OrderingStoreDown {
                 store,
+                key,
                 lasting,
                 error,
             } => write!(
                 f,
-                "its ordering store `{store}` is not heard for {} s: {error}",
+                "its ordering store `{store}`, set by `{key}`, is not heard for {} s: {error}",
                 lasting.as_secs()
             ),
             Self::IdempotencyStoreDown {

@@ -32,6 +32,9 @@ pub enum ServiceFailure {
         service: String,
         /// The time that all services have together.
         limit: Duration,
+        /// What it waited for, if it said so.
+        #[source]
+        source: Option<ServiceError>,
     },
     /// It ended with an error while running.
     #[error("service `{service}` failed")]

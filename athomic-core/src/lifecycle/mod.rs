@@ -134,6 +134,7 @@ impl RunningLifecycle {
         // something.
         let stage = self.stages.last_mut().expect("the caller opened one");
         stage.push(RunningService::new(Arc::clone(&service), handle.clone()));
+        let waiting = handle.clone();
         let start = AssertUnwindSafe(async { service.start(handle).await }).catch_unwind();
         match tokio::time::timeout_at(deadline, start).await {
             Ok(Ok(Ok(()))) => Ok(()),
@@ -148,6 +149,7 @@ impl RunningLifecycle {
             Err(_) => Err(ServiceFailure::StartTimeout {
                 service: name,
                 limit: self.startup_timeout,
+                source: waiting.reason_to_wait(),
             }),
         }
     }

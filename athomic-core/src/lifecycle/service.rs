@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -99,6 +99,8 @@ struct Shared {
     /// For what is still running when the drain time is over.
     aborts: Mutex<Vec<AbortHandle>>,
     failures: mpsc::UnboundedSender<ServiceFailure>,
+    /// What the start waits for.
+    waiting: Mutex<Option<ServiceError>>,
 }
 
 impl ServiceHandle {
@@ -109,10 +111,25 @@ impl ServiceHandle {
             tasks: TaskTracker::new(),
             aborts: Mutex::default(),
             failures,
+            waiting: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
         }
+    }
+
+    /// Say what the start waits for: it is told as the cause if the start takes too long.
+    pub fn wait_for(&self, reason: impl Into<ServiceError>) {
+        *self.waiting() = Some(reason.into());
+    }
+
+    /// Take what the start waited for.
+    pub(super) fn reason_to_wait(&self) -> Option<ServiceError> {
+        self.waiting().take()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<ServiceError>> {
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Run a task of the service.

@@ -48,11 +48,14 @@ pub trait OrderingStore: Send + Sync + 'static {
     /// Return how the store is called in errors: its name in the settings, with its address.
     fn name(&self) -> &str;
 
-    /// Check that the store is fit, and that what it holds was made under the same policies.
+    /// Check that the store is fit, and that what it holds was made under the same policies; take note of
+    /// a loss of its state, so that everybody who opens it from then on is told.
+    ///
+    /// What it does is one step: of several that open an empty store, one makes it.
     ///
     /// # Errors
     /// [`StoreError::Unfit`], [`StoreError::PolicyMismatch`], or what keeps it from being asked.
-    fn open(&self) -> impl Future<Output = Result<Opened, StoreError>> + Send;
+    fn open(&self, past: Past) -> impl Future<Output = Result<Opened, StoreError>> + Send;
 
     /// Keep a session alive in buckets for `ttl` from now, or make it. One answer for each bucket.
     fn beat(
@@ -153,13 +156,33 @@ pub trait OrderingStore: Send + Sync + 'static {
 /// message is looked at thirty times more rarely.
 pub const SWEEP: Duration = Duration::from_secs(1);
 
+/// What whoever [opens](OrderingStore::open) a store knows of the scope's past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Past {
+    /// Nothing as yet: where the store is empty, nothing is written and the answer is [`Opened::Empty`].
+    Unasked,
+    /// There is none: where the store is empty, the scope begins now.
+    None,
+    /// There is one: where the store is empty, it has lost it.
+    Some,
+    /// The store has lost state, whatever it holds.
+    Lost,
+}
+
 /// What [`open`](OrderingStore::open) found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opened {
-    /// Nothing: the scope begins now, or all that was known of it is lost.
-    Made,
-    /// What was left by whoever ran before.
-    Found,
+    /// Nothing, and nothing was written ([`Past::Unasked`]).
+    Empty,
+    /// A scope, made now or before.
+    There {
+        /// When the store lost state last, as far as anybody noticed, in milliseconds of its clock since the
+        /// Unix epoch: what is not known of an aggregate may be lost.
+        lost: Option<i64>,
+        /// Whether that was noticed by this call: by what the caller said, or because the data lives another
+        /// life than when it was opened last ([`Beat::generation`]).
+        noticed: bool,
+    },
 }
 
 /// A message that arrived.
@@ -188,13 +211,11 @@ pub enum First {
     Known(u64),
     /// The one that arrives.
     Seen,
-    /// Unknown as yet: what arrives waits, and the lowest begins when nothing came for a while, see
+    /// Unknown as yet: what arrives waits, until somebody comes who knows, or for a while, see
     /// [`ClaimTerms::settle`].
     Settle,
     /// Nobody knows: nothing is done and the answer is [`Admission::Unknown`].
     Ask,
-    /// Nobody can know: what arrives waits, and the aggregate is halted with this as its reason.
-    Halt(&'static str),
 }
 
 /// How much may wait. A message that is next is always let in.
@@ -312,8 +333,10 @@ pub struct ClaimTerms {
     pub frames: usize,
     /// After how long a gap is told; `None` is never.
     pub gap: Option<Duration>,
-    /// After how long the lowest message begins where nothing was known ([`First::Settle`]).
+    /// For how long it is waited where nothing is known ([`First::Settle`]), since its first message came.
     pub settle: Duration,
+    /// Whether the lowest message begins then; if not, the answer is [`Claim::Unsettled`].
+    pub begins: bool,
 }
 
 /// How a claim was answered.
@@ -340,6 +363,8 @@ pub enum Claim {
     Busy,
     /// The next message is missing, and not for long enough.
     Waiting,
+    /// Nobody knows which message is next, and it was waited for that.
+    Unsettled,
     /// It is halted.
     Halted,
     /// Nothing waits.
@@ -391,13 +416,14 @@ pub enum Steering {
         reason: String,
     },
     /// Undo the two above, and expect `next` if it is given, whatever is held or done: a lease is then void.
+    /// Without it, where nobody knows what is next, that is the lowest message that waits.
     Resume {
         /// The next expected sequence. Those below it that were not done are skipped: parked ones are
         /// removed, and what comes of them is late.
         next: Option<u64>,
     },
     /// Expect `next` unless as much is expected already, as somebody remembers it; else a lease is void.
-    /// An aggregate that was halted because nobody knew where it stood ([`First::Halt`]) goes on.
+    /// An aggregate that was halted while nobody knew where it stood goes on.
     Restore {
         /// The next expected sequence.
         next: u64,

@@ -65,7 +65,6 @@ impl Operation for Admissions {
             First::Seen => call.text("S"),
             First::Settle => call.text("T"),
             First::Ask => call.text("A"),
-            First::Halt(reason) => call.tagged('H', reason),
         };
         call.frame(arrival.digest, arrival.frame.as_ref());
     }
@@ -231,6 +230,7 @@ impl Operation for Claims {
             .number(count(self.terms.frames.min(FRAMES)))
             .number(self.terms.gap.map_or(-1, millis))
             .number(millis(self.terms.settle))
+            .number(u8::from(self.terms.begins))
             .number(millis(SWEEP));
     }
 
@@ -263,6 +263,7 @@ impl Operation for Claims {
                 head: reply.number()?,
                 since: reply.number()?,
             },
+            9 => Claim::Unsettled,
             _ => return Err(UNKNOWN_CODE),
         };
         Ok(Answered::As(claim))

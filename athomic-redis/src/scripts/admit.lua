@@ -49,9 +49,17 @@ local function past(ka, x, sequence, digest, time)
   return newest and time > newest and NEWER or DUPLICATE
 end
 
--- Know from elsewhere what is next of an aggregate that waited to know it. What waits below is done.
-local function settle(ka, kw, kp, next)
+-- Know from elsewhere what is next of an aggregate that waited to know it. What waits below is done; if it was
+-- halted for that, it goes on. Returns why it is halted still.
+local function settle(ka, kw, kp, next, halted)
   call('HSET', ka, 'x', next)
+  if halted and call('EXISTS', kw) == 1 then
+    local name = sub(ka, #kf + 2)
+    call('HDEL', ka, 'h')
+    call('ZREM', kh, name)
+    call('ZADD', kr, now, name)
+    halted = nil
+  end
   local count, bytes = purge(kw, kp, next)
   if count > 0 then
     call('HINCRBY', ka, 'n', 0 - count)
@@ -62,6 +70,7 @@ local function settle(ka, kw, kp, next)
       count_of_all, bytes_of_all = count_of_all - count, bytes_of_all - bytes
     end
   end
+  return halted
 end
 
 local function grant(ka, x, sequence, k)
@@ -77,7 +86,7 @@ local function grant(ka, x, sequence, k)
   return token, k
 end
 
-local function park(ka, kw, kp, x, next, owner, halted, sequence, digest, first, frame)
+local function park(ka, kw, kp, x, next, owner, halted, sequence, digest, frame)
   local state = call('HMGET', ka, 'n', 'b', 'g', 't')
   local count, bytes, gap = tonumber(state[1] or 0), tonumber(state[2] or 0), state[3]
   local there = count > 0 and call('HGET', kp, sequence)
@@ -109,12 +118,6 @@ local function park(ka, kw, kp, x, next, owner, halted, sequence, digest, first,
     if not x then set('x', next) end
   else
     if not state[4] then set('t', now) end
-    if not halted and sub(first, 1, 1) == 'H' then
-      halted = sub(first, 2)
-      set('h', halted)
-      call('ZADD', kh, 0, name)
-      call('ZREM', kr, name)
-    end
   end
   local has_gap = gap and gap ~= ''
   if next == sequence then
@@ -152,12 +155,12 @@ local function admit(ka, kw, kp, sequence, digest, time, first, frame)
   end
   if next and sequence < next then return answer(past(ka, next, sequence, digest, time)) end
   if next and not x and state[8] then
-    settle(ka, kw, kp, next)
+    halted = settle(ka, kw, kp, next, halted)
     x = next
   end
   if not owner or owner == '' or (owner ~= me and not is_live(owner)) then owner = nil end
   if sequence ~= next or halted or (owner and owner ~= me) then
-    local answered = park(ka, kw, kp, x, next, owner, halted, sequence, digest, first, frame)
+    local answered = park(ka, kw, kp, x, next, owner, halted, sequence, digest, frame)
     if answered == PARKED or answered == HALTED then keep(ka, state[7]) end
     return answer(answered)
   end

@@ -1,15 +1,16 @@
 -- Leases on aggregates whose next message waits.
 --
--- ARGV: time, session, frames, after how long a gap is told or -1, settle, sweep; then for each bucket the
--- number of elements.
+-- ARGV: time, session, frames, after how long a gap is told or -1, settle, 1 if the lowest then begins, sweep;
+-- then for each bucket the number of elements.
 -- KEYS: for each bucket s f r q g, and of each element a w p.
 -- Returns for each element a code, or a list that begins with it.
 local EMPTY, HALTED, BUSY, WAITING, LAPSED = 1, 2, 3, 4, 5
-local GRANTED, MINE, GAP = 6, 7, 8
+local GRANTED, MINE, GAP, UNSETTLED = 6, 7, 8, 9
 
 local me, limit = ARGV[2], tonumber(ARGV[3])
-local gap_after, settle, sweep = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local out, key, arg, args = {}, 0, 7, #ARGV
+local gap_after, settle = tonumber(ARGV[4]), tonumber(ARGV[5])
+local begins, sweep = ARGV[6] == '1', tonumber(ARGV[7])
+local out, key, arg, args = {}, 0, 8, #ARGV
 local ks, kf, kr, kq, kg
 local token, granted
 
@@ -54,6 +55,10 @@ local function claim(ka, kw, kp)
     if settled > now then
       call('ZADD', kr, settled, name)
       return WAITING
+    end
+    if not begins then
+      call('ZADD', kr, soon, name)
+      return UNSETTLED
     end
     x = head
     call('HSET', ka, 'x', x)

@@ -98,7 +98,10 @@ else
     call('HDEL', ka, 'h', 'c')
     call('HSET', ka, 'k', 0)
     call('ZREM', kh, name)
-    if value ~= '' then
+    if value == '' then
+      local head = call('ZRANGE', kw, 0, 0)[1]
+      if head then call('HSETNX', ka, 'x', head) end
+    else
       -- What was not done below is late from now on.
       local state = call('HMGET', ka, 'x', 's')
       local x = state[1]

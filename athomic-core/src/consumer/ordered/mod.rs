@@ -19,6 +19,7 @@ mod done;
 mod flow;
 mod item;
 mod lane;
+mod loss;
 mod names;
 mod pace;
 mod session;
@@ -31,11 +32,12 @@ pub(crate) use counters::OrderingCounters;
 pub use counters::OrderingCounts;
 pub use desk::{Action, AggregateView, OrderedScope, OrderingDesk, ScopeReport, WaitingMessage};
 pub(crate) use flow::Flows;
+pub(crate) use loss::Losses;
 pub(crate) use session::Stopped;
 pub(super) use work::OrderedMessageProcessor;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +63,8 @@ use work::{Ended, Verdict, Work, give_up, unordered};
 /// What is the same for all memberships of an ordered handler.
 pub(crate) struct OrderedSettings {
     pub(crate) store: Arc<dyn DynOrderingStore>,
+    /// Where the settings have the store.
+    pub(crate) store_key: String,
     pub(crate) policies: OrderingPolicies,
     /// Tells where an aggregate stands that the store does not know.
     pub(crate) resync: Option<Arc<dyn Resync>>,
@@ -68,8 +72,7 @@ pub(crate) struct OrderedSettings {
     pub(crate) shards: usize,
     /// One at a time: messages whose processes died with them.
     pub(crate) suspects: Arc<Semaphore>,
-    /// Set when the store lost what it knew: aggregates that it does not know may have a past.
-    pub(crate) lost: AtomicBool,
+    pub(crate) losses: Losses,
     pub(crate) flows: Flows,
     pub(crate) trouble: StoreTrouble,
     /// How often the offsets of what is settled are committed.
@@ -102,14 +105,11 @@ impl OrderedSettings {
         if let Some((began, error)) = &*self.trouble.lock() {
             findings.push(Finding::OrderingStoreDown {
                 store: self.store.name().to_owned(),
+                key: self.store_key.clone(),
                 lasting: now - *began,
                 error: error.clone(),
             });
         }
-    }
-
-    fn is_lost(&self) -> bool {
-        self.lost.load(Relaxed)
     }
 }
 
@@ -261,6 +261,7 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
             sessions,
             shards: senders.clone(),
             waiting,
+            had_a_session: false,
             stopped: stop,
         };
         let orchestration = Orchestration {

@@ -17,7 +17,7 @@ use super::calls::Caller;
 use super::shard::Event;
 use crate::dead_letter::Chain;
 use crate::store::StoreError;
-use crate::store::ordering::{Beat, Each, SessionId, SessionState};
+use crate::store::ordering::{Beat, Each, Opened, Past, SessionId, SessionState};
 
 /// How often a session beats at most.
 const BEAT: Duration = Duration::from_secs(1);
@@ -60,6 +60,8 @@ pub(super) struct SessionKeeper<P> {
     pub(super) waiting: Arc<Vec<AtomicBool>>,
     /// What the store said last of each bucket: generation and token.
     pub(super) seen: Vec<Option<(u64, u64)>>,
+    /// Whether something may be held here that was taken in under an earlier session.
+    pub(super) had_a_session: bool,
     pub(super) stopped: mpsc::UnboundedSender<Stopped>,
 }
 
@@ -71,7 +73,11 @@ impl<P> SessionKeeper<P> {
         loop {
             let sent = Instant::now();
             let beats = self.beat(id).await;
-            match self.judge(beats, known) {
+            let mut verdict = self.judge(beats, known);
+            if matches!(verdict, Verdict::Alive) && !known {
+                verdict = self.open().await;
+            }
+            match verdict {
                 // Too late, and calls of before may still be on their way: under the same session they
                 // would end leases that are taken anew.
                 Verdict::Alive if self.is_over() => (id, known) = self.begin_anew(),
@@ -120,10 +126,38 @@ impl<P> SessionKeeper<P> {
 
     async fn beat(&self, id: SessionId) -> Option<Each<Beat>> {
         self.caller.counters.round_trip(self.buckets.len());
-        // The next beat is better than a late one.
-        let patience = (self.ttl / 3).max(Duration::from_millis(100));
         let beats = self.caller.store.beat(id, &self.buckets, self.ttl);
-        tokio::time::timeout(patience, beats).await.ok()
+        tokio::time::timeout(self.patience(), beats).await.ok()
+    }
+
+    /// How long an answer is waited for: the next beat is better than a late one.
+    fn patience(&self) -> Duration {
+        (self.ttl / 3).max(Duration::from_millis(100))
+    }
+
+    /// Take note that the store was not heard.
+    fn trouble(&self, error: String) {
+        self.caller.counters.store_failures.add(1);
+        tracing::warn!(store = self.caller.store.name(), %error, "the ordering store did not keep the session alive");
+        self.settings.trouble.note(error);
+    }
+
+    /// Open the store anew, now that a session is there: what is lost from here on shows by its beats.
+    async fn open(&mut self) -> Verdict {
+        let is_first = !std::mem::replace(&mut self.had_a_session, true);
+        match tokio::time::timeout(self.patience(), self.settings.open(Past::Some)).await {
+            Ok(Ok(Opened::There { noticed: true, .. })) if !is_first => Verdict::Stopped(Stopped::StateLost),
+            Ok(Ok(_)) => Verdict::Alive,
+            Ok(Err(error)) if error.is_retriable() => {
+                self.trouble(Chain(&error).to_string());
+                Verdict::Unheard
+            }
+            Ok(Err(error)) => Verdict::Stopped(Stopped::Refused(error)),
+            Err(_) => {
+                self.trouble("it did not answer in time".to_owned());
+                Verdict::Unheard
+            }
+        }
     }
 
     fn begin_anew(&mut self) -> (SessionId, bool) {
@@ -137,9 +171,7 @@ impl<P> SessionKeeper<P> {
 
     fn judge(&mut self, beats: Option<Each<Beat>>, known: bool) -> Verdict {
         let Some(beats) = beats else {
-            self.caller.counters.store_failures.add(1);
-            self.settings.trouble.note("it did not answer in time".into());
-            tracing::warn!("the ordering store did not answer a beat in time");
+            self.trouble("it did not answer in time".to_owned());
             return Verdict::Unheard;
         };
         let mut verdict = Verdict::Alive;
@@ -148,9 +180,7 @@ impl<P> SessionKeeper<P> {
                 Ok(beat) => beat,
                 Err(error) if error.is_retriable() => {
                     if matches!(verdict, Verdict::Alive) {
-                        self.caller.counters.store_failures.add(1);
-                        self.settings.trouble.note(Chain(&error).to_string());
-                        tracing::warn!(error = %Chain(&error), "a beat to the ordering store failed");
+                        self.trouble(Chain(&error).to_string());
                         verdict = Verdict::Unheard;
                     }
                     continue;

@@ -15,7 +15,8 @@ use super::{Link, StoreClock};
 use crate::ordering::StoredPolicies;
 use crate::store::ordering::{
     Admission, Aggregate, AggregateReport, Arrival, Beat, BucketReport, Claim, ClaimTerms, Completed,
-    Completion, Each, FencingToken, Frame, Opened, OrderingStore, RoomLimits, SWEEP, SessionId, Steering,
+    Completion, Each, FencingToken, Frame, Opened, OrderingStore, Past, RoomLimits, SWEEP, SessionId,
+    Steering,
 };
 use crate::store::{Scope, StoreError};
 
@@ -39,6 +40,10 @@ struct State {
     /// The newest first.
     events: VecDeque<String>,
     generation: u64,
+    /// The generation when the store was opened last.
+    opened_in: u64,
+    /// When state was lost last, as far as anybody noticed.
+    lost: Option<i64>,
 }
 
 /// What is the same for all elements of a call.
@@ -153,6 +158,21 @@ impl MemoryOrdering {
         Ok(step(state.buckets.entry(aggregate.bucket()).or_default(), now))
     }
 
+    /// Refuse to go on with what was made under other policies.
+    fn compare(&self, theirs: &StoredPolicies) -> Result<(), StoreError> {
+        let ours = self.scope.policies().stored();
+        for ((policy, ours), (_, theirs)) in ours.into_iter().zip(theirs) {
+            if ours != *theirs {
+                return Err(StoreError::PolicyMismatch {
+                    policy,
+                    ours,
+                    theirs: theirs.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn now(&self) -> Now<'_> {
         Now {
             scope: &self.scope,
@@ -189,23 +209,25 @@ impl OrderingStore for MemoryOrdering {
         "memory"
     }
 
-    async fn open(&self) -> Result<Opened, StoreError> {
+    async fn open(&self, past: Past) -> Result<Opened, StoreError> {
+        let now = self.now().millis();
         let mut state = self.up()?;
-        let ours = self.scope.policies().stored();
-        let Some(theirs) = &state.policies else {
-            state.policies = Some(ours);
-            return Ok(Opened::Made);
-        };
-        for ((policy, ours), (_, theirs)) in ours.into_iter().zip(theirs) {
-            if ours != *theirs {
-                return Err(StoreError::PolicyMismatch {
-                    policy,
-                    ours,
-                    theirs: theirs.clone(),
-                });
+        let state = &mut *state;
+        let noticed = match &state.policies {
+            None if past == Past::Unasked => return Ok(Opened::Empty),
+            None => past != Past::None,
+            Some(theirs) => {
+                self.compare(theirs)?;
+                past == Past::Lost || state.opened_in != state.generation
             }
-        }
-        Ok(Opened::Found)
+        };
+        state
+            .policies
+            .get_or_insert_with(|| self.scope.policies().stored());
+        state.opened_in = state.generation;
+        state.lost = if noticed { Some(now) } else { state.lost };
+        let lost = state.lost;
+        Ok(Opened::There { lost, noticed })
     }
 
     async fn beat(&self, session: SessionId, buckets: &[u16], ttl: Duration) -> Each<Beat> {

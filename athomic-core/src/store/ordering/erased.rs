@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     Admission, Aggregate, AggregateReport, Arrival, Beat, BucketReport, Claim, ClaimTerms, Completed,
-    Completion, Each, FencingToken, Frame, Opened, OrderingStore, RoomLimits, SessionId, Steering,
+    Completion, Each, FencingToken, Frame, Opened, OrderingStore, Past, RoomLimits, SessionId, Steering,
 };
 use crate::store::StoreError;
 
@@ -39,7 +39,7 @@ macro_rules! erased {
 }
 
 erased! {
-    open() -> Fallible<'a, Opened>;
+    open(past: Past) -> Fallible<'a, Opened>;
     beat(session: SessionId, buckets: &'a [u16], ttl: Duration) -> Pending<'a, Each<Beat>>;
     admit(session: SessionId, limits: RoomLimits, arrivals: &'a [Arrival]) -> Pending<'a, Each<Admission>>;
     complete(session: SessionId, frames: usize, completions: &'a [Completion]) -> Pending<'a, Each<Completed>>;

@@ -215,6 +215,7 @@ impl<'a, S: OrderingStore> Fleet<'a, S> {
             frames: 16,
             gap: None,
             settle: Duration::from_secs(2),
+            begins: true,
         }
     }
 

@@ -84,7 +84,8 @@ macro_rules! ordering_conformance {
             each_rule_for_the_first_sequence_holds,
             what_waited_to_be_settled_begins_with_the_lowest,
             what_is_known_from_elsewhere_settles_what_waited,
-            nobody_can_know_halts,
+            nobody_begins_before_somebody_knows_where,
+            what_was_halted_until_somebody_knows_goes_on_then,
             a_halted_aggregate_parks_and_says_so,
             a_condemned_aggregate_says_so_with_the_grant,
             keys_of_any_kind_are_kept_apart,
@@ -150,6 +151,7 @@ macro_rules! ordering_conformance {
             events_come_back_the_newest_first,
             an_idle_aggregate_is_forgotten_after_its_time,
             opening_tells_what_was_there_and_refuses_other_policies,
+            an_empty_store_has_lost_what_others_know_of,
         }
     };
 }

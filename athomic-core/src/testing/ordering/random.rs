@@ -192,7 +192,6 @@ impl Calls {
             First::Seen,
             First::Settle,
             First::Ask,
-            First::Halt("nobody knows"),
         ];
         Arrival {
             aggregate: self.aggregate(),
@@ -253,6 +252,7 @@ impl Calls {
             frames: self.frames(),
             gap: (!self.chance.one_in(3)).then(|| self.chance.of(&times)),
             settle: self.chance.of(&times),
+            begins: !self.chance.one_in(3),
         }
     }
 

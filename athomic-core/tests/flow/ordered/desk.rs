@@ -165,7 +165,7 @@ async fn a_store_without_the_groups_history_halts_what_it_cannot_know() {
     stage.event(0, "b", 1);
     stage.until_done(4).await;
     let view = until(&desk, "a", |view| view.state.halted.is_some()).await;
-    assert!(view.state.halted.unwrap().contains("lost its state"));
+    assert!(view.state.halted.unwrap().contains("lost state"));
     assert_eq!(stage.order("b"), [1], "what begins now is not held up");
     desk.act("a", Action::ReleaseFrom(4)).await.unwrap();
     stage.until_all_committed().await;

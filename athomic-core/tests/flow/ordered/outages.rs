@@ -1,12 +1,13 @@
 //! A store that does not answer.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use athomic_core::ordering::{CompleteMode, GapAction, GapRule};
 use tokio::time::{Instant, sleep};
 
 use super::stage::{Stage, counts};
-use crate::support::{GROUP, until};
+use crate::support::{GROUP, NO_JITTER, until};
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_down_at_the_start_is_waited_for() {
@@ -26,6 +27,41 @@ async fn a_store_that_is_down_at_the_start_is_waited_for() {
     stage.until_all_committed().await;
     app.stop().await;
     stage.nothing_is_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_without_its_store_says_which_and_looks_again_soon() {
+    let stage = Stage::new(1);
+    stage.event(0, "a", 1);
+    stage.stores.set_available(false);
+    let start = |seconds| {
+        let handler = stage.handler(0, |events| events);
+        let settings = format!("{NO_JITTER}[lifecycle]\nstartup_timeout_seconds = {seconds}\n");
+        stage.app(&settings, handler).build().unwrap()
+    };
+    let app = start(20);
+    let probe = app.health();
+    let (failed, ()) = tokio::join!(app.start(), async {
+        sleep(Duration::from_secs(10)).await;
+        let readiness = probe.check().to_string();
+        assert!(readiness.contains("`database.kvstore.ordering`"), "{readiness}");
+    });
+    let failed = failed.unwrap_err();
+    let causes = std::iter::successors(failed.source(), |cause| (*cause).source());
+    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    assert!(
+        text.contains("its ordering store `memory`, set by `database.kvstore.ordering`, is not there"),
+        "{text}"
+    );
+    // However long it was down, it is found within a few seconds.
+    let (app, ended) = tokio::join!(start(4000).start(), async {
+        sleep(Duration::from_secs(3000)).await;
+        stage.stores.set_available(true);
+        Instant::now()
+    });
+    let _app = app.unwrap();
+    assert!(ended.elapsed() < Duration::from_secs(5), "{:?}", ended.elapsed());
+    stage.until_order("a", &[1]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use athomic_core::store::memory::MemoryOrdering;
 use athomic_core::store::ordering::{
     Admission, Aggregate, AggregateReport, Arrival, Beat, BucketReport, Claim, ClaimTerms, Completed,
-    Completion, Each, FencingToken, Frame, Opened, OrderingStore, RoomLimits, SessionId, Steering,
+    Completion, Each, FencingToken, Frame, Opened, OrderingStore, Past, RoomLimits, SessionId, Steering,
 };
 use athomic_core::store::{Scope, StoreError};
 use futures_util::FutureExt;
@@ -199,9 +199,9 @@ impl OrderingStore for SimulatedStore {
         "simulated"
     }
 
-    async fn open(&self) -> Result<Opened, StoreError> {
+    async fn open(&self, past: Past) -> Result<Opened, StoreError> {
         let any = Aggregate::stored("0", 0);
-        self.one(&any, |store, _| now(store.inner.open())).await
+        self.one(&any, move |store, _| now(store.inner.open(past))).await
     }
 
     async fn beat(&self, session: SessionId, buckets: &[u16], ttl: Duration) -> Each<Beat> {

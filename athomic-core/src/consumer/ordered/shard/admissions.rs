@@ -10,17 +10,13 @@ use super::super::item::{Held, Item};
 use super::super::{Ended, Work, unordered};
 use super::replies::{Reply, Then};
 use super::{ELEMENTS, Shard};
-use crate::dead_letter::Chain;
 use crate::handler::OrderedHandler;
 use crate::message::Timestamp;
 use crate::mutant::{self, Mutant};
-use crate::ordering::{Durability, FirstSequence, OnGap, OnLate, OnRegression, frame};
+use crate::ordering::{Durability, OnGap, OnLate, OnRegression, frame};
 use crate::outcome::BoxError;
 use crate::store::StoreError;
-use crate::store::ordering::{Admission, Arrival, First, RoomLimits, Steering};
-
-/// Why an aggregate is halted of which nobody knows where it stood.
-const STATE_LOST: &str = "the ordering store lost its state, and nobody knows where this aggregate stood: resume it from a sequence";
+use crate::store::ordering::{Admission, Arrival, RoomLimits, Steering};
 
 impl<H, F, Start> Shard<'_, H, F, Start>
 where
@@ -79,22 +75,6 @@ where
             let (_, answers) = call.await;
             Reply::Admitted(asked, answers)
         }));
-    }
-
-    /// Say what is next for an aggregate that the store does not know.
-    pub(super) fn first(&self, known: Option<First>, sequence: u64) -> First {
-        if let Some(known) = known {
-            return known;
-        }
-        let lost = self.settings.is_lost();
-        match self.settings.policies.first_sequence {
-            FirstSequence::Hook => First::Ask,
-            _ if lost && self.settings.resync.is_some() => First::Ask,
-            FirstSequence::Exact(first) if lost && sequence > first => First::Halt(STATE_LOST),
-            FirstSequence::Exact(first) => First::Exact(first),
-            FirstSequence::FirstSeen { settle } if settle.is_zero() => First::Seen,
-            FirstSequence::FirstSeen { .. } => First::Settle,
-        }
     }
 
     pub(super) fn limits(&self) -> RoomLimits {
@@ -175,7 +155,7 @@ where
                     Some("its sequence lies below the first one, or none can follow it"),
                 );
             }
-            Admission::Unknown => self.ask_application(index),
+            Admission::Unknown => self.ask_application(index, false),
         }
     }
 
@@ -258,40 +238,5 @@ where
             entry.sequence()
         );
         self.give_up(entry, text.into());
-    }
-
-    pub(super) fn ask_application(&mut self, index: usize) {
-        let Some(resync) = self.settings.resync.clone() else {
-            return self.ask_again(index);
-        };
-        let local = &mut self.locals[index];
-        local.phase = Phase::Steering;
-        local.calls += 1;
-        let aggregate = local.aggregate.clone();
-        self.calls.push(Box::pin(async move {
-            Reply::Resynced(index, resync.last_processed(aggregate.key()).await)
-        }));
-    }
-
-    pub(super) fn on_resynced(&mut self, index: usize, known: Result<Option<u64>, BoxError>) {
-        let first = match self.settings.policies.first_sequence {
-            FirstSequence::Exact(first) => first,
-            _ => 1,
-        };
-        let Some(local) = self.locals.get_mut(index) else {
-            return;
-        };
-        local.calls = local.calls.saturating_sub(1);
-        match known {
-            Ok(last) => {
-                local.known = Some(First::Known(last.map_or(first, |last| last.saturating_add(1))));
-                local.phase = Phase::Idle;
-                self.consider(index);
-            }
-            Err(error) => {
-                tracing::warn!(aggregate = %local.aggregate, error = %Chain(error.as_ref()), "the application cannot say where the aggregate stands, asking again");
-                self.ask_again(index);
-            }
-        }
     }
 }

@@ -13,7 +13,7 @@ use super::gaps::Gap;
 use super::replies::{Claiming, Reply, Then};
 use super::{FRAMES, Shard};
 use crate::handler::OrderedHandler;
-use crate::ordering::{FirstSequence, OnGap, frame};
+use crate::ordering::{OnGap, frame};
 use crate::store::StoreError;
 use crate::store::ordering::{Aggregate, Claim, ClaimTerms, Frame, Steering};
 
@@ -72,15 +72,12 @@ where
             OnGap::After(..) if why == Claiming::ForRoom => Some(Duration::ZERO),
             OnGap::After(after, _) => Some(after),
         };
-        let settle = match policies.first_sequence {
-            FirstSequence::FirstSeen { settle } => settle,
-            // Where nothing is known, somebody has resumed what was halted for that: with what waits.
-            _ => Duration::ZERO,
-        };
+        let (settle, begins) = self.settling();
         let terms = ClaimTerms {
             frames: FRAMES,
             gap,
             settle,
+            begins,
         };
         self.pending.claiming = true;
         let caller = self.caller.clone();
@@ -94,15 +91,19 @@ where
     /// Begin to claim an aggregate, unless something is under way for it: that brings what waits, too.
     pub(super) fn begin_claim(&mut self, aggregate: Aggregate) -> Option<usize> {
         let index = self.local(aggregate);
-        let local = &mut self.locals[index];
-        let is_free = local.is_free();
-        if is_free {
-            local.phase = Phase::Claiming(match local.phase {
-                Phase::Again(until) => Some(until),
-                _ => None,
-            });
+        if !self.locals[index].is_free() {
+            return None;
         }
-        is_free.then_some(index)
+        if self.asks_before_claim(index) {
+            self.ask_application(index, true);
+            return None;
+        }
+        let local = &mut self.locals[index];
+        local.phase = Phase::Claiming(match local.phase {
+            Phase::Again(until) => Some(until),
+            _ => None,
+        });
+        Some(index)
     }
 
     pub(super) fn on_all_claimed(
@@ -142,14 +143,17 @@ where
                 let token = grant.token;
                 return self.on_gap(index, Gap { missing, head, token }, since, why);
             }
-            Claim::Busy | Claim::Waiting | Claim::Halted | Claim::Empty => {
+            Claim::Busy | Claim::Waiting | Claim::Unsettled | Claim::Halted | Claim::Empty => {
                 match claim {
-                    Claim::Busy | Claim::Waiting => local.lease = None,
+                    Claim::Busy | Claim::Waiting | Claim::Unsettled => local.lease = None,
                     // Nobody waits for it: a lease that is only kept goes back if others want it.
                     _ => local.goes = local.shared && !local.has_next(),
                 }
                 if let (Some(until), None) = (again, local.lease) {
                     local.phase = Phase::Again(until);
+                }
+                if claim == Claim::Unsettled {
+                    self.on_unsettled(index);
                 }
                 return self.consider(index);
             }

@@ -17,6 +17,7 @@ mod gaps;
 mod replies;
 mod rest;
 mod turns;
+mod unknown;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::future::{Future, poll_fn};

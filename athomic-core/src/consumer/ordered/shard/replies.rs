@@ -42,7 +42,8 @@ pub(super) enum Reply {
     Room(usize, Gap, Result<Vec<Frame>, StoreError>),
     /// What waited behind a gap is given up: through which sequence, and how many.
     RoomGivenUp(usize, Gap, u64, usize),
-    Resynced(usize, Result<Option<u64>, BoxError>),
+    /// What is next for all that the application knows, and whether the store is behind that.
+    Resynced(usize, Result<u64, BoxError>, Result<bool, StoreError>),
 }
 
 /// Why aggregates are claimed.
@@ -63,6 +64,8 @@ pub(super) enum Then {
     Complete,
     /// The lease is given back.
     Release,
+    /// What waits is looked at anew.
+    GoOn,
 }
 
 impl<H, F, Start> Shard<'_, H, F, Start>
@@ -109,7 +112,7 @@ where
                 self.locals[index].calls -= 1;
                 self.skip(index, gap, last, count);
             }
-            Reply::Resynced(index, known) => self.on_resynced(index, known),
+            Reply::Resynced(index, next, lags) => self.on_resynced(index, next, lags),
         }
     }
 
@@ -151,6 +154,10 @@ where
         }
         match then {
             Then::Nothing => self.rest(index),
+            Then::GoOn => {
+                self.locals[index].pause();
+                self.consider(index);
+            }
             Then::Complete => {
                 self.locals[index].pause();
                 self.stand_in_line(index);

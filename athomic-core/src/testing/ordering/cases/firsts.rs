@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::Stage;
-use crate::store::ordering::{Admission, Aggregate, Claim, Completed, First, OrderingStore as _, Steering};
+use crate::store::ordering::{
+    Admission, Aggregate, Claim, ClaimTerms, Completed, First, OrderingStore as _, Steering,
+};
 use crate::testing::ordering::TestStores;
 use crate::testing::ordering::fleet::frames;
 
@@ -69,7 +71,6 @@ pub async fn neighbours_above_two_to_the_53_are_told_apart<R: TestStores>(stores
 pub async fn each_rule_for_the_first_sequence_holds<R: TestStores>(stores: &R) {
     let stage = Stage::new(stores).await;
     let one = stage.fleet().await;
-    let halted = Admission::Parked { halted: true };
     let duplicate = Admission::Duplicate { newer: false };
     let cases = [
         ("exact", First::Exact(7), 8, Some(PARKED)),
@@ -81,7 +82,6 @@ pub async fn each_rule_for_the_first_sequence_holds<R: TestStores>(stores: &R) {
         ("seen", First::Seen, 7, None),
         ("settle", First::Settle, 7, Some(PARKED)),
         ("ask", First::Ask, 7, Some(Admission::Unknown)),
-        ("halt", First::Halt("lost"), 7, Some(halted)),
     ];
     for (name, first, sequence, expected) in cases {
         let mut one = one.on(name, one.bucket());
@@ -138,17 +138,48 @@ pub async fn what_is_known_from_elsewhere_settles_what_waited<R: TestStores>(sto
     assert!(matches!(one.claim().await, Claim::Granted(_, found) if found == frames([5])));
 }
 
-pub async fn nobody_can_know_halts<R: TestStores>(stores: &R) {
+pub async fn nobody_begins_before_somebody_knows_where<R: TestStores>(stores: &R) {
     let stage = Stage::new(stores).await;
     let mut one = stage.fleet().await;
-    one.first = First::Halt("all was lost");
-    assert_eq!(one.admit(7).await, Admission::Parked { halted: true });
-    let report = one.inspect().await;
-    assert_eq!(
-        (report.next, report.halted.as_deref()),
-        (None, Some("all was lost"))
-    );
-    one.steer(Steering::Resume { next: Some(7) }).await;
+    let terms = ClaimTerms {
+        begins: false,
+        ..one.terms()
+    };
+    one.first = First::Settle;
+    one.park(8).await;
+    one.park(7).await;
+    assert_eq!(one.try_claim(terms).await.expect("alive"), Claim::Waiting);
+    one.pass(Duration::from_secs(2));
     assert!(one.is_due().await);
-    assert!(matches!(one.claim().await, Claim::Granted(_, found) if found == frames([7])));
+    assert_eq!(one.try_claim(terms).await.expect("alive"), Claim::Unsettled);
+    assert_eq!(one.next().await, None);
+    one.pass(Duration::from_secs(1));
+    assert!(one.is_due().await);
+    one.steer(Steering::Resume { next: None }).await;
+    assert!(matches!(one.try_claim(terms).await, Ok(Claim::Granted(_, found)) if found == frames([7, 8])));
+}
+
+pub async fn what_was_halted_until_somebody_knows_goes_on_then<R: TestStores>(stores: &R) {
+    let stage = Stage::new(stores).await;
+    let firsts = [("first", First::Exact(1), 1), ("known", First::Known(7), 6)];
+    let fleet = stage.fleet().await;
+    for (key, knows, sequence) in firsts {
+        let mut one = fleet.on(key, fleet.bucket());
+        one.first = First::Settle;
+        one.park(8).await;
+        one.park(7).await;
+        one.halt().await;
+        one.first = knows;
+        match one.admit(sequence).await {
+            Admission::Run(grant) => {
+                let done = one.complete(1, grant.token).await;
+                assert!(matches!(done, Completed::Done { .. }), "{done:?}");
+            }
+            answer => assert_eq!(answer, Admission::Duplicate { newer: false }),
+        }
+        let report = one.inspect().await;
+        assert_eq!((report.halted, report.parked), (None, 2), "{key}");
+        one.steer(Steering::Restore { next: 7 }).await;
+        assert!(matches!(one.claim().await, Claim::Granted(_, found) if found == frames([7, 8])));
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Stage;
 use crate::ordering::FirstSequence;
 use crate::store::StoreError;
-use crate::store::ordering::{Opened, OrderingStore as _, ParkedMessage, Steering};
+use crate::store::ordering::{Opened, OrderingStore as _, ParkedMessage, Past, Steering};
 use crate::testing::ordering::TestStores;
 use crate::testing::ordering::fleet::{Fleet, Situation, frame, frames, one as only};
 
@@ -140,20 +140,68 @@ pub async fn an_idle_aggregate_is_forgotten_after_its_time<R: TestStores>(stores
 pub async fn opening_tells_what_was_there_and_refuses_other_policies<R: TestStores>(stores: &R) {
     let situation = Situation::new("opening");
     let clock = situation.clock();
+    let nothing_lost = Opened::There {
+        lost: None,
+        noticed: false,
+    };
     let first = stores.store(situation.scope(), clock.clone()).await;
-    assert_eq!(first.open().await.expect("nothing is there"), Opened::Made);
-    assert_eq!(first.open().await.expect("the same is there"), Opened::Found);
+    for (past, expected) in [
+        (Past::Unasked, Opened::Empty),
+        (Past::Unasked, Opened::Empty),
+        (Past::None, nothing_lost),
+        (Past::Unasked, nothing_lost),
+        (Past::Some, nothing_lost),
+    ] {
+        assert_eq!(first.open(past).await.expect("it is fit"), expected, "{past:?}");
+    }
     Fleet::new(&first, clock.clone()).await.do_all(1..=3).await;
     let again = stores.store(situation.scope(), clock.clone()).await;
-    assert_eq!(again.open().await.expect("the same is there"), Opened::Found);
+    assert_eq!(
+        again.open(Past::None).await.expect("the same is there"),
+        nothing_lost
+    );
     assert_eq!(Fleet::new(&again, clock.clone()).await.next().await, Some(4));
     let other = situation.scope_with(|policies| policies.first_sequence = FirstSequence::Exact(5));
-    let refused = stores.store(other, clock).await.open().await;
+    let refused = stores.store(other, clock).await.open(Past::Unasked).await;
     let Err(StoreError::PolicyMismatch { policy, ours, theirs }) = refused else {
         panic!("other policies were taken: {refused:?}");
     };
     assert_eq!(
         (policy, ours.as_str(), theirs.as_str()),
         ("first_sequence", "5", "1")
+    );
+}
+
+pub async fn an_empty_store_has_lost_what_others_know_of<R: TestStores>(stores: &R) {
+    let situation = Situation::new("lost");
+    let clock = situation.clock();
+    let store = stores.store(situation.scope(), clock.clone()).await;
+    let lost = |lost, noticed| Opened::There {
+        lost: Some(lost),
+        noticed,
+    };
+    let first = clock.millis();
+    assert_eq!(
+        store.open(Past::Some).await.expect("it is fit"),
+        lost(first, true)
+    );
+    // Who comes later is told, whatever it knows.
+    clock.shift(5_000_000);
+    for past in [Past::Unasked, Past::None, Past::Some] {
+        let later = stores.store(situation.scope(), clock.clone()).await;
+        assert_eq!(
+            later.open(past).await.expect("it is fit"),
+            lost(first, false),
+            "{past:?}"
+        );
+    }
+    let second = clock.millis();
+    assert_eq!(
+        store.open(Past::Lost).await.expect("it is fit"),
+        lost(second, true)
+    );
+    assert_eq!(
+        store.open(Past::Some).await.expect("it is fit"),
+        lost(second, false)
     );
 }

@@ -29,7 +29,7 @@ impl Bucket {
         let next = match (known.and_then(|state| state.next), arrival.first) {
             (Some(next), _) | (None, First::Exact(next) | First::Known(next)) => Some(next),
             (None, First::Seen) => Some(sequence),
-            (None, First::Settle | First::Halt(_)) => None,
+            (None, First::Settle) => None,
             (None, First::Ask) => return Ok(Admission::Unknown),
         };
         if let Some(next) = next.filter(|next| sequence < *next) {
@@ -38,7 +38,7 @@ impl Bucket {
             }));
         }
         if known.is_some_and(|state| state.next.is_none()) && next.is_some() {
-            self.settle(&key, next);
+            self.settle(&key, next, now);
         }
         let known = self.aggregates.get(&key);
         let owner = known.and_then(|state| self.owner(state, now));
@@ -53,10 +53,14 @@ impl Bucket {
         Ok(self.park(&key, next, owner, limits, arrival, now))
     }
 
-    /// Know from elsewhere what is next of an aggregate that waited to know it. What waits below is done.
-    fn settle(&mut self, key: &Arc<str>, next: Option<u64>) {
+    /// Know from elsewhere what is next of an aggregate that waited to know it. What waits below is done; if
+    /// it was halted for that, it goes on.
+    fn settle(&mut self, key: &Arc<str>, next: Option<u64>, now: Now<'_>) {
         if let Some(state) = self.aggregates.get_mut(key) {
             state.next = next;
+            if !state.room.is_empty() && state.halted.take().is_some() {
+                self.due.insert(Arc::clone(key), now.millis());
+            }
             self.purge(key);
         }
         if self
@@ -112,11 +116,6 @@ impl Bucket {
                 bytes: frame.clone(),
             },
         );
-        if let First::Halt(reason) = arrival.first
-            && next.is_none()
-        {
-            state.halted.get_or_insert_with(|| reason.to_owned());
-        }
         if is_head {
             state.gap = None;
         } else if state.is_gap() {

@@ -58,6 +58,10 @@ impl Bucket {
                 self.due.insert(key, settled);
                 return Ok(Claim::Waiting);
             }
+            if !terms.begins {
+                self.due.insert(key, now.soon());
+                return Ok(Claim::Unsettled);
+            }
             let head = state.head();
             self.state(&key, now).next = head;
         }

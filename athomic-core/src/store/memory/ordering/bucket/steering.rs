@@ -24,13 +24,15 @@ impl Bucket {
                 state.halted = None;
                 state.condemned = None;
                 state.absolve();
-                if let Some(next) = next {
-                    // What was not done below is late from now on.
-                    if let Some(first) = state.next.filter(|first| *first < next) {
-                        state.skip(first, next - 1);
-                    }
-                    self.expect(&key, next, now);
+                let Some(next) = next else {
+                    state.next = state.next.or(state.head());
+                    return self.reschedule(&key, now);
+                };
+                // What was not done below is late from now on.
+                if let Some(first) = state.next.filter(|first| *first < next) {
+                    state.skip(first, next - 1);
                 }
+                self.expect(&key, next, now);
             }
             Steering::Restore { next } => {
                 let state = self.state(&key, now);
