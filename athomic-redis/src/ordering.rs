@@ -232,6 +232,7 @@ impl OrderingStore for RedisOrdering {
         call.number(millis(SWEEP)).number(self.ttl());
         match &action {
             Steering::Halt { reason } => call.text("halt").text(reason),
+            Steering::HaltUnsettled { reason } => call.text("unsettled").text(reason),
             Steering::Condemn { reason } => call.text("condemn").text(reason),
             Steering::Resume { next: None } => call.text("resume").text(""),
             Steering::Resume { next: Some(next) } => call.text("resume").sequence(*next),

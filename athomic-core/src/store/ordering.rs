@@ -409,6 +409,12 @@ pub enum Steering {
         /// Shown to operators.
         reason: String,
     },
+    /// The same, unless it is known by now which message is next ([`Claim::Unsettled`]). An aggregate that is
+    /// halted before that is known goes on when it is.
+    HaltUnsettled {
+        /// Shown to operators.
+        reason: String,
+    },
     /// Give up all messages from now on, in their order. What runs may end and count; the lease then ends,
     /// as with [`Halt`](Self::Halt).
     Condemn {
@@ -452,7 +458,7 @@ impl fmt::Display for Steering {
     /// Says what is done, as operators read it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Halt { reason } => write!(f, "halted: {reason}"),
+            Self::Halt { reason } | Self::HaltUnsettled { reason } => write!(f, "halted: {reason}"),
             Self::Condemn { reason } => write!(f, "all messages are given up from now on: {reason}"),
             Self::Resume { next: None } => f.write_str("resumed"),
             Self::Resume { next: Some(next) } => write!(f, "resumed from sequence {next}"),

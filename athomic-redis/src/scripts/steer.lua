@@ -65,6 +65,13 @@ local is_known = known()
 if what == 'note' then
   if is_known then call('HSET', ka, 'e', value) end
   return 1
+elseif what == 'unsettled' then
+  local state = call('HMGET', ka, 'x', 'h')
+  if not is_known or state[1] then return 1 end
+  if not state[2] then
+    call('HSET', ka, 'h', value)
+    call('ZADD', kh, 0, name)
+  end
 elseif what == 'begun' then
   local state = call('HMGET', ka, 'o', 'f', 'k')
   if state[1] and state[1] ~= '' and state[2] == value then

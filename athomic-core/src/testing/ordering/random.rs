@@ -259,8 +259,9 @@ impl Calls {
     fn steering(&mut self) -> Steering {
         let reason = self.chance.of(&["why", "é\n", "x"]).to_owned();
         let sequence = self.sequence();
-        match self.chance.below(10) {
+        match self.chance.below(11) {
             0 => Steering::Halt { reason },
+            9 => Steering::HaltUnsettled { reason },
             1 => Steering::Condemn { reason },
             2 | 3 => Steering::Resume { next: None },
             4 => Steering::Resume { next: Some(sequence) },

@@ -73,7 +73,7 @@ where
         self.caller.counters.halted.add(1);
         tracing::error!(aggregate = %self.locals[index].aggregate, "halted: {NOBODY_KNOWS}");
         let reason = NOBODY_KNOWS.to_owned();
-        self.steer(index, Steering::Halt { reason }, Then::Nothing);
+        self.steer(index, Steering::HaltUnsettled { reason }, Then::Nothing);
     }
 
     /// Ask the application where an aggregate stands; if messages of it wait, also the store whether it lags

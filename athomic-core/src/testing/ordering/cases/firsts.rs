@@ -163,12 +163,16 @@ pub async fn what_was_halted_until_somebody_knows_goes_on_then<R: TestStores>(st
     let stage = Stage::new(stores).await;
     let firsts = [("first", First::Exact(1), 1), ("known", First::Known(7), 9)];
     let fleet = stage.fleet().await;
+    let halt = Steering::HaltUnsettled {
+        reason: "nobody knows".to_owned(),
+    };
     for (key, knows, sequence) in firsts {
         let mut one = fleet.on(key, fleet.bucket());
         one.first = First::Settle;
         one.park(8).await;
         one.park(7).await;
-        one.halt().await;
+        one.steer(halt.clone()).await;
+        assert_eq!(one.inspect().await.halted.as_deref(), Some("nobody knows"));
         one.first = knows;
         match one.admit(sequence).await {
             Admission::Run(grant) => {
@@ -177,8 +181,9 @@ pub async fn what_was_halted_until_somebody_knows_goes_on_then<R: TestStores>(st
             }
             answer => assert_eq!(answer, PARKED),
         }
-        let report = one.inspect().await;
-        assert_eq!(report.halted, None, "{key}");
+        // Whoever did not hear of that halts nothing.
+        one.steer(halt.clone()).await;
+        assert_eq!(one.inspect().await.halted, None, "{key}");
         one.steer(Steering::Restore { next: 7 }).await;
         assert!(matches!(one.claim().await, Claim::Granted(_, found) if found[..2] == frames([7, 8])));
     }

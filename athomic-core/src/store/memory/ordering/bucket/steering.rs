@@ -15,6 +15,13 @@ impl Bucket {
                 self.state(&key, now).halted = Some(reason);
                 self.tell_owner(&key, now);
             }
+            Steering::HaltUnsettled { reason } => {
+                let state = self.aggregates.get_mut(&key);
+                let Some(state) = state.filter(|state| state.next.is_none()) else {
+                    return;
+                };
+                state.halted.get_or_insert(reason);
+            }
             Steering::Condemn { reason } => {
                 self.state(&key, now).condemned = Some(reason);
                 self.tell_owner(&key, now);
