@@ -20,7 +20,7 @@
 //! Fields of a state: `x` the next sequence, `o` the owner, `f` its token, `k` how often `x` was begun
 //! (see `scripts/deliveries.lua`), `i` the token of a lease that was given for a gap, `d` the
 //! digest of the one before, `m` the newest record's time, `n` and `b` messages and bytes that wait, `g`
-//! since when `x` is missing, `t` when the aggregate was seen first, `h` why it is halted, `c` why it is
+//! since when `x` is missing, `l` when that began anew because a lease ended, `t` when the aggregate was seen first, `h` why it is halted, `c` why it is
 //! condemned, `s` what was skipped, range by range, `e` the last error, `z` when it is forgotten. Empty is nothing.
 
 use athomic_core::store::ordering::Aggregate;

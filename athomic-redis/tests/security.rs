@@ -19,6 +19,7 @@ use support::{LIMITS, TTL, arrival, completion, one};
 const TERMS: ClaimTerms = ClaimTerms {
     frames: 4,
     gap: Some(Duration::ZERO),
+    crowded: false,
     begins: false,
     settle: Duration::ZERO,
 };

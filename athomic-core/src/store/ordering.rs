@@ -333,6 +333,9 @@ pub struct ClaimTerms {
     pub frames: usize,
     /// After how long a gap is told; `None` is never.
     pub gap: Option<Duration>,
+    /// Nothing more of them fits: a gap that is told at all is told at once. Not so one whose clock began anew
+    /// because a lease ended: who had the lease may have had what is missing.
+    pub crowded: bool,
     /// For how long it is waited where nothing is known ([`First::Settle`]), since its first message came.
     pub settle: Duration,
     /// Whether the lowest message begins then; if not, the answer is [`Claim::Unsettled`].

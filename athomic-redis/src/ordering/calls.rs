@@ -229,6 +229,7 @@ impl Operation for Claims {
         session_of(call, self.session)
             .number(count(self.terms.frames.min(FRAMES)))
             .number(self.terms.gap.map_or(-1, millis))
+            .number(u8::from(self.terms.crowded))
             .number(millis(self.terms.settle))
             .number(u8::from(self.terms.begins))
             .number(millis(SWEEP));

@@ -1,16 +1,16 @@
 -- Leases on aggregates whose next message waits.
 --
--- ARGV: time, session, frames, after how long a gap is told or -1, settle, 1 if the lowest then begins, sweep;
--- then for each bucket the number of elements.
+-- ARGV: time, session, frames, after how long a gap is told or -1, 1 if nothing more fits, settle, 1 if the lowest
+-- then begins, sweep; then for each bucket the number of elements.
 -- KEYS: for each bucket s f r q g, and of each element a w p.
 -- Returns for each element a code, or a list that begins with it.
 local EMPTY, HALTED, BUSY, WAITING, LAPSED = 1, 2, 3, 4, 5
 local GRANTED, MINE, GAP, UNSETTLED = 6, 7, 8, 9
 
 local me, limit = ARGV[2], tonumber(ARGV[3])
-local gap_after, settle = tonumber(ARGV[4]), tonumber(ARGV[5])
-local begins, sweep = ARGV[6] == '1', tonumber(ARGV[7])
-local out, key, arg, args = {}, 0, 8, #ARGV
+local gap_after, crowded = tonumber(ARGV[4]), ARGV[5] == '1'
+local settle, begins, sweep = tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8])
+local out, key, arg, args = {}, 0, 9, #ARGV
 local ks, kf, kr, kq, kg
 local token, granted
 
@@ -34,7 +34,7 @@ local function with(list, frames)
 end
 
 local function claim(ka, kw, kp)
-  local state = call('HMGET', ka, 'x', 'o', 'f', 'k', 'h', 'c', 'n', 'g', 't')
+  local state = call('HMGET', ka, 'x', 'o', 'f', 'k', 'h', 'c', 'n', 'g', 't', 'l')
   local name, count = sub(ka, #kf + 2), tonumber(state[7] or 0)
   if count == 0 or state[5] then
     call('ZREM', kr, name)
@@ -70,17 +70,19 @@ local function claim(ka, kw, kp)
     return with({ GRANTED, x, new, deliveries(k), condemned }, take(kp, x, limit, count))
   end
   local since = tonumber(state[8] ~= '' and state[8] or nil)
+  local anew = tonumber(state[10] ~= '' and state[10] or nil)
   if owner and owner ~= '' then
     -- A process died, and what is missing may have been with it.
-    call('HSET', ka, 'o', '', 'k', k)
-    since = nil
-  end
-  if not since then
+    since, anew = now, now
+    call('HSET', ka, 'o', '', 'k', k, 'g', since, 'l', anew)
+    call('ZADD', kg, since, name)
+  elseif not since then
     since = now
     call('HSET', ka, 'g', since)
     call('ZADD', kg, since, name)
   end
-  if gap_after >= 0 and since + gap_after <= now then
+  local at_once = crowded and since ~= anew
+  if gap_after >= 0 and (at_once or since + gap_after <= now) then
     local new = grant(ka, k)
     call('HSET', ka, 'i', new)
     call('ZADD', kr, soon, name)

@@ -16,11 +16,11 @@ while arg <= args do
     local state = call('HMGET', ka, 'o', 'f', 'k', 'x', 'h', 'g', 'n', 'z', 'i')
     if state[1] == me and state[2] == ARGV[arg] then
       local count, halted = tonumber(state[7] or 0), state[5]
-      local gap = ''
+      local gap, for_the_gap = '', state[9] == state[2]
       if count > 0 then
         local name = sub(ka, #kr + 2)
         -- Who had the lease may have had what is missing: others get the time to find it.
-        if state[6] ~= '' and state[9] ~= state[2] then
+        if state[6] ~= '' and not for_the_gap then
           call('ZREM', kg, name)
           state[6] = ''
         end
@@ -28,6 +28,7 @@ while arg <= args do
       end
       local k = tonumber(state[3] or 0)
       call('HSET', ka, 'o', '', 'k', k - k % 2, 'g', gap)
+      if not for_the_gap then call('HSET', ka, 'l', gap) end
       expire(ka, ttl, state[8], count == 0 and not halted)
     end
     out[#out + 1] = 1

@@ -214,6 +214,7 @@ impl<'a, S: OrderingStore> Fleet<'a, S> {
         ClaimTerms {
             frames: 16,
             gap: None,
+            crowded: false,
             settle: Duration::from_secs(2),
             begins: true,
         }

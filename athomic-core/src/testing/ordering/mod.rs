@@ -134,6 +134,7 @@ macro_rules! ordering_conformance {
             a_claim_of_nothing_is_empty_and_no_more_due,
             a_claim_of_a_halted_aggregate_says_so,
             a_gap_is_told_after_its_time_with_the_lease,
+            a_gap_is_told_at_once_where_nothing_more_fits,
             the_clock_of_a_gap_begins_anew_with_each,
             the_clock_of_a_gap_begins_anew_when_a_lease_ends,
             a_gap_that_closes_is_none,

@@ -251,6 +251,7 @@ impl Calls {
         ClaimTerms {
             frames: self.frames(),
             gap: (!self.chance.one_in(3)).then(|| self.chance.of(&times)),
+            crowded: self.chance.one_in(3),
             settle: self.chance.of(&times),
             begins: !self.chance.one_in(3),
         }

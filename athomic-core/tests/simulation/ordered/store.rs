@@ -272,7 +272,7 @@ impl OrderingStore for SimulatedStore {
             move |store, aggregates| {
                 let claims = now(store.inner.claim(session, terms, aggregates));
                 for (aggregate, claim) in aggregates.iter().zip(&claims) {
-                    if let (Ok(Claim::Gap { .. }), Some(gap)) = (claim, terms.gap) {
+                    if let (Ok(Claim::Gap { .. }), Some(gap), false) = (claim, terms.gap, terms.crowded) {
                         store.world.check_gap(number(aggregate), gap);
                     }
                     if let Ok(Claim::Granted(grant, _) | Claim::Gap { grant, .. }) = claim {

@@ -1,7 +1,6 @@
 //! What waits in rooms and that nobody looks after, and what is held here until others have done it.
 
 use std::future::Future;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -69,13 +68,13 @@ where
         let policies = &self.settings.policies;
         let gap = match policies.on_gap {
             OnGap::Wait => None,
-            OnGap::After(..) if why == Claiming::ForRoom => Some(Duration::ZERO),
             OnGap::After(after, _) => Some(after),
         };
         let (settle, begins) = self.settling();
         let terms = ClaimTerms {
             frames: FRAMES,
             gap,
+            crowded: why == Claiming::ForRoom,
             settle,
             begins,
         };

@@ -51,7 +51,7 @@ pub(super) enum Reply {
 pub(super) enum Claiming {
     /// They were due.
     InTurn,
-    /// Nothing more of them fits: a gap is told at once.
+    /// Nothing more of them fits: a gap is told at once, unless its clock began anew with the end of a lease.
     ForRoom,
 }
 

@@ -155,6 +155,24 @@ pub async fn a_gap_is_told_after_its_time_with_the_lease<R: TestStores>(stores: 
     );
 }
 
+pub async fn a_gap_is_told_at_once_where_nothing_more_fits<R: TestStores>(stores: &R) {
+    let stage = Stage::new(stores).await;
+    let one = stage.fleet().await;
+    one.do_all(1..=1).await;
+    one.park(4).await;
+    let crowded = ClaimTerms {
+        crowded: true,
+        ..one.terms()
+    };
+    // Who does not act on gaps is told none.
+    assert_eq!(one.try_claim(crowded).await.expect("alive"), Claim::Waiting);
+    let terms = ClaimTerms {
+        gap: Some(Duration::from_secs(5)),
+        ..crowded
+    };
+    assert!(matches!(one.try_claim(terms).await, Ok(Claim::Gap { .. })));
+}
+
 pub async fn the_clock_of_a_gap_begins_anew_with_each<R: TestStores>(stores: &R) {
     let stage = Stage::new(stores).await;
     let one = stage.fleet().await;
@@ -198,9 +216,18 @@ pub async fn the_clock_of_a_gap_begins_anew_when_a_lease_ends<R: TestStores>(sto
             other.beat().await;
         }
         let began = one.now();
-        assert_eq!(other.try_claim(terms).await.expect("alive"), Claim::Waiting);
+        for crowded in [true, false] {
+            let terms = ClaimTerms { crowded, ..terms };
+            assert_eq!(other.try_claim(terms).await.expect("alive"), Claim::Waiting);
+        }
         assert_eq!(other.inspect().await.gap_since, Some(began));
-        one.pass(5 * second);
+        one.pass(4 * second);
+        let hurried = ClaimTerms {
+            crowded: true,
+            ..terms
+        };
+        assert_eq!(other.try_claim(hurried).await.expect("alive"), Claim::Waiting);
+        one.pass(second);
         let Claim::Gap { grant, since, .. } = other.try_claim(terms).await.expect("alive") else {
             panic!("five seconds have passed since nobody has it");
         };

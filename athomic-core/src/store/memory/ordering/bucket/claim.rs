@@ -84,14 +84,16 @@ impl Bucket {
         if state.owner.take().is_some() {
             // A process died, and what is missing may have been with it.
             state.bury();
-            state.gap = None;
+            state.gap = Some(now.millis());
+            state.gap_anew = state.gap;
         }
         let mut since = *state.gap.get_or_insert(now.millis());
         if mutant::is(Mutant::CountsGapsFromTheFirstSight) {
             since = state.seen;
         }
+        let at_once = terms.crowded && state.gap_anew != state.gap;
         match terms.gap {
-            Some(gap) if since + millis(gap) <= now.millis() => {
+            Some(gap) if at_once || since + millis(gap) <= now.millis() => {
                 let state = self.grant(session, &key, now);
                 state.gap_token = state.token;
                 let claim = Claim::Gap {

@@ -81,10 +81,16 @@ impl Bucket {
         let state = self.state(&key, now);
         state.owner = None;
         state.begun = false;
-        if state.gap_token != token.get() {
+        let had_the_message = state.gap_token != token.get();
+        if had_the_message {
             // Who had the lease may have had what is missing: others get the time to find it.
             state.gap = None;
         }
         self.reschedule(&key, now);
+        if let Some(state) = self.aggregates.get_mut(&key)
+            && had_the_message
+        {
+            state.gap_anew = state.gap;
+        }
     }
 }

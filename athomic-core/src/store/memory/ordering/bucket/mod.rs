@@ -57,6 +57,8 @@ struct State {
     time: Option<i64>,
     /// Since when `next` is missing while others wait, and nobody who had it has lost it since.
     gap: Option<i64>,
+    /// When the clock of a gap began anew because a lease ended.
+    gap_anew: Option<i64>,
     /// The lease that was given to act on the gap: `next` is not there, so that it ends nothing.
     gap_token: u64,
     /// When the aggregate was seen first.
