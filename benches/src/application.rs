@@ -154,6 +154,7 @@ pub(crate) fn tuned(group: &str, tuning: &[(String, String)]) -> Result<Settings
             "max_poll_records" => consumer.max_poll_records = number()?.try_into()?,
             "max_in_flight_messages" => consumer.max_in_flight_messages = number()?.try_into()?,
             "fetch_max_wait_ms" => consumer.fetch_max_wait = millis()?,
+            "commit_interval_ms" => consumer.commit_interval = millis()?,
             "linger_ms" => connection.producer.linger = millis()?,
             name if name.contains('.') => {
                 consumer.librdkafka.insert(name.to_owned(), value.clone());

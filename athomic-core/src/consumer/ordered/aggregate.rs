@@ -248,8 +248,7 @@ impl<P> Local<P> {
     /// it, here or in the room; others who want the lease; a lease that is not known to have been kept, or
     /// whose messages are suspects.
     pub(super) fn waits_for_answer(&self) -> bool {
-        let follows = |front: &Entry<P>| self.done.last().is_some_and(|last| last + 1 == front.sequence());
-        let out_of_turn = self.queue.front().is_some_and(|front| !follows(front));
+        let out_of_turn = self.phase == Phase::Completing && !self.queue.is_empty() && !self.goes_on();
         let in_doubt = self.lease.is_none_or(|grant| grant.deliveries > 1);
         out_of_turn || in_doubt || self.shared || !self.has_empty_room
     }

@@ -2,7 +2,7 @@
 //!
 //! With `complete = "pipelined"` messages of an aggregate that are done go to the store as one range, and
 //! the more of them gather the less each costs. What is done and not told is not committed either, and is
-//! repeated after a crash. So the store is told twice in each interval of commits.
+//! repeated after a crash. So the store is told once in each interval of commits.
 //!
 //! Where something waits for it to be told, that is soon: as much time passes after a call as it took several
 //! times over, so that the store is busy with this for a part of its time only.
@@ -32,7 +32,7 @@ impl Pace {
     pub(super) fn new(commits: Duration) -> Self {
         let now = Instant::now();
         Self {
-            interval: commits / 2,
+            interval: commits,
             began: now,
             soon: now,
             late: now,
@@ -76,9 +76,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_nothing_waits_there_are_two_calls_for_each_commit() {
+    async fn where_nothing_waits_there_is_a_call_for_each_commit() {
         let call = Duration::from_millis(40);
-        assert_eq!(rests_after(call).await.1, Duration::from_millis(460));
+        assert_eq!(rests_after(call).await.1, Duration::from_millis(960));
         let slow = rests_after(Duration::from_secs(5)).await;
         assert_eq!(slow.0, slow.1, "never sooner than where something waits");
     }

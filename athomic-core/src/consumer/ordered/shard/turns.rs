@@ -202,21 +202,16 @@ where
         if mutant::is(Mutant::SettlesBeforeTheStoreKnows) {
             std::mem::take(&mut item.places).settle();
         }
-        let done = &mut self.locals[index].done;
+        let local = &mut self.locals[index];
         if self.pipelined {
-            done.push(item, token);
+            // The next one may start before the store knows of this one.
+            local.next = Some(item.sequence + 1);
+            local.done.push(item, token);
         } else {
-            done.push_kept(item, token);
+            local.done.push_kept(item, token);
         }
         self.untold += 1;
         self.stand_in_line(index);
-    }
-
-    /// Start the next message before the store knows of the one before.
-    pub(super) fn go_on_at_once(&mut self, index: usize) {
-        let local = &mut self.locals[index];
-        local.next = local.done.last().map(|last| last + 1).or(local.next);
-        self.consider(index);
     }
 }
 
@@ -246,7 +241,7 @@ where
                 local.phase = Phase::Completing;
                 self.take_note(index, item, token);
                 if self.pipelined {
-                    self.go_on_at_once(index);
+                    self.consider(index);
                 }
             }
             Ended::Condemn(reason) => {
