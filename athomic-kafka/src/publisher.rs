@@ -4,13 +4,16 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use athomic_core::transport::{Delivery, OutgoingMessage, Publisher, TransportError};
+use athomic_core::transport::{OutgoingMessage, Publisher, TransportError};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::client::call::Outcome;
 use crate::client::librdkafka::producer::Publishing;
 use crate::client::librdkafka::{Code, Fault};
+#[cfg(feature = "bulk")]
+use crate::client::rskafka::Bulk;
 use crate::error::{Endpoint, Task};
 use crate::settings::Connection;
 
@@ -19,6 +22,9 @@ use crate::settings::Connection;
 const HANDING_OVER: Duration = Duration::from_secs(5);
 
 /// Publishes to Kafka: idempotently, acknowledged by all in-sync replicas.
+///
+/// With `producer.client = "rskafka"` calls of many messages go out in bulk, see the module
+/// `client/rskafka`: without idempotence, so that a request whose outcome is unknown may repeat messages.
 ///
 /// A full queue is waited for. Dropping it flushes in the background. When its certificates are replaced
 /// on disk, what is published next goes over new connections that use the new ones.
@@ -35,6 +41,9 @@ struct Line {
     publishing: RwLock<Arc<Publishing>>,
     /// Held by who changes `publishing`.
     handing_over: Mutex<()>,
+    /// Takes calls of many messages, if the settings ask for it.
+    #[cfg(feature = "bulk")]
+    bulk: Option<Bulk>,
 }
 
 impl KafkaPublisher {
@@ -43,6 +52,11 @@ impl KafkaPublisher {
         let publishing =
             start(&connection, &endpoint).map_err(|fault| endpoint.error(Task::MakePublisher, fault))?;
         let line = Arc::new(Line {
+            #[cfg(feature = "bulk")]
+            bulk: connection
+                .bulk
+                .clone()
+                .map(|bulk| Bulk::new(bulk, endpoint.clone())),
             connection,
             endpoint,
             publishing: RwLock::new(Arc::new(publishing)),
@@ -95,6 +109,26 @@ impl Line {
         }
     }
 
+    /// Publish many messages in a task of its own, which goes on when the caller does not; by librdkafka
+    /// what has no place in the bulk.
+    #[cfg(feature = "bulk")]
+    async fn publish_apart(self: &Arc<Self>, messages: Vec<OutgoingMessage>) -> Vec<Outcome> {
+        let (line, count) = (Arc::clone(self), messages.len());
+        let task = tokio::spawn(async move {
+            let messages = match &line.bulk {
+                Some(bulk) => match bulk.publish(messages).await {
+                    Ok(outcomes) => return outcomes,
+                    Err(messages) => messages,
+                },
+                None => messages,
+            };
+            line.publishing().await.publish(messages).await
+        });
+        // It is neither aborted nor panics: only the runtime's end is left.
+        let closed = |_gone| (0..count).map(|_| Err(TransportError::Closed)).collect();
+        task.await.unwrap_or_else(closed)
+    }
+
     fn present(&self) -> Arc<Publishing> {
         let publishing = self.publishing.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&publishing)
@@ -109,12 +143,23 @@ fn start(connection: &Connection, endpoint: &Endpoint) -> Result<Publishing, Fau
 
 impl Publisher for KafkaPublisher {
     // Cancel safety: what is under way goes on, see `Publishing`.
-    async fn publish(&self, messages: Vec<OutgoingMessage>) -> Vec<Result<Delivery, TransportError>> {
+    async fn publish(&self, messages: Vec<OutgoingMessage>) -> Vec<Outcome> {
+        #[cfg(feature = "bulk")]
+        if self.line.bulk.is_some() && messages.len() > 1 {
+            return self.line.publish_apart(messages).await;
+        }
         self.line.publishing().await.publish(messages).await
     }
 
     async fn flush(&self, timeout: Duration) -> Result<(), TransportError> {
-        let flushed = tokio::time::timeout(timeout, self.line.present().flush()).await;
+        let flush = async {
+            #[cfg(feature = "bulk")]
+            if let Some(bulk) = &self.line.bulk {
+                bulk.flush().await;
+            }
+            self.line.present().flush().await;
+        };
+        let flushed = tokio::time::timeout(timeout, flush).await;
         flushed.map_err(|_elapsed| {
             let fault = Fault::new(Code::OperationTimedOut, format!("not flushed within {timeout:?}"));
             self.line.endpoint.error(Task::Flush, fault)

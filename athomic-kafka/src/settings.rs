@@ -9,6 +9,7 @@ use athomic_core::settings::{
 };
 use athomic_core::transport::{Subscription, TransportError};
 
+use crate::bulk::BulkSettings;
 use crate::error::Endpoint;
 use crate::security::{self, Secrets};
 
@@ -30,6 +31,12 @@ pub(crate) struct Connection {
     secrets: Secrets,
     /// The beginning of each client's id.
     client_id: String,
+    /// What publishes in bulk, if the settings ask for it.
+    #[cfg_attr(
+        not(feature = "bulk"),
+        expect(dead_code, reason = "without the feature there is none")
+    )]
+    pub(crate) bulk: Option<BulkSettings>,
 }
 
 impl Connection {
@@ -57,6 +64,7 @@ impl Connection {
             producer: connection.producer.clone(),
             common: security::options(&connection.security, features).map_err(refuse)?,
             secrets: security::secrets(&connection.security),
+            bulk: BulkSettings::of(connection, &client_id).map_err(refuse)?,
             client_id,
         })
     }

@@ -1,4 +1,4 @@
-//! Kafka keeps the transport contract, with either group protocol. Runs on the broker that
+//! Kafka keeps the transport contract, with either group protocol and either publisher. Runs on the broker that
 //! `ATHOMIC_TEST_KAFKA` names, as `cargo xtask services up` prints it, and is skipped without.
 
 mod support;
@@ -7,7 +7,7 @@ use std::env;
 use std::time::{Duration, Instant};
 
 use athomic_core::message::{Offset, TopicPartition};
-use athomic_core::settings::GroupProtocol;
+use athomic_core::settings::{GroupProtocol, ProducerClient};
 use athomic_core::testing::transport::{Capabilities, ConsumerOptions, TestCluster};
 use athomic_kafka::KafkaTransport;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -22,7 +22,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     ..Capabilities::ALL
 };
 
-struct Cluster(GroupProtocol);
+struct Cluster(GroupProtocol, ProducerClient);
 
 impl Cluster {
     fn config() -> ClientConfig {
@@ -46,6 +46,7 @@ impl TestCluster for Cluster {
         let transport = support::transport(|settings| {
             settings.consumer.auto_offset_reset = options.offset_reset;
             settings.consumer.group_protocol = self.0;
+            settings.producer.client = self.1;
             settings.consumer.fetch_max_wait = Duration::from_millis(50);
             let look = ("topic.metadata.refresh.interval.ms".to_owned(), "500".to_owned());
             settings.consumer.librdkafka.extend([look]);
@@ -135,12 +136,12 @@ fn abort(partition: &TopicPartition, records: u32) {
 }
 
 macro_rules! on_a_real_broker {
-    ($protocol:ident, $variant:ident) => {
-        mod $protocol {
+    ($name:ident, $variant:ident, $client:ident) => {
+        mod $name {
             use super::*;
 
             async fn cluster() -> Cluster {
-                Cluster(GroupProtocol::$variant)
+                Cluster(GroupProtocol::$variant, ProducerClient::$client)
             }
 
             athomic_core::transport_conformance!(cluster, CAPABILITIES);
@@ -148,5 +149,7 @@ macro_rules! on_a_real_broker {
     };
 }
 
-on_a_real_broker!(classic, Classic);
-on_a_real_broker!(consumer, Consumer);
+on_a_real_broker!(classic, Classic, Librdkafka);
+on_a_real_broker!(consumer, Consumer, Librdkafka);
+#[cfg(feature = "bulk")]
+on_a_real_broker!(bulk, Consumer, Rskafka);

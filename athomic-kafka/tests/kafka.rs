@@ -5,9 +5,9 @@ mod support;
 use std::time::Duration;
 
 use athomic_core::message::{Header, Headers};
-use athomic_core::settings::{GroupProtocol, OffsetReset};
+use athomic_core::settings::{GroupProtocol, OffsetReset, ProducerClient};
 use athomic_core::transport::{
-    Admin, Consumer, ConsumerEvent, FetchLimits, Fetched, OutgoingMessage, Publisher, Transport,
+    Admin, Consumer, ConsumerEvent, FetchLimits, Fetched, NewTopic, OutgoingMessage, Publisher, Transport,
     TransportError,
 };
 use rdkafka::ClientConfig;
@@ -567,5 +567,111 @@ async fn committed_offsets_can_be_asked_for() {
     let asked = [kafka.partition(0), kafka.partition(1)];
     let committed = admin.committed(&kafka.group, &asked).await.expect("an answer");
     assert_eq!(committed, [kafka.offset(1, 7)]);
+    member.close().await;
+}
+
+#[tokio::test]
+async fn what_is_too_large_only_together_is_written_and_what_is_too_large_alone_fails_alone() {
+    for client in CLIENTS {
+        let kafka = Kafka::with(1, |settings| {
+            settings.producer.client = *client;
+            // All of a call in one request.
+            settings.producer.linger = Duration::from_millis(200);
+        });
+        let Some(kafka) = kafka.await else { return };
+        let mut topic = NewTopic::new(unique("small"), 1);
+        topic.config = [("max.message.bytes".to_owned(), "3000".to_owned())].into();
+        let admin = kafka.transport.admin().await.expect("an administrator");
+        admin
+            .create_topics(std::slice::from_ref(&topic))
+            .await
+            .expect("made");
+        support::until_known(&admin, &topic.name).await;
+        let message = |size: usize| OutgoingMessage {
+            topic: topic.name.clone(),
+            ..kafka.message(&"x".repeat(size))
+        };
+        let mut messages = vec![message(1000); 20];
+        messages[7] = message(5000);
+        let results = kafka.publisher.publish(messages).await;
+        let mut offsets = std::collections::BTreeSet::new();
+        for (place, result) in results.into_iter().enumerate() {
+            match result {
+                Ok(delivery) => assert!(offsets.insert(delivery.offset), "{client}: {place}"),
+                Err(TransportError::TooLarge { .. }) => assert_eq!(place, 7, "{client}"),
+                Err(error) => panic!("{client}: message {place}: {error:?}"),
+            }
+        }
+        assert_eq!(offsets.len(), 19, "{client}");
+        kafka.publisher.flush(SOON).await.expect("nothing is left");
+    }
+}
+
+/// What publishes calls of many messages.
+const CLIENTS: &[ProducerClient] = &[
+    ProducerClient::Librdkafka,
+    #[cfg(feature = "bulk")]
+    ProducerClient::Rskafka,
+];
+
+#[cfg(feature = "bulk")]
+#[tokio::test]
+async fn in_bulk_headers_that_are_no_sorted_map_arrive_as_they_were() {
+    let kafka = Kafka::with(1, |settings| settings.producer.client = ProducerClient::Rskafka);
+    let Some(kafka) = kafka.await else { return };
+    let sorted = Headers::new().with("a", "1").with("b", "");
+    let unsorted = Headers::new().with("h", "1").with_null("h").with("g", "2");
+    let with = |headers: &Headers| OutgoingMessage {
+        key: Some("k".into()),
+        headers: headers.clone(),
+        ..kafka.message("v")
+    };
+    // The first call goes in bulk, the second cannot, and each arrives whole.
+    for (first, second) in [(&sorted, &sorted), (&sorted, &unsorted)] {
+        for delivery in kafka.publisher.publish(vec![with(first), with(second)]).await {
+            delivery.expect("acknowledged");
+        }
+    }
+    let member = kafka.member().await;
+    let mut assignment = member.assigned(1).await.remove(0);
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        let batch = batch(&mut *assignment.stream).await;
+        seen.extend((0..batch.len()).map(|index| batch.headers(index)));
+    }
+    assert_eq!(seen, [sorted.clone(), sorted.clone(), sorted, unsorted]);
+    member.close().await;
+}
+
+#[cfg(feature = "bulk")]
+#[tokio::test]
+async fn calls_in_bulk_keep_their_order_and_write_each_message_once() {
+    const EACH: usize = 500;
+    let kafka = Kafka::with(2, |settings| settings.producer.client = ProducerClient::Rskafka);
+    let Some(kafka) = kafka.await else { return };
+    let call = |number: usize| {
+        let message = |place: usize| OutgoingMessage {
+            partition: Some(i32::from(place % 2 == 1)),
+            ..kafka.message(&format!("{number}-{place:03}"))
+        };
+        kafka.publisher.publish((0..EACH).map(message).collect())
+    };
+    let calls: Vec<_> = (0..8).map(call).collect();
+    for result in futures_util::future::join_all(calls).await.into_iter().flatten() {
+        result.expect("acknowledged");
+    }
+    let member = kafka.member().await;
+    for mut assignment in member.assigned(2).await {
+        let all = payloads(&mut *assignment.stream, 8 * EACH / 2).await;
+        for number in 0..8 {
+            let beginning = format!("{number}-");
+            let of_call: Vec<_> = all
+                .iter()
+                .filter(|payload| payload.starts_with(&beginning))
+                .collect();
+            assert_eq!(of_call.len(), EACH / 2);
+            assert!(of_call.is_sorted(), "call {number}: {of_call:?}");
+        }
+    }
     member.close().await;
 }

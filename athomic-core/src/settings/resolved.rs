@@ -563,8 +563,11 @@ choice! {
     pub enum ProducerClient {
         /// librdkafka: idempotent, acknowledged by all in-sync replicas.
         Librdkafka = "librdkafka",
+        /// rskafka for calls of many messages, librdkafka for all else. Acknowledged by all in-sync replicas,
+        /// and not idempotent: a request whose outcome is unknown is sent again.
+        Rskafka = "rskafka",
     }
-    not built: ["rskafka"]
+    not built: []
 }
 
 choice! {

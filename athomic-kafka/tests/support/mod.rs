@@ -220,7 +220,7 @@ pub(crate) fn text(bytes: Option<&[u8]>) -> String {
 }
 
 /// Wait until a topic is known to the broker that is asked, which may lag behind the one that made it.
-async fn until_known(admin: &impl Admin, topic: &String) {
+pub(crate) async fn until_known(admin: &impl Admin, topic: &String) {
     let deadline = Instant::now() + SOON;
     loop {
         let known = admin.partitions(std::slice::from_ref(topic)).await;

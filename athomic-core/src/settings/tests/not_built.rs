@@ -28,9 +28,10 @@ fn parts_without_a_runtime_are_refused_by_name() {
 #[test]
 fn words_without_a_runtime_are_refused_by_name() {
     check_faults(
-        "integration.messaging.producer.client = 'rskafka'",
+        "[integration.messaging.republisher]
+delay_strategy_backend = 'redis_sorted_set'",
         &[
-            "settings.toml:1:41: `integration.messaging.producer.client`: `rskafka` is not built yet; use `librdkafka`",
+            "settings.toml:2:26: `integration.messaging.republisher.delay_strategy_backend`: `redis_sorted_set` is not built yet; use `kafka_topic_delay_strategy`, `kafka_cascade_delay_strategy`",
         ],
     );
 }

@@ -11,11 +11,10 @@
 //! - `sockets.rs` knows a client's sockets, so that its connections can be cut.
 //! - `commits.rs` sends commits, one at a time and for what is owned.
 //! - `partition.rs` is an assigned partition: its queue, drained by an async task, and its batches.
-//! - `producer.rs` publishes, with one completion for all records of a call (`call.rs`).
+//! - `producer.rs` publishes, with one completion for all records of a call (`client/call.rs`).
 //! - `admin.rs` looks at topics and makes them.
 
 pub(crate) mod admin;
-mod call;
 mod commits;
 mod fault;
 mod files;

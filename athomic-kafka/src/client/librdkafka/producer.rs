@@ -6,6 +6,8 @@
 //!   at the delivery time-out at the latest.
 //! - A call that has begun goes on if its future is dropped: what does not fit into librdkafka's queue
 //!   is fed to it by a task of its own.
+//! - A broker that finds a batch of records too large refuses all of them. Each is sent again by a second
+//!   producer, whose batches hold one record: only one that is refused there is too large itself.
 //! - A producer that has an heir gives it what it cannot write any more: records that were certainly not
 //!   written, in their order.
 
@@ -16,7 +18,7 @@ use std::thread::{Thread, park_timeout};
 use std::time::{Duration, Instant};
 
 use athomic_core::message::{Headers, TopicPartition};
-use athomic_core::transport::{Delivery, DeliveryState, OutgoingMessage, TransportError};
+use athomic_core::transport::{Delivery, DeliveryState, OutgoingMessage};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, DeliveryResult, Header, Message, OwnedHeaders};
@@ -25,12 +27,12 @@ use rdkafka::{ClientContext, Statistics};
 use rdkafka_sys::types::RDKafkaErrorCode as Code;
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::call::Call;
 use super::files::{Change, Files};
 use super::native::{may_be_written, set_credentials};
 use super::{Fault, FaultKind};
+use crate::client::call::{Call, Outcome};
 use crate::error::Endpoint;
-use crate::security::Secrets;
+use crate::security::{Secrets, renew};
 
 /// How long the polling thread waits for reports before it looks whether it is to stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -40,9 +42,6 @@ const IDLE: Duration = Duration::from_secs(10);
 const FULL: Duration = Duration::from_millis(50);
 /// How long the end waits for records on their way.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
-
-/// The result of one record.
-pub(crate) type Outcome = Result<Delivery, TransportError>;
 
 /// A producer and its polling thread, which ends when this is dropped.
 pub(crate) struct Publishing {
@@ -66,6 +65,20 @@ impl Publishing {
         secrets: &Secrets,
         endpoint: Endpoint,
     ) -> Result<Self, Fault> {
+        let alone = Alone {
+            options: options.clone(),
+            secrets: secrets.clone(),
+            publishing: OnceLock::new(),
+        };
+        Self::start_with(options, secrets, endpoint, Some(alone))
+    }
+
+    fn start_with(
+        options: &BTreeMap<String, String>,
+        secrets: &Secrets,
+        endpoint: Endpoint,
+        alone: Option<Alone>,
+    ) -> Result<Self, Fault> {
         let files = Files::of(&endpoint.connection, options, secrets);
         let mut config: ClientConfig = options
             .iter()
@@ -78,6 +91,7 @@ impl Publishing {
             progress: Notify::new(),
             refused: AtomicBool::new(false),
             heir: OnceLock::new(),
+            alone,
         };
         let producer = config.create_with_context(reports)?;
         let shared = Arc::new(Shared {
@@ -148,12 +162,10 @@ impl Publishing {
     /// Wait until nothing is under way.
     pub(crate) async fn flush(&self) {
         let reports = self.shared.producer.context();
-        loop {
-            let progress = reports.progress.notified();
-            if reports.under_way.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            progress.await;
+        reports.settled_all().await;
+        // What was refused stands there before it is reported on here.
+        if let Some(alone) = reports.alone.as_ref().and_then(Alone::if_started) {
+            alone.shared.producer.context().settled_all().await;
         }
     }
 }
@@ -314,9 +326,57 @@ struct Reports {
     refused: AtomicBool,
     /// Who writes what this producer cannot write any more.
     heir: OnceLock<Arc<Shared>>,
+    /// Who writes records by themselves; `None` in the one who does.
+    alone: Option<Alone>,
+}
+
+/// A producer whose batches hold one record each, started when the first batch is too large.
+struct Alone {
+    options: BTreeMap<String, String>,
+    secrets: Secrets,
+    publishing: OnceLock<Option<Publishing>>,
+}
+
+impl Alone {
+    fn if_started(&self) -> Option<&Publishing> {
+        self.publishing.get()?.as_ref()
+    }
+
+    fn publishing(&self, endpoint: &Endpoint) -> Option<&Publishing> {
+        let start = || {
+            let mut options = self.options.clone();
+            renew(&mut options, &self.secrets);
+            options.insert("batch.num.messages".to_owned(), "1".to_owned());
+            let started = Publishing::start_with(&options, &self.secrets, endpoint.clone(), None);
+            let warn = |fault: &Fault| tracing::warn!(%fault, "cannot publish records one by one");
+            started.inspect_err(warn).ok()
+        };
+        self.publishing.get_or_init(start).as_ref()
+    }
 }
 
 impl Reports {
+    /// Wait until nothing is under way.
+    async fn settled_all(&self) {
+        loop {
+            let progress = self.progress.notified();
+            if self.under_way.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    /// Return who writes a record that this producer has not written, if anybody can.
+    fn successor(&self, error: &KafkaError, message: &BorrowedMessage<'_>) -> Option<&Arc<Shared>> {
+        if error.rdkafka_error_code() == Some(Code::MessageSizeTooLarge) {
+            let alone = self.alone.as_ref()?.publishing(&self.endpoint)?;
+            return Some(&alone.shared);
+        }
+        let heir = self.heir.get()?;
+        (!may_be_written(message) && may_be_tried_again(error)).then_some(heir)
+    }
+
     fn settled(&self) {
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         self.progress.notify_waiters();
@@ -345,11 +405,10 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = Box<Ticket>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, mut ticket: Box<Ticket>) {
-        if let (Err((error, message)), Some(heir)) = (result, self.heir.get())
-            && !may_be_written(message)
-            && may_be_tried_again(error)
+        if let Err((error, message)) = result
+            && let Some(successor) = self.successor(error, message)
         {
-            match heir.inherit(message, ticket) {
+            match successor.inherit(message, ticket) {
                 Ok(()) => return self.settled(),
                 Err(no_room) => ticket = no_room,
             }

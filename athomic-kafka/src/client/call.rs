@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use athomic_core::transport::{OutgoingMessage, TransportError};
+use athomic_core::transport::{Delivery, OutgoingMessage, TransportError};
 use tokio::sync::oneshot;
 
-use super::producer::Outcome;
+/// The result of one record.
+pub(crate) type Outcome = Result<Delivery, TransportError>;
 
 /// One call of `publish`: its outcomes so far, and who waits for the last.
-pub(super) struct Call {
+pub(crate) struct Call {
     progress: Mutex<Progress>,
 }
 
@@ -20,7 +21,7 @@ struct Progress {
 
 impl Call {
     /// Begin a call; the receiver ends when all its records have an outcome.
-    pub(super) fn new(messages: &[OutgoingMessage]) -> (Arc<Self>, oneshot::Receiver<()>) {
+    pub(crate) fn new(messages: &[OutgoingMessage]) -> (Arc<Self>, oneshot::Receiver<()>) {
         let (done, completed) = oneshot::channel();
         let outcomes = messages.iter().map(|_| None).collect();
         // With no messages nothing settles, so the sender is not kept and the wait ends at once.
@@ -34,7 +35,7 @@ impl Call {
     }
 
     /// Take note of what became of a record.
-    pub(super) fn settle(&self, index: usize, outcome: Outcome) {
+    pub(crate) fn settle(&self, index: usize, outcome: Outcome) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.outcomes[index] = Some(outcome);
         progress.left -= 1;
@@ -46,7 +47,7 @@ impl Call {
     }
 
     /// Return what became of the records, in their order.
-    pub(super) fn outcomes(&self) -> Vec<Outcome> {
+    pub(crate) fn outcomes(&self) -> Vec<Outcome> {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         let outcomes = std::mem::take(&mut progress.outcomes);
         outcomes
