@@ -9,6 +9,7 @@ pub mod application;
 pub mod baseline;
 pub mod case;
 pub mod child;
+pub mod delayed;
 pub mod goal;
 pub mod measurement;
 pub mod order;

@@ -1,4 +1,4 @@
-//! The cases of publishing: one record at a time as in most programs, and athomic's two ways.
+//! The cases of publishing: one record at a time as in most programs, and athomic's three ways.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use athomic::App;
 use athomic::publisher::{NewMessage, Publisher};
-use athomic::settings::{Backend, Settings};
+use athomic::settings::{Backend, ProducerClient, Settings};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
 use tokio::task::JoinSet;
@@ -38,13 +38,15 @@ pub enum Case {
     FutureProducer,
     /// `Publisher::publish_batch`, several batches at once.
     Batches,
+    /// The same with `producer.client = "rskafka"`.
+    Bulk,
     /// `Publisher::publish`, each message awaited by a task of its own.
     OneByOne,
 }
 
 impl Case {
     /// All, the baseline first.
-    pub const ALL: [Self; 3] = [Self::FutureProducer, Self::Batches, Self::OneByOne];
+    pub const ALL: [Self; 4] = [Self::FutureProducer, Self::Batches, Self::Bulk, Self::OneByOne];
 
     /// Return the name.
     #[must_use]
@@ -52,6 +54,7 @@ impl Case {
         match self {
             Self::FutureProducer => "future-producer",
             Self::Batches => "batches",
+            Self::Bulk => "bulk",
             Self::OneByOne => "one-by-one",
         }
     }
@@ -66,8 +69,12 @@ impl Case {
         runtime.block_on(async {
             match self {
                 Self::FutureProducer => with_future_producer(bootstrap, messages, &meter).await,
-                Self::Batches => with_publisher(bootstrap, messages, &meter, batches).await,
-                Self::OneByOne => with_publisher(bootstrap, messages, &meter, one_by_one).await,
+                Self::Batches => with_publisher(settings(bootstrap), messages, &meter, batches).await,
+                Self::Bulk => {
+                    let settings = by(ProducerClient::Rskafka, settings(bootstrap));
+                    with_publisher(settings, messages, &meter, batches).await
+                }
+                Self::OneByOne => with_publisher(settings(bootstrap), messages, &meter, one_by_one).await,
             }
         })?;
         meter.measurement()
@@ -110,7 +117,7 @@ async fn acknowledged(delivery: DeliveryFuture, meter: &Meter) -> Result<()> {
 
 /// Publish by athomic's publisher, in several tasks that share the messages.
 async fn with_publisher<F>(
-    bootstrap: &str,
+    settings: Settings,
     messages: u64,
     meter: &Arc<Meter>,
     publish: impl Fn(Publisher, std::ops::Range<u64>, Arc<Meter>) -> F,
@@ -118,7 +125,7 @@ async fn with_publisher<F>(
 where
     F: Future<Output = Result<()>> + Send + 'static,
 {
-    let app = App::builder().without_discovery().settings(settings(bootstrap));
+    let app = App::builder().without_discovery().settings(settings);
     let app = app.build()?.start().await?;
     let mut tasks: JoinSet<Result<()>> = JoinSet::new();
     for start in (0..messages).step_by(usize::try_from(BATCH)?) {
@@ -166,6 +173,13 @@ async fn one_by_one(publisher: Publisher, range: std::ops::Range<u64>, meter: Ar
         ended?;
     }
     Ok(())
+}
+
+fn by(client: ProducerClient, mut settings: Settings) -> Settings {
+    for connection in settings.messaging.connections.values_mut() {
+        connection.producer.client = client;
+    }
+    settings
 }
 
 fn settings(bootstrap: &str) -> Settings {
