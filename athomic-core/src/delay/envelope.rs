@@ -16,6 +16,9 @@ use crate::transport::OutgoingMessage;
 /// this name.
 pub const ENVELOPE: &str = "athomic-delay";
 
+/// The header that holds the envelope's signature, where the settings have a key. Reserved, as [`ENVELOPE`] is.
+pub const SIGNATURE: &str = "athomic-delay-signature";
+
 /// The version that is written.
 const VERSION: u32 = 1;
 
@@ -81,6 +84,12 @@ pub enum MalformedEnvelope {
     /// Its destination cannot be a topic.
     #[error("header `{ENVELOPE}` names no topic as the destination")]
     Destination(#[from] TopicNameError),
+    /// It is not signed, and the settings ask for it.
+    #[error("no header `{SIGNATURE}`, which `integration.messaging.republisher.envelope_key` asks for")]
+    Unsigned,
+    /// It is not signed by a key of ours, or was changed since.
+    #[error("header `{SIGNATURE}` is not by the key of `integration.messaging.republisher.envelope_key`")]
+    Forged,
     /// Its partition cannot be one.
     #[error("header `{ENVELOPE}` names partition {partition}")]
     Partition {
@@ -150,6 +159,7 @@ impl Envelope {
     pub fn wrap(&self, mut message: OutgoingMessage, delay_topic: &str) -> OutgoingMessage {
         let json = serde_json::to_vec(self).expect("plain fields have a JSON form");
         message.headers.remove(ENVELOPE);
+        message.headers.remove(SIGNATURE);
         message.headers.push(ENVELOPE, Some(Bytes::from(json)));
         OutgoingMessage {
             topic: delay_topic.to_owned(),
@@ -163,6 +173,7 @@ impl Envelope {
     #[must_use]
     pub fn unwrap(&self, record: &RawMessage, mut headers: Headers) -> OutgoingMessage {
         headers.remove(ENVELOPE);
+        headers.remove(SIGNATURE);
         OutgoingMessage {
             topic: self.destination.clone(),
             partition: self.partition,

@@ -11,18 +11,21 @@
 //! - A delay message is settled only when its destination, its next bucket or the dead letters have it.
 //! - What waits holds nothing but its place: a lane that waits does not read, the group is served meanwhile,
 //!   and a stop or a revocation ends the wait at once.
-//! - Nothing that a record says about itself is believed beyond its bounds: see [`Envelope`].
+//! - Nothing that a record says about itself is believed beyond its bounds: see [`Envelope`]; with
+//!   `republisher.envelope_key` nothing at all, unless it is signed (`seal.rs`).
 
 mod buckets;
 mod destinations;
 mod envelope;
 mod republisher;
+mod seal;
 mod topics;
 
 pub use buckets::{Bucket, Buckets};
 pub use destinations::{Destinations, ForbiddenDestination};
-pub use envelope::{ENVELOPE, Envelope, MalformedEnvelope};
+pub use envelope::{ENVELOPE, Envelope, MalformedEnvelope, SIGNATURE};
 pub(crate) use republisher::definition;
 pub use republisher::{DelayedMessageHandler, REPUBLISHER, RepublishError, RepublisherCounts};
+pub(crate) use seal::{Seal, Sealed};
 pub use topics::UnfitDelayTopics;
 pub(crate) use topics::{DelayTopicCheck, settings_for};

@@ -238,7 +238,7 @@ impl DelayedMessageHandler {
 
     /// Read a message's envelope and find out until when it is to be held.
     fn look(&self, message: &RawMessage) -> Result<Held, RepublishError> {
-        let envelope = Envelope::of(&message.headers())?;
+        let envelope = self.strategy.envelope_of(message)?;
         self.strategy.destinations().check(&envelope.destination)?;
         let now = self.clock.0.now();
         // A record from the future has a wrong time: it is taken to be new.
@@ -372,8 +372,8 @@ impl DelayedMessageHandler {
         let mut records = Vec::with_capacity(ripe.len());
         let prepare = |ripe: &Ripe| {
             records.push(match &ripe.next {
-                Some(next) => next.record(&ripe.message),
-                None => self.next(self.look(&ripe.message)?)?.record(&ripe.message),
+                Some(next) => self.record(next, &ripe.message),
+                None => self.record(&self.next(self.look(&ripe.message)?)?, &ripe.message),
             });
             Ok(())
         };
@@ -387,24 +387,22 @@ impl DelayedMessageHandler {
         prepared.into_iter().map(result).collect()
     }
 
+    /// Make the record that is written for a message.
+    fn record(&self, next: &Next, message: &RawMessage) -> OutgoingMessage {
+        match next {
+            Next::Arrive(envelope) => envelope.unwrap(message, message.headers()),
+            Next::Hop(envelope, bucket) => {
+                let original = envelope.unwrap(message, message.headers());
+                self.strategy.wrap(envelope, original, bucket)
+            }
+        }
+    }
+
     fn count(&self, next: Option<&Next>) {
         let counter = match next {
             Some(Next::Hop(..)) => &self.counters.passed_on,
             _ => &self.counters.republished,
         };
         counter.fetch_add(1, Relaxed);
-    }
-}
-
-impl Next {
-    /// Make the record that is written for a message.
-    fn record(&self, message: &RawMessage) -> OutgoingMessage {
-        match self {
-            Self::Arrive(envelope) => envelope.unwrap(message, message.headers()),
-            Self::Hop(envelope, bucket) => {
-                let original = envelope.unwrap(message, message.headers());
-                envelope.wrap(original, &bucket.topic)
-            }
-        }
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::error::PublishError;
 use super::outcome::PublishingOutcome;
-use crate::delay::{Bucket, Buckets, Destinations, Envelope};
-use crate::message::Timestamp;
+use crate::delay::{Bucket, Buckets, Destinations, Envelope, MalformedEnvelope, SIGNATURE, Seal, Sealed};
+use crate::message::{RawMessage, Timestamp};
 use crate::settings::{DelayBackend, RepublisherSettings};
 use crate::transport::{Delivery, OutgoingMessage};
 
@@ -62,6 +62,8 @@ pub struct DelayedPublishStrategy {
     destinations: Destinations,
     /// In how many buckets a message may wait in turn; `None` is one, the plain strategy.
     max_hops: Option<u32>,
+    /// Signs envelopes, if the settings have a key.
+    seal: Option<Seal>,
 }
 
 impl DelayedPublishStrategy {
@@ -73,6 +75,10 @@ impl DelayedPublishStrategy {
         Some(Self {
             destinations: Destinations::new(&settings.destinations, &buckets),
             buckets,
+            seal: settings
+                .envelope_key
+                .as_ref()
+                .map(|key| Seal::new(key, settings.envelope_previous_key.as_ref())),
             max_hops: match settings.strategy {
                 DelayBackend::KafkaTopic => None,
                 DelayBackend::KafkaCascade => Some(settings.max_hops.get()),
@@ -96,6 +102,38 @@ impl DelayedPublishStrategy {
     #[must_use]
     pub fn max_hops(&self) -> Option<u32> {
         self.max_hops
+    }
+
+    /// Put a message into a delay topic, signed if the settings have a key.
+    pub(crate) fn wrap(
+        &self,
+        envelope: &Envelope,
+        message: OutgoingMessage,
+        bucket: &Bucket,
+    ) -> OutgoingMessage {
+        let mut record = envelope.wrap(message, &bucket.topic);
+        if let Some(seal) = &self.seal {
+            let signature = seal.sign(&Sealed {
+                key: record.key.as_deref(),
+                payload: record.payload.as_deref(),
+                headers: &record.headers,
+            });
+            record.headers.push(SIGNATURE, Some(signature));
+        }
+        record
+    }
+
+    /// Read the envelope of a record, and check its signature if the settings have a key.
+    pub(crate) fn envelope_of(&self, record: &RawMessage) -> Result<Envelope, MalformedEnvelope> {
+        let headers = record.headers();
+        if let Some(seal) = &self.seal {
+            seal.check(&Sealed {
+                key: record.key(),
+                payload: record.payload(),
+                headers: &headers,
+            })?;
+        }
+        Envelope::of(&headers)
     }
 
     fn bucket(&self, topic: &str, delay: Duration) -> Result<&Bucket, PublishError> {
@@ -138,7 +176,7 @@ impl PublishingStrategy for DelayedPublishStrategy {
         let bucket = self.bucket(&message.topic, delay)?;
         let envelope = Envelope::new(&message, delay, now);
         Ok(Prepared {
-            record: envelope.wrap(message, &bucket.topic),
+            record: self.wrap(&envelope, message, bucket),
             waits: Some((bucket.clone(), envelope.due())),
         })
     }

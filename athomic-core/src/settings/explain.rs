@@ -387,7 +387,12 @@ impl Values {
         self.section(REPUBLISHER)
             .is("enabled", republisher.enabled)
             .text("delay_strategy_backend", republisher.strategy.as_str())
-            .is("max_hops", republisher.max_hops);
+            .is("max_hops", republisher.max_hops)
+            .maybe_text("envelope_key", republisher.envelope_key.as_ref().map(|_| MASK))
+            .maybe_text(
+                "envelope_previous_key",
+                republisher.envelope_previous_key.as_ref().map(|_| MASK),
+            );
         if republisher.destinations.is_empty() {
             self.put("destinations", None);
         } else {

@@ -272,6 +272,8 @@ section! {
         delay_topics: BTreeMap<String, Written<String>>,
         destinations: Vec<String>,
         max_hops: i128,
+        envelope_key: RawSecret,
+        envelope_previous_key: RawSecret,
     }
 }
 section! {

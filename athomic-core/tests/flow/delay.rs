@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use athomic_core::app::RunningApp;
-use athomic_core::delay::{ENVELOPE, RepublisherCounts};
+use athomic_core::delay::{ENVELOPE, RepublisherCounts, SIGNATURE};
 use athomic_core::message::{Header, Headers, MESSAGE_ID, RawMessage};
 use athomic_core::publisher::{NewMessage, PublishError, PublishingOutcome};
 use athomic_core::settings::Settings;
@@ -606,4 +606,76 @@ fn the_republisher_has_a_connection_of_its_own_that_inherits() {
         connections["republisher"].security,
         connections["default"].security
     );
+}
+
+fn signed(key: &str) -> String {
+    cascade().replace("max_hops = 20", &format!("max_hops = 20\n{key}"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_key_what_is_unsigned_forged_or_moved_is_given_up_and_what_is_signed_arrives() {
+    let cluster = Cluster::new(1);
+    let app = start(&cluster, &signed("envelope_key = 'ours'")).await;
+    let elsewhere = signed("envelope_key = 'theirs'").replace("enabled = true", "enabled = false");
+    let theirs = start(&cluster, &elsewhere).await;
+    forge(
+        &cluster,
+        Some(r#"{"version":1,"destination":"t","due":0,"sent":0}"#),
+    );
+    theirs
+        .publisher()
+        .publish(TOPIC, &1)
+        .delay(60 * SECOND)
+        .await
+        .unwrap();
+    // Over two buckets, each of which signs anew.
+    app.publisher()
+        .publish(TOPIC, &2)
+        .delay(360 * SECOND)
+        .await
+        .unwrap();
+    app.publisher()
+        .publish(TOPIC, &3)
+        .delay(60 * SECOND)
+        .await
+        .unwrap();
+    // The envelope and the signature of the last, on another payload.
+    let ours = cluster.control.messages("delay-1m").unwrap().pop().unwrap();
+    let moved = OutgoingMessage {
+        topic: "delay-1m".into(),
+        payload: Some("moved".into()),
+        headers: ours.headers(),
+        ..Default::default()
+    };
+    assert!(ours.headers().get(SIGNATURE).is_some());
+    cluster.control.publish(moved).unwrap();
+    let messages = until_arrived(&cluster, TOPIC, 2).await;
+    until("all to be settled", || counts(&app).given_up == 3).await;
+    assert_eq!([text(&messages[0]), text(&messages[1])], ["3", "2"]);
+    for message in messages {
+        assert!(message.headers().get(SIGNATURE).is_none() && message.headers().get(ENVELOPE).is_none());
+    }
+    assert_eq!(counts(&app).republished, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_key_of_before_has_signed_still_arrives() {
+    let cluster = Cluster::new(1);
+    let elsewhere = signed("envelope_key = 'old'").replace("enabled = true", "enabled = false");
+    let before = start(&cluster, &elsewhere).await;
+    let keys = "envelope_key = 'new'\nenvelope_previous_key = 'old'";
+    let app = start(&cluster, &signed(keys)).await;
+    before
+        .publisher()
+        .publish(TOPIC, &1)
+        .delay(60 * SECOND)
+        .await
+        .unwrap();
+    app.publisher()
+        .publish(TOPIC, &2)
+        .delay(60 * SECOND)
+        .await
+        .unwrap();
+    until_arrived(&cluster, TOPIC, 2).await;
+    assert_eq!(counts(&app).given_up, 0);
 }

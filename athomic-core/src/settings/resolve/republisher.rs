@@ -23,6 +23,8 @@ impl Resolver<'_> {
             delay_topics: self.delay_topics(&raw.delay_topics),
             destinations: self.destinations(&raw.destinations),
             max_hops: self.count(&raw.max_hops, default.max_hops),
+            envelope_key: self.secret(&raw.envelope_key),
+            envelope_previous_key: self.secret(&raw.envelope_previous_key),
             group_id: self.text(&servers.consumer.group_id).unwrap_or(default.group_id),
         };
         if let (Some(written), true, true) =
@@ -31,6 +33,10 @@ impl Resolver<'_> {
         {
             let reason =
                 "it needs topics to consume; add `delay_topics = { 60 = \"platform.internal.delay-1m.v1\" }`";
+            self.faults.push(written.fault(Problem::invalid(reason)));
+        }
+        if let (Some(written), None) = (&raw.envelope_previous_key, &raw.envelope_key) {
+            let reason = "there is a key of before and none of now; set `envelope_key`";
             self.faults.push(written.fault(Problem::invalid(reason)));
         }
         settings

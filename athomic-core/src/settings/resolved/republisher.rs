@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::settings::choice::choice;
+use crate::settings::secret::Secret;
 
 /// The connection of the republisher, which is there if it is enabled.
 pub const REPUBLISHER_CONNECTION: &str = "republisher";
@@ -28,6 +29,10 @@ pub struct RepublisherSettings {
     pub destinations: Vec<String>,
     /// In how many delay topics in turn a message may wait, with [`DelayBackend::KafkaCascade`]. Default 100.
     pub max_hops: NonZeroU32,
+    /// Signs delayed messages, so that nothing else is republished. Default: nothing is signed or checked.
+    pub envelope_key: Option<Secret>,
+    /// The key of before, by which messages that still wait are signed.
+    pub envelope_previous_key: Option<Secret>,
     /// The consumer group. Default [`DEFAULT_REPUBLISHER_GROUP`].
     pub group_id: String,
 }
@@ -40,6 +45,8 @@ impl Default for RepublisherSettings {
             delay_topics: BTreeMap::new(),
             destinations: Vec::new(),
             max_hops: const { NonZeroU32::new(100).expect("not zero") },
+            envelope_key: None,
+            envelope_previous_key: None,
             group_id: DEFAULT_REPUBLISHER_GROUP.to_owned(),
         }
     }

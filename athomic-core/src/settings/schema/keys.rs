@@ -261,6 +261,18 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "100",
                 "In how many delay topics in turn a message may wait, with `kafka_cascade_delay_strategy`.",
             ),
+            unset(
+                "envelope_key",
+                Kind::Secret,
+                "{ env = \"ENVELOPE_KEY\" }",
+                "Signs delayed messages (HMAC with SHA-256): the republisher gives up what is not signed by it. All programs with the same delay topics need it.",
+            ),
+            unset(
+                "envelope_previous_key",
+                Kind::Secret,
+                "{ env = \"ENVELOPE_KEY_BEFORE\" }",
+                "The key of before, by which messages that still wait are signed.",
+            ),
         ],
     },
     Section {
@@ -553,7 +565,7 @@ static PRODUCER_KEYS: &[Key] = &[
         "client",
         one_of::<ProducerClient>(),
         "\"librdkafka\"",
-        "What publishes to Kafka; librdkafka does so idempotently.",
+        "What publishes to Kafka: librdkafka, idempotently, or for calls of many messages rskafka (feature `kafka-bulk`), which is cheaper and may repeat them.",
     ),
     key(
         "linger_ms",
