@@ -17,5 +17,8 @@ pub mod context {}
 #[doc = include_str!("../docs/payloads.md")]
 pub mod payloads {}
 
+#[doc = include_str!("../docs/lineage.md")]
+pub mod lineage {}
+
 #[doc = include_str!("../docs/queue.md")]
 pub mod queue {}

@@ -20,8 +20,8 @@ pub mod prelude;
 
 pub use athomic_core::app::{App, AppBuilder, RunningApp};
 pub use athomic_core::{
-    app, commit, consumer, context, dead_letter, handler, health, idempotency, lifecycle, message, ordering,
-    outcome, payload, publisher, queue, retry, settings, store, transport,
+    app, commit, consumer, context, dead_letter, handler, health, idempotency, lifecycle, lineage, message,
+    ordering, outcome, payload, publisher, queue, retry, settings, store, transport,
 };
 #[cfg(feature = "kafka")]
 pub use athomic_kafka::KafkaTransport;

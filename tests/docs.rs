@@ -205,6 +205,7 @@ fn links_lead_to_files_that_exist() {
         "docs/guide.md",
         "docs/idempotency.md",
         "docs/payloads.md",
+        "docs/lineage.md",
         "docs/queue.md",
         "docs/retries.md",
         "docs/settings.md",

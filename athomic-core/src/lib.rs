@@ -35,6 +35,8 @@ pub mod publisher;
 pub mod delay;
 pub mod queue;
 
+pub mod lineage;
+
 #[doc(hidden)]
 pub mod mutant;
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::lineage::Lineage;
 use super::{App, BuildError, Description};
 use crate::consumer::{ConsumerManager, OrderingParts};
 use crate::context::{HeadersAdapter, HeadersOrchestrator};
@@ -11,6 +12,7 @@ use crate::delay::{self, DelayTopicCheck, DelayedMessageHandler};
 use crate::handler::register::HandlerDefinition;
 use crate::handler::{Handlers, StateMap};
 use crate::lifecycle::{Lifecycle, Service};
+use crate::lineage::{DynLineageStore, LineageStore};
 use crate::ordering::Resync;
 use crate::payload::{PayloadSteps, Payloads, Step, StepOptions};
 use crate::publisher::DelayedPublishStrategy;
@@ -33,6 +35,7 @@ pub struct AppBuilder {
     steps: PayloadSteps,
     lifecycle: Lifecycle,
     adapters: Vec<Arc<dyn HeadersAdapter>>,
+    lineage_stores: Vec<Box<dyn DynLineageStore>>,
 }
 
 /// Where the settings come from.
@@ -55,6 +58,7 @@ impl AppBuilder {
             steps: PayloadSteps::default(),
             lifecycle: Lifecycle::default(),
             adapters: Vec::new(),
+            lineage_stores: Vec::new(),
         }
     }
 
@@ -164,6 +168,13 @@ impl AppBuilder {
         self
     }
 
+    /// Write lineage events to a store of the application's own, besides those of `lineage.store`; if
+    /// `lineage.enabled`.
+    pub fn lineage_store(mut self, store: impl LineageStore) -> Self {
+        self.lineage_stores.push(Box::new(store));
+        self
+    }
+
     /// Load and check everything.
     ///
     /// # Errors
@@ -187,6 +198,14 @@ impl AppBuilder {
         let headers = Arc::new(HeadersOrchestrator::new(&settings.context, self.adapters)?);
         let payloads = Arc::new(Payloads::new(&settings, &self.steps)?);
         let connections = Arc::new(Connections::new(&settings, &self.broker, &headers, &payloads)?);
+        let lineage = Lineage::new(&settings, &connections, self.lineage_stores)?;
+        if let Some(collector) = lineage.collector {
+            handlers.add(collector);
+        }
+        if let Some((reporter, service)) = lineage.reporter {
+            self.ordering.lineage = Some(reporter);
+            self.lifecycle.register(service);
+        }
         let mut republisher = None;
         if let (true, Some(connection)) = (
             settings.messaging.enabled,
@@ -217,6 +236,7 @@ impl AppBuilder {
             ordering,
             idempotency,
             republisher,
+            lineage: self.ordering.lineage,
         })
     }
 }

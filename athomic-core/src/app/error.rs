@@ -5,6 +5,7 @@ use std::fmt;
 use crate::consumer::InvalidConsumerConfigurationError;
 use crate::context::AdapterNamesError;
 use crate::lifecycle::{OrderError, ServiceFailure};
+use crate::outcome::BoxError;
 use crate::settings::SettingsError;
 use crate::transport::ConnectionsError;
 
@@ -34,6 +35,12 @@ pub enum BuildError {
     Handlers(
         /// Everything that is wrong.
         Vec<InvalidConsumerConfigurationError>,
+    ),
+    /// Lineage cannot be reported, or collected, as the settings say.
+    #[error("lineage: {0}")]
+    Lineage(
+        /// Why.
+        BoxError,
     ),
     /// The application's services cannot be put in an order.
     #[error(transparent)]

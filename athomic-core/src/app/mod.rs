@@ -3,6 +3,7 @@
 mod builder;
 mod describe;
 mod error;
+mod lineage;
 mod signals;
 
 pub use builder::AppBuilder;
@@ -21,6 +22,7 @@ use crate::delay::DelayedMessageHandler;
 use crate::health::{HealthProbe, Phase};
 use crate::idempotency::IdempotencyMonitor;
 use crate::lifecycle::{Lifecycle, RunningLifecycle, ServiceFailure};
+use crate::lineage::{LineageCounts, Reporter};
 use crate::ordering::OrderingDesk;
 use crate::publisher::Publisher;
 use crate::settings::{DEFAULT_CONNECTION, Settings};
@@ -57,6 +59,7 @@ pub struct App {
     ordering: OrderingDesk,
     idempotency: IdempotencyMonitor,
     republisher: Option<Arc<DelayedMessageHandler>>,
+    lineage: Option<Arc<Reporter>>,
 }
 
 impl App {
@@ -147,6 +150,7 @@ impl App {
             ordering: self.ordering,
             idempotency: self.idempotency,
             republisher: self.republisher,
+            lineage: self.lineage,
             shutdown_timeout: limits.shutdown_timeout,
         })
     }
@@ -236,6 +240,7 @@ pub struct RunningApp {
     ordering: OrderingDesk,
     idempotency: IdempotencyMonitor,
     republisher: Option<Arc<DelayedMessageHandler>>,
+    lineage: Option<Arc<Reporter>>,
     shutdown_timeout: Duration,
 }
 
@@ -301,6 +306,15 @@ impl RunningApp {
     #[must_use]
     pub fn republisher(&self) -> Option<&DelayedMessageHandler> {
         self.republisher.as_deref()
+    }
+
+    /// Return what became of lineage events so far (`lineage.enabled`).
+    #[must_use]
+    pub fn lineage(&self) -> LineageCounts {
+        self.lineage
+            .as_ref()
+            .map(|reporter| reporter.counts())
+            .unwrap_or_default()
     }
 
     /// Return the dead letters on the default connection: what there is, and how it is replayed.

@@ -23,6 +23,7 @@ use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::handler::{HandlerScope, Ordering, Priorities, RetryOptions, StateMap};
 use crate::health::Pulse;
 use crate::idempotency::{Guard, IdempotencyPolicy, resolve as idempotency};
+use crate::lineage::{HandlerLineage, HandlerParts, Reporter};
 use crate::message::topic_name_fault;
 use crate::nearest::nearest;
 use crate::ordering::resolve::{HandlerOrdering, resolve};
@@ -30,7 +31,8 @@ use crate::ordering::{FirstSequence, Resync};
 use crate::payload::HandlerPayloads;
 use crate::retry::RetryPolicy;
 use crate::settings::{
-    ConnectionSettings, HandlerTuning, KvStoreSettings, RetryMode, RetryOrder, Settings, StoreBackend,
+    Backend, ConnectionSettings, HandlerTuning, KvStoreSettings, RetryMode, RetryOrder, Settings,
+    StoreBackend,
 };
 use crate::store::idempotency::DynIdempotencyStore;
 use crate::store::memory::MemoryStores;
@@ -50,13 +52,15 @@ pub struct ConsumerFactory<'a> {
     ordering: &'a OrderingParts,
 }
 
-/// What ordered consumers need beside the settings.
+/// What consumers need beside the settings.
 #[derive(Clone, Default)]
 pub struct OrderingParts {
     /// The embedded stores, by their scopes.
     pub stores: MemoryStores,
     /// What the application knows of its aggregates, by handler.
     pub resyncs: BTreeMap<String, Arc<dyn Resync>>,
+    /// Told what handlers read and write, if that is reported.
+    pub(crate) lineage: Option<Arc<Reporter>>,
 }
 
 impl fmt::Debug for OrderingParts {
@@ -249,11 +253,12 @@ impl<'a> ConsumerFactory<'a> {
             .connections
             .get(&resolved.connection.name)
             .expect("made for each in the settings");
+        let lineage = self.lineage(definition, resolved);
         let scope = HandlerScope {
             handler_id: definition.handler_id.as_str().into(),
             group_id: resolved.group_id.as_str().into(),
             states: Arc::clone(self.states),
-            publisher: connection.publisher().clone(),
+            publisher: connection.publisher().reporting_to(lineage.clone()),
             headers: Arc::clone(connection.publisher().headers()),
             payloads: self.payloads(definition, connection),
         };
@@ -297,6 +302,7 @@ impl<'a> ConsumerFactory<'a> {
                 batch: resolved.batch,
                 ordered: ordered.clone(),
                 guard: guard.clone(),
+                lineage,
                 failures: failures.clone(),
                 has_read: AtomicBool::new(false),
                 news: Notify::new(),
@@ -321,6 +327,30 @@ impl<'a> ConsumerFactory<'a> {
             return HandlerPayloads::default();
         }
         connection.publisher().payloads().of_handler(definition)
+    }
+
+    /// Make what reports on a handler, unless it is not to be reported on.
+    fn lineage(
+        &self,
+        definition: &HandlerDefinition,
+        resolved: &Resolved<'_>,
+    ) -> Option<Arc<HandlerLineage>> {
+        let reporter = self.ordering.lineage.as_ref()?;
+        let servers = &resolved.connection.consumer.bootstrap_servers;
+        let namespace = match (self.settings.messaging.backend, servers.first()) {
+            (Backend::Kafka, Some(server)) => format!("kafka://{server}"),
+            (backend, _) => format!("{backend}://{}", self.settings.app.name),
+        };
+        let is_wanted = definition.options.enable_lineage.unwrap_or(true);
+        is_wanted.then(|| {
+            reporter.follow(HandlerParts {
+                handler_id: definition.handler_id.clone(),
+                group: resolved.group_id.clone(),
+                topics: definition.options.topics.clone(),
+                namespace,
+                is_batch: definition.processor.is_batch(),
+            })
+        })
     }
 
     /// Make what decides on a handler's failures.

@@ -24,6 +24,7 @@ use crate::dead_letter::{Chain, DlqHandler};
 use crate::handler::{HandlerScope, Ordering};
 use crate::health::Finding;
 use crate::idempotency::Guard;
+use crate::lineage::HandlerLineage;
 use crate::message::{PartitionOffset, RawMessage, RecordBatch, TopicPartition};
 use crate::mutant::{self, Mutant};
 use crate::outcome::FailureContext;
@@ -54,6 +55,8 @@ pub(crate) struct LaneSettings {
     pub(crate) ordered: Option<Arc<OrderedSettings>>,
     /// What lets each message run once; `None` for handlers without idempotency.
     pub(crate) guard: Option<Arc<Guard>>,
+    /// Told what is read and run; `None` for handlers that report nothing.
+    pub(crate) lineage: Option<Arc<HandlerLineage>>,
     /// What follows a failure.
     pub(crate) failures: DlqHandler,
     /// Whether the handler's topics could be read at least once.
@@ -485,6 +488,9 @@ impl LaneSource {
             match fetched {
                 Ok(Fetched::Records(batch)) => {
                     self.recover(context);
+                    if let Some(lineage) = &context.settings.lineage {
+                        lineage.read(batch.as_ref());
+                    }
                     return Ok(Some(batch));
                 }
                 Ok(Fetched::Position(offset)) => {

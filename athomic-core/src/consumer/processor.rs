@@ -21,11 +21,13 @@ use super::lane::{LaneContext, LaneSettings, LaneSource, Permit, Settlement};
 use super::ordered::{Orchestration, OrderedMessageProcessor, OrderedOrchestrationStrategy};
 use super::strategies::{batch, keyed, single};
 use crate::commit::Slot;
+use crate::dead_letter::Chain;
 use crate::delay::DelayedMessageHandler;
 use crate::handler::{
     BatchContext, BatchHandler, ExtractError, Handler, MessageContext, MissingState, OrderedHandler, StateMap,
 };
 use crate::idempotency::{Entry, Guard, Held, Once};
+use crate::lineage::Finished;
 use crate::message::{Offset, RawMessage, RecordBatch};
 use crate::mutant::{self, Mutant};
 use crate::outcome::{
@@ -617,6 +619,12 @@ impl Failure {
     }
 }
 
+impl Finished for Failure {
+    fn fault(&self) -> Option<String> {
+        Some(Chain(self.error.as_ref()).to_string())
+    }
+}
+
 impl From<DecodeError> for Failure {
     fn from(error: DecodeError) -> Self {
         let wish = if error.is_retriable() {
@@ -659,7 +667,7 @@ pub(super) async fn decoded<P: Payload>(call: &MessageContext<'_>) -> Result<P, 
 }
 
 /// Run a handler in the context of its message, with panics caught and the time limit kept.
-pub(super) async fn guarded<T>(
+pub(super) async fn guarded<T: Finished>(
     run: Pin<&mut impl Future<Output = Result<T, Failure>>>,
     context: &LaneContext,
     message: &RawMessage,
@@ -668,10 +676,26 @@ pub(super) async fn guarded<T>(
     watched(run, context, message.offset()).await
 }
 
+/// Run a handler with panics caught and the time limit kept, and reported if each execution is.
+async fn watched<T: Finished>(
+    run: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+    context: &LaneContext,
+    offset: Offset,
+) -> Result<T, Failure> {
+    let run = limited(run, context, offset);
+    match &context.settings.lineage {
+        Some(lineage) if lineage.follows_executions() => {
+            // Boxed, so that the future of handlers that report nothing is no larger for it.
+            Box::pin(lineage.execution(&context.state.partition, offset, run)).await
+        }
+        _ => run.await,
+    }
+}
+
 /// Run a handler with panics caught and the time limit kept, so that it is seen if it lasts.
 ///
 /// The handler's future is large, since the payload has a place in it, and stays where it is.
-async fn watched<T>(
+async fn limited<T>(
     run: Pin<&mut impl Future<Output = Result<T, Failure>>>,
     context: &LaneContext,
     offset: Offset,

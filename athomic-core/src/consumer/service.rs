@@ -24,6 +24,7 @@ use super::processor::LaneProcessor;
 use crate::dead_letter::Chain;
 use crate::health::Pulse;
 use crate::lifecycle::{Service, ServiceError, ServiceHandle};
+use crate::lineage::HandlerLineage;
 use crate::message::TopicPartition;
 use crate::mutant::{self, Mutant};
 use crate::retry::Backoff;
@@ -78,9 +79,15 @@ impl Service for ConsumerService {
         let plan = Arc::clone(&self.plan);
         open_store(&plan, &handle).await?;
         let consumer = join(&plan, 0).await?;
-        handle
-            .clone()
-            .spawn(async move { Ok(consume(plan, consumer, handle).await?) });
+        let run = plan.lane.lineage.as_ref().map(HandlerLineage::begin);
+        handle.clone().spawn(async move {
+            let ended = consume(plan, consumer, handle).await;
+            if let Some(run) = run {
+                let fault = ended.as_ref().err().map(|error| Chain(error).to_string());
+                run.finish(fault.as_deref());
+            }
+            Ok(ended?)
+        });
         Ok(())
     }
 }

@@ -56,6 +56,8 @@ pub(crate) fn definition(
             topics: settings.delay_topics.values().cloned().collect(),
             group_id: Some(settings.group_id.clone()),
             connection_name: Some(REPUBLISHER_CONNECTION.to_owned()),
+            // What passes through is the publisher's lineage already.
+            enable_lineage: Some(false),
             ..Default::default()
         },
         target_type: "Envelope".to_owned(),

@@ -121,6 +121,12 @@ impl NewMessage {
         self
     }
 
+    /// Return where it goes in the end, and how large its payload is.
+    pub(super) fn target(&self) -> (String, usize) {
+        let topic = self.message.topic.clone() + self.priority.suffix().unwrap_or_default();
+        (topic, self.message.payload.as_ref().map_or(0, Bytes::len))
+    }
+
     /// Have it carry this context in the place of [`Context::current`].
     pub fn context(mut self, context: Context) -> Self {
         self.context = Some(context);

@@ -26,6 +26,7 @@ use tokio::sync::OnceCell;
 use crate::context::{Context, HeadersOrchestrator};
 use crate::delay::Bucket;
 use crate::handler::Priority;
+use crate::lineage::HandlerLineage;
 use crate::message::{Headers, Partition, Timestamp};
 use crate::payload::Payloads;
 use crate::settings::DEFAULT_CONNECTION;
@@ -52,6 +53,8 @@ use strategy::outcome;
 #[derive(Clone)]
 pub struct Publisher {
     shared: Arc<Shared>,
+    /// Told what is published, if that is reported.
+    lineage: Option<Arc<HandlerLineage>>,
 }
 
 struct Shared {
@@ -107,6 +110,15 @@ impl Publisher {
                 payloads,
                 client: OnceCell::new(),
             }),
+            lineage: None,
+        }
+    }
+
+    /// Return the same publisher, which tells what it publishes.
+    pub(crate) fn reporting_to(&self, lineage: Option<Arc<HandlerLineage>>) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            lineage,
         }
     }
 
@@ -132,17 +144,23 @@ impl Publisher {
         let now = self.shared.transport.now();
         let mut results: Vec<Option<Published>> = Vec::new();
         let (mut places, mut records) = (Vec::new(), Vec::new());
+        // Gathered first: an iterator that borrows, held over an await, makes the future of a caller no `Send`.
+        let messages: Vec<_> = messages.into_iter().collect();
         for (place, message) in messages.into_iter().enumerate() {
+            let written = self.lineage.is_some().then(|| message.target());
             match self.prepare(message, now).await {
                 Ok(Prepared { record, waits }) => {
-                    places.push((place, waits));
+                    places.push((place, waits, written));
                     records.push(record);
                     results.push(None);
                 }
                 Err(error) => results.push(Some(Err(error))),
             }
         }
-        for ((place, waits), result) in places.into_iter().zip(self.send(records).await) {
+        for ((place, waits, written), result) in places.into_iter().zip(self.send(records).await) {
+            if let (Some(lineage), Some((topic, bytes)), true) = (&self.lineage, written, result.is_ok()) {
+                lineage.wrote(&topic, bytes);
+            }
             results[place] = Some(result.map(|delivery| outcome(waits, delivery)));
         }
         let results = results.into_iter();

@@ -1,5 +1,7 @@
 //! Where values come from: which layer won, and what differs from the defaults.
 
+mod lineage;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -202,6 +204,7 @@ impl Settings {
             values.kvstore(store);
         }
         values.idempotency(&self.idempotency);
+        values.lineage(&self.lineage);
         values.values
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::error::{Fault, Origin, Problem};
 use super::schema::{
-    CONNECTIONS, CONSUMER, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, PAYLOAD, PRODUCER,
+    CONNECTIONS, CONSUMER, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, LINEAGE, ORDERING, PAYLOAD, PRODUCER,
     REPUBLISHER, SECURITY, TUNING,
 };
 use super::secret::Secret;
@@ -76,6 +76,7 @@ pub(super) struct RawSettings {
     pub(super) kvstores: Vec<(String, RawStore)>,
     pub(super) idempotency: RawIdempotency,
     pub(super) context: RawContext,
+    pub(super) lineage: RawLineage,
     pub(super) lifecycle: RawLifecycle,
 }
 
@@ -138,6 +139,15 @@ pub(super) struct RawIdempotency {
     pub(super) keys: RawIdempotencyKeys,
     pub(super) store: RawIdempotencyStore,
     pub(super) provider: RawStoreProvider,
+}
+
+/// The section `lineage`, with the tables in it.
+#[derive(Debug)]
+pub(super) struct RawLineage {
+    pub(super) keys: RawLineageKeys,
+    pub(super) producer: RawLineageProducer,
+    pub(super) store: RawLineageStore,
+    pub(super) collector: RawLineageCollector,
 }
 
 /// One store.
@@ -336,6 +346,34 @@ section! {
     RawIdempotencyTuning { enabled: bool, ttl_seconds: f64, lock_timeout_seconds: f64, }
 }
 section! {
+    /// The keys of `lineage` itself.
+    RawLineageKeys {
+        enabled: bool,
+        collector_topic: String,
+        granularity: String,
+        interval_seconds: f64,
+        max_queued_events: i128,
+    }
+}
+section! {
+    /// The section `lineage.producer`.
+    RawLineageProducer { job_namespace: String, producer_uri: String, }
+}
+section! {
+    /// The section `lineage.store`.
+    RawLineageStore {
+        backend: String,
+        backends: Vec<String>,
+        url: String,
+        api_key: RawSecret,
+        timeout_ms: i128,
+    }
+}
+section! {
+    /// The section `lineage.collector`.
+    RawLineageCollector { enabled: bool, group_id: String, stores: Vec<String>, path: String, }
+}
+section! {
     /// The keys of an entry of `integration.messaging.handler_tuning` itself.
     RawTuning { handler_id: String, concurrency: i128, priority: String, paused: bool, }
 }
@@ -357,7 +395,21 @@ impl RawSettings {
                 ),
             },
             context: RawContext::read("context", table("context")),
+            lineage: RawLineage::read(root),
             lifecycle: RawLifecycle::read("lifecycle", table("lifecycle")),
+        }
+    }
+}
+
+impl RawLineage {
+    fn read(root: &Table) -> Self {
+        let path = |name| join(LINEAGE, name);
+        let table = |name| table_at(root, &path(name));
+        Self {
+            keys: RawLineageKeys::read(LINEAGE, table_at(root, LINEAGE)),
+            producer: RawLineageProducer::read(&path("producer"), table("producer")),
+            store: RawLineageStore::read(&path("store"), table("store")),
+            collector: RawLineageCollector::read(&path("collector"), table("collector")),
         }
     }
 }

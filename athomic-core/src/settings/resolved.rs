@@ -6,12 +6,17 @@
 
 mod context;
 mod idempotency;
+mod lineage;
 mod ordering;
 mod payload;
 mod republisher;
 
 pub use context::{ContextField, ContextSettings};
 pub use idempotency::{IdempotencySettings, IdempotencyTuning};
+pub use lineage::{
+    CollectorStore, LineageCollectorSettings, LineageGranularity, LineageServerSettings, LineageSettings,
+    LineageStoreKind,
+};
 pub(in crate::settings) use ordering::default_kvstores;
 pub use ordering::{DEFAULT_KVSTORE, KvStoreSettings, OrderingSettings, OrderingTuning, StoreBackend};
 pub use payload::{PayloadSettings, PipelineSettings, StepSettings};
@@ -50,6 +55,8 @@ pub struct Settings {
     pub idempotency: IdempotencySettings,
     /// What context travels with messages: section `context`.
     pub context: ContextSettings,
+    /// What handlers read and write: section `lineage`.
+    pub lineage: LineageSettings,
     /// Start and stop: section `lifecycle`.
     pub lifecycle: LifecycleSettings,
     /// The active profile; none if only `[default]` and bare tables count.
@@ -66,6 +73,7 @@ impl Default for Settings {
             kvstores: default_kvstores(),
             idempotency: IdempotencySettings::default(),
             context: ContextSettings::default(),
+            lineage: LineageSettings::default(),
             lifecycle: LifecycleSettings::default(),
             profile: None,
             traces: Arc::default(),
@@ -82,12 +90,14 @@ impl PartialEq for Settings {
             kvstores,
             idempotency,
             context,
+            lineage,
             lifecycle,
             profile,
             traces: _,
         } = self;
-        (app, messaging, kvstores, context) == (&other.app, &other.messaging, &other.kvstores, &other.context)
-            && (idempotency, lifecycle, profile) == (&other.idempotency, &other.lifecycle, &other.profile)
+        (app, messaging, kvstores) == (&other.app, &other.messaging, &other.kvstores)
+            && (idempotency, context, lineage) == (&other.idempotency, &other.context, &other.lineage)
+            && (lifecycle, profile) == (&other.lifecycle, &other.profile)
     }
 }
 

@@ -16,6 +16,7 @@ mod holds;
 mod idempotency;
 mod keyed;
 mod lifecycle;
+mod lineage;
 mod ordered;
 mod payload;
 mod priority;

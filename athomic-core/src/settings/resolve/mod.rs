@@ -5,6 +5,7 @@
 mod context;
 mod dead_letters;
 mod idempotency;
+mod lineage;
 mod ordering;
 mod payload;
 mod republisher;
@@ -74,6 +75,7 @@ impl Resolver<'_> {
             kvstores,
             idempotency,
             context: self.context(&raw.context),
+            lineage: self.lineage(&raw.lineage),
             lifecycle: LifecycleSettings {
                 startup_timeout: self
                     .some_seconds(&raw.lifecycle.startup_timeout_seconds, lifecycle.startup_timeout),

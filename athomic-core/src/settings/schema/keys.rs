@@ -1,6 +1,7 @@
 //! The keys that athomic understands today.
 
 use super::idempotency::{IDEMPOTENCY_KEYS, IDEMPOTENCY_STORE_KEYS, IDEMPOTENCY_TUNING_KEYS};
+use super::lineage::{LINEAGE_COLLECTOR_KEYS, LINEAGE_KEYS, LINEAGE_PRODUCER_KEYS, LINEAGE_STORE_KEYS};
 use super::ordering::{ORDERING_KEYS, STORE_KEYS, STORE_PROVIDER_KEYS};
 use super::payload::{PAYLOAD_KEYS, STEP_KEYS};
 use super::{Key, Kind, Preset, Section};
@@ -20,6 +21,7 @@ pub(in crate::settings) const PAYLOAD: &str = "integration.messaging.payload";
 pub(in crate::settings) const REPUBLISHER: &str = "integration.messaging.republisher";
 pub(in crate::settings) const TUNING: &str = "integration.messaging.handler_tuning";
 pub(in crate::settings) const KVSTORES: &str = "database.kvstore";
+pub(in crate::settings) const LINEAGE: &str = "lineage";
 pub(in crate::settings) const IDEMPOTENCY: &str = "resilience.idempotency";
 pub(in crate::settings) const IDEMPOTENCY_STORE: &str = "resilience.idempotency.kvstore";
 
@@ -416,6 +418,26 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "Topics whose messages bring no context; `NAME*` is all that begin with NAME.",
             ),
         ],
+    },
+    Section {
+        paths: &[LINEAGE],
+        doc: "What handlers read and write, as OpenLineage run events.",
+        keys: LINEAGE_KEYS,
+    },
+    Section {
+        paths: &["lineage.producer"],
+        doc: "In whose name.",
+        keys: LINEAGE_PRODUCER_KEYS,
+    },
+    Section {
+        paths: &["lineage.store"],
+        doc: "Where the events go.",
+        keys: LINEAGE_STORE_KEYS,
+    },
+    Section {
+        paths: &["lineage.collector"],
+        doc: "The consumer of the lineage topic.",
+        keys: LINEAGE_COLLECTOR_KEYS,
     },
     Section {
         paths: &["lifecycle"],

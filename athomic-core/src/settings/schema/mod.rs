@@ -6,6 +6,7 @@
 
 mod idempotency;
 mod keys;
+mod lineage;
 mod ordering;
 mod payload;
 mod planned;
@@ -17,7 +18,7 @@ use super::choice::Words;
 use super::tree::Step;
 
 pub(super) use keys::{
-    CONNECTIONS, CONSUMER, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, PAYLOAD, PRODUCER,
+    CONNECTIONS, CONSUMER, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, LINEAGE, ORDERING, PAYLOAD, PRODUCER,
     REPUBLISHER, SECTIONS, SECURITY, TUNING,
 };
 pub(super) use planned::{ORJSON, PLANNED, Planned};

@@ -73,17 +73,6 @@ pub(in crate::settings) static PLANNED: &[Planned] = &[
         ],
     ),
     planned("resilience.rate_limiter", &["policies.*"]),
-    planned(
-        "lineage",
-        &[
-            "enabled",
-            "collector_topic",
-            "granularity",
-            "producer.job_namespace",
-            "producer.producer_uri",
-            "store.backend",
-        ],
-    ),
     Planned {
         path: "observability",
         keys: &[

@@ -7,6 +7,7 @@ mod faults;
 mod idempotency;
 mod inheritance;
 mod layers;
+mod lineage;
 mod merging;
 mod not_built;
 mod ordering;

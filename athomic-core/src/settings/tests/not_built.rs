@@ -18,10 +18,6 @@ fn parts_without_a_runtime_are_refused_by_name() {
         "[observability]\nexporter_enabled = true",
         "2:1: `observability`: is not built yet",
     );
-    check(
-        "[lineage]\nproducer.job_namespace = 'x'",
-        "2:10: `lineage`: is not built yet",
-    );
     check("console.enabled = true", "1:9: `console`: is not built yet");
 }
 
@@ -39,7 +35,7 @@ delay_strategy_backend = 'redis_sorted_set'",
 #[test]
 fn a_section_that_is_switched_off_does_no_harm() {
     check_warnings(
-        loader("[console]\nenabled = false\nbind = '127.0.0.1:1'\n[lineage]\nenabled = false"),
+        loader("[console]\nenabled = false\nbind = '127.0.0.1:1'\n[observability]\nenabled = false"),
         &[],
     );
     let merged = loader("[console]\nenabled = true\n[p.console]\nenabled = false").profile("p");
@@ -69,10 +65,10 @@ fn one_fault_per_section_and_file() {
 
 #[test]
 fn environment_and_code_are_refused_too() {
-    let variables = [("ATHOMIC_LINEAGE__GRANULARITY", "batch")];
+    let variables = [("ATHOMIC_CONSOLE__AUTH", "token")];
     assert_eq!(
         faults(with_variables("", &variables)),
-        ["environment variable ATHOMIC_LINEAGE__GRANULARITY: `lineage`: is not built yet; remove it",]
+        ["environment variable ATHOMIC_CONSOLE__AUTH: `console`: is not built yet; remove it",]
     );
     assert!(faults(loader("").set("console.enabled", true))[0].contains("`console`: is not built yet"));
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::settings::raw::{
     RawApp, RawConsumer, RawContext, RawDlq, RawIdempotencyKeys, RawIdempotencyStore, RawIdempotencyTuning,
-    RawLifecycle, RawOrdering, RawPayloadKeys, RawProducer, RawProvider, RawRepublisher, RawRetry,
-    RawRetryTuning, RawSecurity, RawStepKeys, RawStoreProvider, RawStoreSwitch, RawSwitch, RawTopics,
-    RawTuning,
+    RawLifecycle, RawLineageCollector, RawLineageKeys, RawLineageProducer, RawLineageStore, RawOrdering,
+    RawPayloadKeys, RawProducer, RawProvider, RawRepublisher, RawRetry, RawRetryTuning, RawSecurity,
+    RawStepKeys, RawStoreProvider, RawStoreSwitch, RawSwitch, RawTopics, RawTuning,
 };
 use crate::settings::schema::SECTIONS;
 
@@ -81,7 +81,8 @@ fn check_examples(mechanism: &str, left_out: &[&str]) {
     let loader = with_variables(&text.join("\n"), &variables)
         .set("integration.messaging.security.mechanism", mechanism)
         .set("integration.messaging.security.protocol", "sasl_ssl")
-        .set("integration.messaging.ordering.first_sequence", "first_seen");
+        .set("integration.messaging.ordering.first_sequence", "first_seen")
+        .set("lineage.store.backend", "composite");
     let loaded = loaded(loader);
     assert_eq!(loaded.warnings, []);
     assert_eq!(loaded.settings.messaging.handler_tuning.len(), 1);
@@ -123,6 +124,10 @@ fn the_table_and_the_mirror_have_the_same_keys() {
         RawIdempotencyStore::KEYS,
         RawStoreProvider::KEYS,
         RawContext::KEYS,
+        RawLineageKeys::KEYS,
+        RawLineageProducer::KEYS,
+        RawLineageStore::KEYS,
+        RawLineageCollector::KEYS,
         RawLifecycle::KEYS,
     ];
     let sections = SECTIONS
