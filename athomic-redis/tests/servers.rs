@@ -246,6 +246,63 @@ async fn a_disk_that_cannot_be_waited_for_is_refused() {
 }
 
 #[tokio::test]
+async fn a_park_waits_for_the_disks_or_is_refused_by_an_old_server() {
+    if support::redis().is_none() {
+        return;
+    }
+    let lasting = ["appendonly yes", "appendfsync everysec"];
+    let server = Server::start(&lasting).await;
+    let version = server.info("redis_version");
+    let number = |part: usize| -> u32 {
+        let part = version.split('.').nth(part);
+        part.and_then(|part| part.parse().ok()).unwrap_or_default()
+    };
+    let scope = |replicas| {
+        support::scope(|policies| {
+            policies.durability = Durability::Redis {
+                replicas,
+                fsync: true,
+            }
+        })
+    };
+    let store = support::store(&server.uri(), scope(0));
+    let opened = store.open(Past::None).await;
+    if (number(0), number(1)) < (7, 2) {
+        println!("Redis {version} has no WAITAOF: shown is only that it is refused");
+        let refused = opened.expect_err("it is too old").to_string();
+        assert!(refused.contains(&version) && refused.contains("7.2"), "{refused}");
+        return;
+    }
+    opened.expect("it is fit");
+    beat(&store).await.expect("it answers");
+    let parked = Admission::Parked { halted: false };
+    assert_eq!(admit(&store, 2).await.expect("it is on the disk"), parked);
+    // Without its file the same server cannot say so, and the outcome is not taken for a success.
+    server.cli(&["CONFIG", "SET", "appendonly", "no"]);
+    admit(&store, 3)
+        .await
+        .expect_err("nobody knows whether it is on the disk");
+    server.cli(&["CONFIG", "SET", "appendonly", "yes"]);
+    let counted = async || admit(&store, 3).await.is_ok_and(|answer| answer == parked);
+    assert!(eventually_async(LIMIT, counted).await);
+
+    let mut replica =
+        Server::prepare(&[&lasting[..], &[&format!("replicaof 127.0.0.1 {}", server.port)]].concat());
+    replica.start_again().await;
+    let store = support::store(&server.uri(), scope(1));
+    store.open(Past::None).await.expect("it is fit");
+    beat(&store).await.expect("it answers");
+    let counted = async || admit(&store, 2).await.is_ok_and(|answer| answer == parked);
+    assert!(eventually_async(LIMIT, counted).await);
+    replica.kill();
+    let too_few = admit(&store, 3).await.expect_err("only one disk has it");
+    assert!(
+        too_few.to_string().contains("1 disks and 1 replicas are to have"),
+        "{too_few}"
+    );
+}
+
+#[tokio::test]
 async fn a_park_waits_for_the_replicas_and_stands_without_them() {
     if support::redis().is_none() {
         return;
