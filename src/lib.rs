@@ -8,6 +8,7 @@
 //! - `kafka-oauth`: SASL OAUTHBEARER with tokens of an OpenID Connect server; `kafka-tls` and the system's libcurl.
 //! - `redis`: Redis as the store of ordered consumers and of idempotency; see `docs/redis.md`.
 //! - `msgpack`, `cbor`: payloads in these formats; see `docs/payloads.md`.
+//! - `crypto`: encrypted payloads; `claim-check`: large payloads beside the log.
 //! - `zstd`, `lz4`, `gzip`, `snappy`: payloads compressed by these; `zstd` builds C code.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -145,6 +145,7 @@ fn every_parameter_of_the_attributes_is_in_the_docs_and_the_map() {
         "lock_timeout",
         "retry",
         "codec",
+        "encrypted",
     ];
     for name in names.iter().filter(|name| !ours.contains(name)) {
         let known = ["subscribe_to", "ordered_consumer"]

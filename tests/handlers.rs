@@ -50,6 +50,7 @@ fn payment_key(paid: &Paid) -> String {
     idempotency_settings(enabled = true, ttl = "24h"),
     idempotency_key_resolver = payment_key,
     codec = "msgpack",
+    encrypted = true,
     enable_lineage = false,
     handler_id = "everything",
 )]
@@ -153,6 +154,7 @@ fn every_parameter_is_written_down() {
     assert_eq!(options.idempotency, Some(idempotency));
     assert!(options.has_idempotency_key_resolver);
     assert_eq!(options.codec, Some(Format::MessagePack));
+    assert!(options.encrypted);
     assert_eq!(options.enable_lineage, Some(false));
 }
 

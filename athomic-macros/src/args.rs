@@ -350,6 +350,15 @@ pub(crate) static KEYS: &[Key] = &[
         read: |args, key, input| set(&mut args.codec, one_of(key, input)),
     },
     Key {
+        name: "encrypted",
+        kind: Kind::Flag,
+        need: BOTH,
+        example: "encrypted = true",
+        doc: "Whether payloads that are not encrypted are refused, also where their topics accept them.",
+        default: "`false`",
+        read: |args, _, input| set(&mut args.encrypted, flag(input)),
+    },
+    Key {
         name: "enable_lineage",
         kind: Kind::Flag,
         need: SUBSCRIBED,
@@ -449,6 +458,7 @@ pub(crate) struct Args {
     pub(crate) codec: Option<&'static str>,
     /// `classify` of `retry(..)`.
     pub(crate) classify: Option<Path>,
+    pub(crate) encrypted: Option<bool>,
     pub(crate) enable_lineage: Option<bool>,
     /// What `retry(..)` says, as the values of its fields.
     pub(crate) retry: Option<Vec<(&'static str, TokenStream)>>,

@@ -375,6 +375,7 @@ fn options(args: &Args) -> Vec<TokenStream> {
             );
             some("codec", quote!(__athomic::Format::#variant))
         }),
+        args.encrypted.map(|encrypted| quote!(encrypted: #encrypted)),
         args.enable_lineage
             .map(|enabled| quote!(enable_lineage: #enabled)),
         (!args.policies.is_empty()).then(|| policies(&args.policies)),

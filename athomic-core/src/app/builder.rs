@@ -175,6 +175,13 @@ impl AppBuilder {
         self
     }
 
+    /// Encrypt and decrypt payloads with keys from here, and not with those of `security.crypto`.
+    #[cfg(feature = "crypto")]
+    pub fn key_provider(mut self, keys: impl crate::payload::crypto::KeyProvider) -> Self {
+        self.steps.keys = Some(Arc::new(keys));
+        self
+    }
+
     /// Load and check everything.
     ///
     /// # Errors

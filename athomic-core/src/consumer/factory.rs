@@ -410,6 +410,14 @@ impl<'a> ConsumerFactory<'a> {
         if let Some((problem, remedy)) = idempotency.as_ref().and_then(idempotency::fault) {
             check.fault(problem, remedy);
         }
+        if (self.connections.get(definition.connection()))
+            .is_some_and(|connection| self.payloads(definition, connection).is_open())
+        {
+            check.fault(
+                "it wants `encrypted` payloads, and the pipeline of its topics has no step `crypto`",
+                "add `step = \"crypto\"` to `integration.messaging.payload.pipeline`",
+            );
+        }
         let connection = self.connection(definition, &mut check);
         let group_id = self.group_of(definition);
         if group_id.is_none() && connection.is_some() {

@@ -57,6 +57,21 @@ impl TopicTemplate {
         let group: String = group.chars().map(|c| if legal(c) { c } else { '_' }).collect();
         self.0.replace(TOPIC, topic).replace(GROUP, &group)
     }
+
+    /// Say whether messages of a topic go to another one, whatever their group is.
+    #[cfg(feature = "crypto")]
+    pub(crate) fn takes(&self, topic: &str, letters: &str) -> bool {
+        let template = self.0.replace(TOPIC, topic);
+        match template.split_once(GROUP) {
+            None => template == letters,
+            Some((before, after)) => {
+                let group = letters
+                    .strip_prefix(before)
+                    .and_then(|rest| rest.strip_suffix(after));
+                group.is_some_and(|group| !group.is_empty())
+            }
+        }
+    }
 }
 
 impl fmt::Display for TopicTemplate {

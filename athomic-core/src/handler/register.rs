@@ -73,6 +73,7 @@ pub struct HandlerOptions {
     pub idempotency: Option<IdempotencyOptions>,
     pub has_idempotency_key_resolver: bool,
     pub codec: Option<Format>,
+    pub encrypted: bool,
     pub enable_lineage: Option<bool>,
     pub policies: OrderingOptions,
     pub retry: RetryOptions,
@@ -96,6 +97,7 @@ impl From<&SubscriptionOptions> for HandlerOptions {
             idempotency: options.idempotency,
             has_idempotency_key_resolver: options.has_idempotency_key_resolver,
             codec: options.codec,
+            encrypted: options.encrypted,
             enable_lineage: Some(options.enable_lineage),
             policies: options.policies,
             retry: options.retry,
@@ -218,6 +220,12 @@ impl Subscribe {
     /// Read payloads in another format than the settings say for the topics.
     pub fn codec(mut self, format: Format) -> Self {
         self.options.codec = Some(format);
+        self
+    }
+
+    /// Refuse payloads that are not encrypted, also where the settings accept them.
+    pub fn encrypted(mut self) -> Self {
+        self.options.encrypted = true;
         self
     }
 

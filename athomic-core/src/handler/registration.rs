@@ -232,6 +232,8 @@ pub struct SubscriptionOptions {
     pub has_idempotency_key_resolver: bool,
     /// The format of payloads, in the place of that of the topics.
     pub codec: Option<Format>,
+    /// Whether payloads that are not encrypted are refused, also where their topics accept them.
+    pub encrypted: bool,
     /// Whether lineage events are written for this handler.
     pub enable_lineage: bool,
     /// What happens when order is in danger (ordered consumers).
@@ -260,6 +262,7 @@ impl SubscriptionOptions {
             idempotency: None,
             has_idempotency_key_resolver: false,
             codec: None,
+            encrypted: false,
             enable_lineage: true,
             policies: OrderingOptions::new(),
             retry: RetryOptions::new(),

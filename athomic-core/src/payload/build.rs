@@ -6,19 +6,22 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::compression::{self, NAME as COMPRESSION};
+#[cfg(feature = "crypto")]
+use super::crypto::KeyProvider;
 use super::format::Format;
+use super::parts::Parts;
 use super::pipeline::{NamedStep, Pipeline};
 use super::step::{DecodeLimits, Step};
 use crate::handler::Priority;
-use crate::handler::register::HandlerDefinition;
+use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::nearest::nearest;
 use crate::settings::{
     Fault, PayloadSettings, PipelineSettings, Problem, Settings, SettingsError, StepSettings, WireCompression,
 };
 
 const SERIALIZER: &str = "serializer";
-const CRYPTO: &str = "crypto";
-const CLAIM_CHECK: &str = "claim_check";
+pub(super) const CRYPTO: &str = "crypto";
+pub(super) const CLAIM_CHECK: &str = "claim_check";
 
 /// Makes a step of its settings; `None` if they are wrong, and the faults say how.
 type Factory = Arc<dyn Fn(&mut StepOptions<'_>) -> Option<Step> + Send + Sync>;
@@ -27,6 +30,9 @@ type Factory = Arc<dyn Fn(&mut StepOptions<'_>) -> Option<Step> + Send + Sync>;
 #[derive(Clone, Default)]
 pub(crate) struct PayloadSteps {
     factories: BTreeMap<String, Factory>,
+    /// Where keys come from, if not from the settings.
+    #[cfg(feature = "crypto")]
+    pub(crate) keys: Option<Arc<dyn KeyProvider>>,
 }
 
 impl PayloadSteps {
@@ -41,7 +47,9 @@ impl PayloadSteps {
 
     fn names(&self) -> impl Iterator<Item = &str> {
         let own = self.factories.keys().map(String::as_str);
-        [SERIALIZER, COMPRESSION].into_iter().chain(own)
+        [SERIALIZER, COMPRESSION, CRYPTO, CLAIM_CHECK]
+            .into_iter()
+            .chain(own)
     }
 }
 
@@ -55,7 +63,7 @@ impl fmt::Debug for PayloadSteps {
 #[derive(Debug)]
 pub struct StepOptions<'s> {
     settings: &'s StepSettings,
-    asked: BTreeSet<&'static str>,
+    asked: BTreeSet<&'s str>,
     faults: Vec<Fault>,
 }
 
@@ -114,6 +122,18 @@ impl<'s> StepOptions<'s> {
         self.faults.push(self.settings.fault_in(name, problem));
     }
 
+    /// Say that the program was built without the step.
+    #[cfg(not(all(feature = "crypto", feature = "claim-check")))]
+    pub(super) fn not_built_in(&mut self, step: &str, feature: &str) -> Option<Step> {
+        let reason = format!(
+            "this program was built without `{step}`; add the feature: `cargo add athomic --features {feature}`"
+        );
+        self.faults.push(self.settings.fault(Problem::invalid(reason)));
+        self.asked
+            .extend(self.settings.settings.keys().map(String::as_str));
+        None
+    }
+
     /// Return what was wrong, settings that nobody asked for included.
     fn finish(mut self) -> Vec<Fault> {
         let unknown = self.settings.settings.keys();
@@ -153,11 +173,13 @@ impl Payloads {
     /// All that is wrong with them.
     pub(crate) fn new(settings: &Settings, steps: &PayloadSteps) -> Result<Self, SettingsError> {
         let payload = &settings.messaging.payload;
+        let (parts, faults) = Parts::new(settings, steps);
         let mut builder = Builder {
             steps,
+            parts,
             limits: limits(payload),
             wire_compression: wire_compression(settings),
-            faults: Vec::new(),
+            faults,
         };
         let default = payload
             .pipeline
@@ -200,16 +222,23 @@ impl Payloads {
 
     /// Return how a handler reads its topics.
     pub(crate) fn of_handler(&self, definition: &HandlerDefinition) -> HandlerPayloads {
-        if let Some(pipeline) = self.handlers.get(&definition.handler_id) {
-            return HandlerPayloads::one(Arc::clone(pipeline));
+        let HandlerOptions { codec, encrypted, .. } = definition.options;
+        let (read, codec) = match self.handlers.get(&definition.handler_id) {
+            Some(tuned) => (HandlerPayloads::one(Arc::clone(tuned)), None),
+            None => {
+                let topics = definition.options.topics.iter();
+                let pipelines = topics.map(|topic| (topic.as_str().into(), Arc::clone(self.of(topic))));
+                (HandlerPayloads::by_topic(pipelines.collect()), codec)
+            }
+        };
+        if codec.is_none() && !encrypted {
+            return read;
         }
-        let topics = definition.options.topics.iter();
-        let pipelines = topics.map(|topic| (topic.as_str().into(), Arc::clone(self.of(topic))));
-        let read = HandlerPayloads::by_topic(pipelines.collect());
-        match definition.options.codec {
-            Some(format) => read.in_format(format),
-            None => read,
-        }
+        read.changed(|pipeline| Pipeline {
+            format: codec.unwrap_or(pipeline.format),
+            encrypted_only: encrypted,
+            ..pipeline.clone()
+        })
     }
 }
 
@@ -251,23 +280,22 @@ impl HandlerPayloads {
         }
     }
 
-    /// Read another format, whatever the topics say, behind the same steps.
-    fn in_format(self, format: Format) -> Self {
-        let read = |pipeline: &Pipeline| {
-            Arc::new(Pipeline {
-                format,
-                accepted: pipeline.accepted.clone(),
-                steps: pipeline.steps.clone(),
-                limits: pipeline.limits,
-            })
-        };
+    /// Read otherwise than the topics say.
+    fn changed(self, change: impl Fn(&Pipeline) -> Pipeline) -> Self {
         let topics = self.topics.iter();
         Self {
-            all: read(&self.all),
+            all: Arc::new(change(&self.all)),
             topics: topics
-                .map(|(topic, pipeline)| (Arc::clone(topic), read(pipeline)))
+                .map(|(topic, pipeline)| (Arc::clone(topic), Arc::new(change(pipeline))))
                 .collect(),
         }
+    }
+
+    /// Say whether something is read that was not encrypted, in spite of what the handler wants.
+    pub(crate) fn is_open(&self) -> bool {
+        let topics = self.topics.iter().map(|(_, pipeline)| pipeline);
+        let mut pipelines = topics.chain([&self.all]);
+        pipelines.any(|pipeline| pipeline.encrypted_only && !pipeline.has(CRYPTO))
     }
 
     /// Return the pipeline for messages of a topic.
@@ -298,6 +326,7 @@ fn plain(limits: DecodeLimits) -> Pipeline {
         accepted: Vec::new(),
         steps: Vec::new(),
         limits,
+        encrypted_only: false,
     }
 }
 
@@ -319,6 +348,8 @@ fn wire_compression(settings: &Settings) -> Option<String> {
 /// Makes pipelines and collects what is wrong with them.
 struct Builder<'a> {
     steps: &'a PayloadSteps,
+    /// What the built-in steps share.
+    parts: Parts<'a>,
     limits: DecodeLimits,
     wire_compression: Option<String>,
     faults: Vec<Fault>,
@@ -381,6 +412,8 @@ impl Builder<'_> {
         let step = match (self.steps.factories.get(name), name) {
             (Some(make), _) => make(&mut options),
             (None, COMPRESSION) => compression::step(&mut options),
+            (None, CRYPTO) => self.parts.crypto(&mut options),
+            (None, CLAIM_CHECK) => self.parts.claim_check(&mut options),
             (None, _) => {
                 self.faults.extend(self.unknown(settings));
                 return None;

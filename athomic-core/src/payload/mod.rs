@@ -49,14 +49,19 @@
 //! ```
 
 mod build;
+#[cfg(feature = "claim-check")]
+mod claim_check;
 mod compression;
+#[cfg(feature = "crypto")]
+pub mod crypto;
 mod format;
+mod parts;
 mod pipeline;
 mod raw;
 mod step;
 
-pub use build::StepOptions;
-pub(crate) use build::{HandlerPayloads, PayloadSteps, Payloads};
+pub use build::{HandlerPayloads, StepOptions};
+pub(crate) use build::{PayloadSteps, Payloads};
 pub use format::Format;
 pub(crate) use pipeline::Opening;
 pub use pipeline::{Pipeline, SealError};

@@ -14,7 +14,7 @@ use crate::message::{MESSAGE_ID, RawMessage};
 use crate::transport::OutgoingMessage;
 
 /// How the payloads of a topic are written and read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Pipeline {
     pub(super) format: Format,
     /// The formats that a record may name in the place of that one.
@@ -22,6 +22,8 @@ pub struct Pipeline {
     /// What comes after the format, in the order of encoding, each with its name.
     pub(super) steps: Vec<NamedStep>,
     pub(super) limits: DecodeLimits,
+    /// Whether what is not encrypted is refused, also where the step `crypto` accepts it.
+    pub(super) encrypted_only: bool,
 }
 
 /// A step and its name in the settings.
@@ -51,6 +53,11 @@ impl Pipeline {
     pub fn may_wait(&self) -> bool {
         let waits = |step: &NamedStep| matches!(step.step.0, Kind::Waiting(_));
         self.steps.iter().any(waits)
+    }
+
+    /// Say whether a step of this name is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.steps.iter().any(|step| *step.name == *name)
     }
 
     /// Return the format that values are written in.
@@ -95,6 +102,7 @@ impl Pipeline {
             key: message.key.as_deref(),
             message_id: message.headers.get(MESSAGE_ID),
             limits: self.limits,
+            encrypted_only: self.encrypted_only,
         };
         for NamedStep { name, step } in &self.steps {
             let sealed = match &step.0 {
@@ -118,6 +126,7 @@ impl Pipeline {
             key: message.key(),
             message_id: message.header(MESSAGE_ID),
             limits: self.limits,
+            encrypted_only: self.encrypted_only,
         };
         let (left, payload) = self.open_immediate(self.steps.len(), payload.into(), &context)?;
         if left == 0 {

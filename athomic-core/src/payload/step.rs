@@ -19,6 +19,8 @@ pub struct PayloadContext<'a> {
     pub message_id: Option<&'a [u8]>,
     /// What its payload may become while it is decoded.
     pub limits: DecodeLimits,
+    /// Whether its handler takes nothing that anybody might have written: what is not encrypted is refused.
+    pub encrypted_only: bool,
 }
 
 /// What a payload may become while it is decoded.

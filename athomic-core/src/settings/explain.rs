@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::error::{Origin, SettingsError};
 use super::resolved::{
-    ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DEFAULT_KVSTORE, HandlerTuning,
+    ConnectionSettings, ConsumerSettings, CryptoSettings, DEFAULT_CONNECTION, DEFAULT_KVSTORE, HandlerTuning,
     IdempotencySettings, KvStoreSettings, PayloadSettings, PipelineSettings, ProducerSettings,
-    REPUBLISHER_CONNECTION, RepublisherSettings, SecuritySettings, Settings,
+    REPUBLISHER_CONNECTION, RepublisherSettings, SecuritySettings, Settings, StorageSettings,
 };
 use super::schema::{
-    self, CONNECTIONS, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, PAYLOAD, REPUBLISHER, TUNING,
+    self, CONNECTIONS, CRYPTO, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, ORDERING, PAYLOAD, REPUBLISHER,
+    STORAGE, TUNING,
 };
 use super::secret::MASK;
 use super::tree::{Node, Table, join, join_all, parse_key, quoted};
@@ -365,9 +366,30 @@ impl Values {
         self.section("context")
             .words("propagate", context.propagate.iter().map(|field| field.as_str()))
             .texts("untrusted_topics", &context.untrusted_topics);
+        self.crypto(&settings.crypto);
+        self.storage(&settings.storage);
         self.section("lifecycle")
             .seconds("startup_timeout_seconds", lifecycle.startup_timeout)
             .seconds("shutdown_timeout_seconds", lifecycle.shutdown_timeout);
+    }
+
+    fn crypto(&mut self, crypto: &CryptoSettings) {
+        self.section(CRYPTO)
+            .text("algorithm", crypto.algorithm.as_str())
+            .maybe_text("active_key", crypto.active_key.as_ref());
+        for (index, key) in crypto.keys.iter().enumerate() {
+            self.section(&format!("{CRYPTO}.keys.{index}"))
+                .text("id", &key.id)
+                .text("secret", MASK)
+                .maybe_text("wrapped_by", key.wrapped_by.as_ref());
+        }
+    }
+
+    fn storage(&mut self, storage: &StorageSettings) {
+        let path = storage.base_path.as_ref().map(|path| path.display().to_string());
+        self.section(STORAGE)
+            .text("backend", storage.backend.as_str())
+            .maybe_text("base_path", path);
     }
 
     fn payload(&mut self, payload: &PayloadSettings) {

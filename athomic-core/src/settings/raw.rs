@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::error::{Fault, Origin, Problem};
 use super::schema::{
-    CONNECTIONS, CONSUMER, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, LINEAGE, ORDERING, PAYLOAD, PRODUCER,
-    REPUBLISHER, SECURITY, TUNING,
+    CONNECTIONS, CONSUMER, CRYPTO, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, LINEAGE, ORDERING, PAYLOAD,
+    PRODUCER, REPUBLISHER, SECURITY, STORAGE, TUNING,
 };
 use super::secret::Secret;
 use super::tree::{Node, SecretPlace, Table, join};
@@ -77,7 +77,16 @@ pub(super) struct RawSettings {
     pub(super) idempotency: RawIdempotency,
     pub(super) context: RawContext,
     pub(super) lineage: RawLineage,
+    pub(super) crypto: RawCrypto,
+    pub(super) storage: RawStorage,
     pub(super) lifecycle: RawLifecycle,
+}
+
+/// The section `security.crypto`, with the list in it.
+#[derive(Debug)]
+pub(super) struct RawCrypto {
+    pub(super) keys: RawCryptoKeys,
+    pub(super) ring: Vec<(RawKey, Origin)>,
 }
 
 /// The section `integration.messaging`.
@@ -321,6 +330,18 @@ section! {
     RawStepKeys { step: String, settings: BTreeMap<String, Written<String>>, }
 }
 section! {
+    /// The keys of `security.crypto` itself.
+    RawCryptoKeys { algorithm: String, active_key: String, }
+}
+section! {
+    /// An item of `security.crypto.keys`.
+    RawKey { id: String, secret: RawSecret, wrapped_by: String, }
+}
+section! {
+    /// The section `storage.provider`.
+    RawStorage { backend: String, base_path: String, }
+}
+section! {
     /// The keys of a store itself.
     RawStoreSwitch { enabled: bool, namespace: String, }
 }
@@ -396,6 +417,8 @@ impl RawSettings {
             },
             context: RawContext::read("context", table("context")),
             lineage: RawLineage::read(root),
+            crypto: read_crypto(root),
+            storage: RawStorage::read(STORAGE, table(STORAGE)),
             lifecycle: RawLifecycle::read("lifecycle", table("lifecycle")),
         }
     }
@@ -484,6 +507,25 @@ fn read_kvstores(root: &Table) -> Vec<(String, RawStore)> {
         (name.clone(), store)
     };
     stores.map(read).collect()
+}
+
+fn read_crypto(root: &Table) -> RawCrypto {
+    let crypto = table_at(root, CRYPTO);
+    let ring = match crypto
+        .and_then(|crypto| crypto.get("keys"))
+        .map(|entry| &entry.node)
+    {
+        Some(Node::List(items)) => items.as_slice(),
+        _ => &[],
+    };
+    let key = |(index, item): (usize, &super::tree::Entry)| {
+        let path = join(&join(CRYPTO, "keys"), &index.to_string());
+        (RawKey::read(&path, item.node.as_table()), item.origin.clone())
+    };
+    RawCrypto {
+        keys: RawCryptoKeys::read(CRYPTO, crypto),
+        ring: ring.iter().enumerate().map(key).collect(),
+    }
 }
 
 fn read_payload(root: &Table) -> RawPayload {

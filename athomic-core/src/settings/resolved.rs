@@ -5,13 +5,16 @@
 //! from `Default` and change fields.
 
 mod context;
+mod crypto;
 mod idempotency;
 mod lineage;
 mod ordering;
 mod payload;
 mod republisher;
+mod storage;
 
 pub use context::{ContextField, ContextSettings};
+pub use crypto::{CryptoAlgorithm, CryptoSettings, KeySettings};
 pub use idempotency::{IdempotencySettings, IdempotencyTuning};
 pub use lineage::{
     CollectorStore, LineageCollectorSettings, LineageGranularity, LineageServerSettings, LineageSettings,
@@ -21,6 +24,7 @@ pub(in crate::settings) use ordering::default_kvstores;
 pub use ordering::{DEFAULT_KVSTORE, KvStoreSettings, OrderingSettings, OrderingTuning, StoreBackend};
 pub use payload::{PayloadSettings, PipelineSettings, StepSettings};
 pub use republisher::{DEFAULT_REPUBLISHER_GROUP, DelayBackend, REPUBLISHER_CONNECTION, RepublisherSettings};
+pub use storage::{StorageBackend, StorageSettings};
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
@@ -57,6 +61,10 @@ pub struct Settings {
     pub context: ContextSettings,
     /// What handlers read and write: section `lineage`.
     pub lineage: LineageSettings,
+    /// The keys of encrypted payloads: section `security.crypto`.
+    pub crypto: CryptoSettings,
+    /// Where large payloads are kept: section `storage`.
+    pub storage: StorageSettings,
     /// Start and stop: section `lifecycle`.
     pub lifecycle: LifecycleSettings,
     /// The active profile; none if only `[default]` and bare tables count.
@@ -74,6 +82,8 @@ impl Default for Settings {
             idempotency: IdempotencySettings::default(),
             context: ContextSettings::default(),
             lineage: LineageSettings::default(),
+            crypto: CryptoSettings::default(),
+            storage: StorageSettings::default(),
             lifecycle: LifecycleSettings::default(),
             profile: None,
             traces: Arc::default(),
@@ -91,6 +101,8 @@ impl PartialEq for Settings {
             idempotency,
             context,
             lineage,
+            crypto,
+            storage,
             lifecycle,
             profile,
             traces: _,
@@ -98,6 +110,7 @@ impl PartialEq for Settings {
         (app, messaging, kvstores) == (&other.app, &other.messaging, &other.kvstores)
             && (idempotency, context, lineage) == (&other.idempotency, &other.context, &other.lineage)
             && (lifecycle, profile) == (&other.lifecycle, &other.profile)
+            && (crypto, storage) == (&other.crypto, &other.storage)
     }
 }
 

@@ -164,7 +164,7 @@ async fn who_has_no_context_passes_none_on() {
     assert!(all[1].1.is_empty(), "nothing of the message before is left");
     cluster.until_committed(0, 2).await;
     let headers = headers_in(&cluster, "next");
-    assert_eq!(headers.len(), 1, "the id alone: {headers:?}");
+    assert_eq!(headers.len(), 2, "the id and the content type alone: {headers:?}");
     assert!(Context::current().is_empty());
 }
 

@@ -504,3 +504,271 @@ fn lists_that_cannot_work_are_refused_with_what_to_do() {
         &["`zip` is not one of `zstd`, `lz4`, `gzip`, `snappy`"],
     );
 }
+
+/// A key, in the settings and nowhere else.
+#[cfg(feature = "crypto")]
+const KEY: &str = "c0ffee0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d";
+
+#[cfg(feature = "crypto")]
+fn encrypting(more: &str) -> String {
+    format!(
+        "[integration.messaging.payload]\n\
+         pipeline = [{{ step = 'serializer' }}, {{ step = 'crypto', settings = {{ {more} }} }}]\n\
+         [security.crypto]\nactive_key = 'k1'\nkeys = [{{ id = 'k1', secret = '{KEY}' }}]\n"
+    )
+}
+
+#[cfg(feature = "crypto")]
+#[tokio::test(start_paused = true)]
+async fn encrypted_messages_open_also_when_they_were_delayed_retried_and_replayed() {
+    let (cluster, taken) = (Cluster::new(1), Taken::default());
+    let settings = format!(
+        "{}{KEEPING}max_attempts = 2\n[integration.messaging.republisher]\nenabled = true\n\
+         delay_topics = {{ 1 = 'wait' }}\n",
+        encrypting("")
+    );
+    let mended = Arc::new(AtomicBool::new(false));
+    let (seen, works) = (taken.clone(), Arc::clone(&mended));
+    let definition = handler().handler(move |value: Value, meta: Meta| {
+        seen.put(value, meta.attempt());
+        let works = works.load(Relaxed);
+        async move { if works { Ok(()) } else { Err("not yet") } }
+    });
+    let app = app(&cluster, &settings, &Vault::default())
+        .register(definition)
+        .build()
+        .unwrap();
+    assert!(
+        !format!("{:?} {app:?}", app.describe()).contains("c0ffee"),
+        "keys are never shown"
+    );
+    let app = app.start().await.unwrap();
+    let publisher = app.publisher();
+    publisher
+        .publish(TOPIC, &json!("secret"))
+        .key("k")
+        .delay(Duration::from_secs(1))
+        .await
+        .unwrap();
+    until("a dead letter", || {
+        cluster.control.messages("dlq").is_ok_and(|all| all.len() == 1)
+    })
+    .await;
+    mended.store(true, Relaxed);
+    app.dead_letters()
+        .replay("dlq", &Filter::default(), &ReplayOptions::default())
+        .await
+        .unwrap();
+    assert_eq!(taken.until(3).await, vec![json!("secret"); 3]);
+    for topic in [TOPIC, "wait", "dlq"] {
+        for message in cluster.control.messages(topic).unwrap() {
+            let payload = message.payload().unwrap();
+            assert!(payload.starts_with(b"\xa7ath"), "{topic}");
+            assert!(!payload.windows(6).any(|window| window == b"secret"), "{topic}");
+        }
+    }
+    let messages = cluster.control.messages(TOPIC).unwrap();
+    assert_eq!(
+        messages[0].header(PIPELINE),
+        Some(b"json,xchacha20poly1305:k1".as_slice())
+    );
+}
+
+#[cfg(feature = "crypto")]
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_not_there_yet_is_waited_for_and_forged_messages_are_not() {
+    use athomic_core::payload::crypto::{Key, KeyError, KeyProvider, KeyRing};
+
+    /// Keys that arrive late.
+    #[derive(Debug, Clone)]
+    struct Late(Arc<Mutex<KeyRing>>);
+
+    impl KeyProvider for Late {
+        fn active(&self) -> Result<Arc<Key>, KeyError> {
+            self.0.lock().unwrap().active()
+        }
+
+        fn by_id(&self, id: &str) -> Result<Arc<Key>, KeyError> {
+            self.0.lock().unwrap().by_id(id)
+        }
+    }
+
+    let (cluster, taken) = (Cluster::new(1), Taken::default());
+    let settings = format!("{}{KEEPING}", encrypting(""));
+    let writer = start(app(&cluster, &settings, &Vault::default())).await;
+    let keys = Late(Arc::new(Mutex::new(KeyRing::new(Key::new("other", [1; 32])))));
+    let reader = app(&cluster, &settings, &Vault::default())
+        .key_provider(keys.clone())
+        .register(handler().handler(taken.taker()));
+    let _reader = start(reader).await;
+    writer.publisher().publish(TOPIC, &1).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(taken.all(), []);
+    let known = (0..32).map(|place| u8::from_str_radix(&KEY[2 * place..][..2], 16).unwrap());
+    let known: Vec<u8> = known.collect();
+    let known = Key::new("k1", known.try_into().unwrap());
+    *keys.0.lock().unwrap() = KeyRing::new(Key::new("other", [1; 32])).with(known);
+    assert_eq!(taken.until(1).await, [json!(1)]);
+    let mut forged = cluster.control.messages(TOPIC).unwrap()[0]
+        .payload()
+        .unwrap()
+        .to_vec();
+    *forged.last_mut().unwrap() ^= 1;
+    write(&cluster, TOPIC, &forged, Headers::new());
+    write(&cluster, TOPIC, b"1", Headers::new());
+    cluster.until_committed(0, 3).await;
+    let letters = cluster.control.messages("dlq").unwrap();
+    assert_eq!(letters.len(), 2);
+    for letter in letters {
+        assert_eq!(
+            letter.header("__dlq.errors.delivery.count"),
+            Some(b"1".as_slice())
+        );
+    }
+    assert_eq!(taken.all().len(), 1);
+}
+
+#[cfg(feature = "crypto")]
+#[tokio::test(start_paused = true)]
+async fn a_handler_of_encrypted_payloads_refuses_what_its_topic_accepts() {
+    let (cluster, taken, strict) = (Cluster::new(1), Taken::default(), Taken::default());
+    let settings = encrypting("accept_plaintext = true");
+    let app = app(&cluster, &settings, &Vault::default())
+        .register(handler().handler(taken.taker()))
+        .register(
+            subscribe(TOPIC)
+                .group_id("strict")
+                .encrypted()
+                .handler(strict.taker()),
+        );
+    let app = start(app).await;
+    write(&cluster, TOPIC, b"1", Headers::new());
+    app.publisher().publish(TOPIC, &2).await.unwrap();
+    assert_eq!(taken.until(2).await, [json!(1), json!(2)]);
+    assert_eq!(strict.until(1).await, [json!(2)]);
+    let open = self::app(&cluster, UPSIDE_DOWN, &Vault::default());
+    let open = open.register(handler().encrypted().handler(strict.taker()));
+    let error = open.build().unwrap_err().to_string();
+    assert!(
+        error.contains("no step `crypto`") && error.contains("flow/payload.rs:"),
+        "{error}"
+    );
+}
+
+#[cfg(feature = "crypto")]
+#[test]
+fn keys_that_cannot_be_used_are_refused_without_a_word_of_them() {
+    let check = |crypto: &str, expected: &str| {
+        let settings = format!(
+            "integration.messaging.payload.pipeline = [{{ step = 'serializer' }}, {{ step = 'crypto' }}]\n\
+             [security.crypto]\n{crypto}"
+        );
+        let built = app(&Cluster::new(1), &settings, &Vault::default()).build();
+        let error = built.unwrap_err().to_string();
+        assert!(
+            error.contains(expected) && !error.contains("c0ffee"),
+            "{crypto}: {error}"
+        );
+    };
+    check(
+        "",
+        "`security.crypto.active_key`: the step `crypto` encrypts with the key that this names",
+    );
+    check(
+        "active_key = 'b'\nkeys = [{ id = 'a', secret = 'KEY' }]"
+            .replace("KEY", KEY)
+            .as_str(),
+        "one of `security.crypto.keys`: `a`",
+    );
+    check(
+        "active_key = 'a'\nkeys = [{ id = 'a', secret = 'c0ffee' }]",
+        "it has 3 bytes and should have 32",
+    );
+    check(
+        "active_key = 'a'\nkeys = [{ id = 'a', secret = 'c0ffeex' }]",
+        "it is not hexadecimal",
+    );
+    check(
+        "active_key = 'a'\nkeys = [{ id = 'a', secret = 'c0ffee', wrapped_by = 'm' }]",
+        "`wrapped_by` names `m`, which is none",
+    );
+}
+
+#[cfg(feature = "crypto")]
+#[tokio::test(start_paused = true)]
+async fn a_wrapped_key_is_unwrapped_by_its_master() {
+    let master = [7; 32];
+    let wrapped = athomic_core::payload::crypto::wrap_key(&master, &[9; 32]).unwrap();
+    let (cluster, taken) = (Cluster::new(1), Taken::default());
+    let settings = format!(
+        "integration.messaging.payload.pipeline = [{{ step = 'serializer' }}, {{ step = 'crypto', settings.algorithm = 'aes256gcm' }}]\n\
+         [security.crypto]\nactive_key = 'data'\n\
+         keys = [{{ id = 'master', secret = '{}' }}, {{ id = 'data', secret = '{wrapped}', wrapped_by = 'master' }}]",
+        "07".repeat(32)
+    );
+    let app = app(&cluster, &settings, &Vault::default()).register(handler().handler(taken.taker()));
+    let app = start(app).await;
+    app.publisher().publish(TOPIC, &1).await.unwrap();
+    assert_eq!(taken.until(1).await, [json!(1)]);
+    let messages = cluster.control.messages(TOPIC).unwrap();
+    assert_eq!(
+        messages[0].header(PIPELINE),
+        Some(b"json,aes256gcm:data".as_slice())
+    );
+}
+
+#[cfg(feature = "claim-check")]
+#[tokio::test]
+async fn large_payloads_stand_beside_the_log() {
+    let folder = std::env::temp_dir().join(format!("athomic-claims-{}", std::process::id()));
+    let (cluster, taken) = (Cluster::new(1), Taken::default());
+    let settings = format!(
+        "[integration.messaging.payload]\npipeline = [{{ step = 'serializer' }}, \
+         {{ step = 'claim_check', settings = {{ threshold_bytes = 100, prefix = 'a/b' }} }}]\n\
+         [storage.provider]\nbackend = 'local'\nbase_path = '{}'\n",
+        folder.display()
+    );
+    let vault = Vault::default();
+    let reader = start(app(&cluster, &settings, &vault).register(handler().handler(taken.taker()))).await;
+    let writer = start(app(&cluster, &settings, &vault)).await;
+    let large = json!("x".repeat(1000));
+    for value in [&json!(1), &large] {
+        writer.publisher().publish(TOPIC, value).await.unwrap();
+    }
+    assert_eq!(taken.until(2).await, [json!(1), large]);
+    let messages = cluster.control.messages(TOPIC).unwrap();
+    assert_eq!(messages[0].payload(), Some(b"1".as_slice()));
+    assert_eq!(messages[1].payload().map(<[u8]>::len), Some(61));
+    assert_eq!(std::fs::read_dir(folder.join("a/b")).unwrap().count(), 1);
+    reader.stop().await;
+    writer.stop().await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[cfg(feature = "claim-check")]
+#[test]
+fn a_claim_check_that_cannot_work_is_refused() {
+    let list = |steps: &str| faults(&format!("{{ step = 'serializer' }}, {steps}"));
+    let found = list("{ step = 'claim_check' }, { step = 'reversed' }");
+    assert!(
+        found[0].contains("`claim_check` is the last step") && found[0].contains("`reversed`"),
+        "{found:?}"
+    );
+    let found = list("{ step = 'claim_check', settings = { prefix = '../x', threshold_byte = 1 } }");
+    assert!(
+        found
+            .iter()
+            .any(|fault| fault.contains("it is no path of objects")),
+        "{found:?}"
+    );
+    assert!(
+        found
+            .iter()
+            .any(|fault| fault.contains("did you mean `threshold_bytes`?")),
+        "{found:?}"
+    );
+    let local = "integration.messaging.payload.pipeline = [{ step = 'serializer' }, { step = 'claim_check' }]\n\
+                 storage.provider.backend = 'local'";
+    let built = app(&Cluster::new(1), local, &Vault::default()).build();
+    assert!(built.unwrap_err().to_string().contains("needs `base_path`"));
+}

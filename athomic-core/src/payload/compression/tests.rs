@@ -12,6 +12,7 @@ fn context(limits: DecodeLimits) -> PayloadContext<'static> {
         key: None,
         message_id: None,
         limits,
+        encrypted_only: false,
     }
 }
 

@@ -13,6 +13,7 @@ mod security;
 mod values;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::environment::Environment;
 use super::error::{Fault, Origin, Problem};
@@ -22,7 +23,7 @@ use super::raw::{
 use super::resolved::{
     AppSettings, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, GroupProtocol,
     HandlerTuning, KvStoreSettings, LifecycleSettings, MessagingSettings, ProducerSettings,
-    REPUBLISHER_CONNECTION, RetryMode, Settings, TopicsSettings,
+    REPUBLISHER_CONNECTION, RetryMode, Settings, StorageBackend, StorageSettings, TopicsSettings,
 };
 use super::schema::{CONNECTIONS, TUNING};
 use super::tree::join;
@@ -66,6 +67,7 @@ impl Resolver<'_> {
         let kvstores = self.kvstores(&raw.kvstores);
         let idempotency = self.idempotency(&raw.idempotency);
         let messaging = self.messaging(&raw.messaging, &kvstores);
+        let crypto = self.crypto(&raw.crypto, &messaging);
         Settings {
             app: AppSettings {
                 name: self.text(&raw.app.name).unwrap_or(app.name),
@@ -76,6 +78,11 @@ impl Resolver<'_> {
             idempotency,
             context: self.context(&raw.context),
             lineage: self.lineage(&raw.lineage),
+            crypto,
+            storage: StorageSettings {
+                backend: self.choice(&raw.storage.backend, StorageBackend::default()),
+                base_path: self.text(&raw.storage.base_path).map(PathBuf::from),
+            },
             lifecycle: LifecycleSettings {
                 startup_timeout: self
                     .some_seconds(&raw.lifecycle.startup_timeout_seconds, lifecycle.startup_timeout),

@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 use super::Resolver;
 use super::values::carries_a_secret;
 use crate::settings::error::{Fault, Problem};
-use crate::settings::raw::{RawPayload, RawPipeline, RawStep};
-use crate::settings::resolved::{PayloadSettings, PipelineSettings, StepSettings};
+use crate::settings::raw::{RawCrypto, RawPayload, RawPipeline, RawStep};
+use crate::settings::resolved::{
+    CryptoAlgorithm, CryptoSettings, KeySettings, MessagingSettings, PayloadSettings, PipelineSettings,
+    StepSettings,
+};
+use crate::settings::schema::CRYPTO;
 use crate::settings::tree::join;
 
 impl Resolver<'_> {
@@ -32,6 +36,37 @@ impl Resolver<'_> {
         }
     }
 
+    /// Read the keys. Their secrets are fetched only if a pipeline encrypts, so that nobody else needs them.
+    pub(super) fn crypto(&mut self, raw: &RawCrypto, messaging: &MessagingSettings) -> CryptoSettings {
+        self.fetch_secrets = messaging.names_step("crypto");
+        let mut keys = Vec::new();
+        for (index, (key, origin)) in raw.ring.iter().enumerate() {
+            let at = |name: &str| format!("{CRYPTO}.keys.{index}.{name}");
+            if key.id.is_none() {
+                let problem = Problem::missing("a key has an id, such as \"2026-11\"");
+                self.faults.push(Fault::new(at("id"), origin, problem));
+            }
+            if key.secret.is_none() {
+                let problem = Problem::missing("the key itself, such as { env = \"ATHOMIC_KEY\" }");
+                self.faults.push(Fault::new(at("secret"), origin, problem));
+            }
+            let secret = self.secret(&key.secret);
+            if let (Some(id), Some(secret)) = (self.text(&key.id), secret) {
+                let wrapped_by = self.text(&key.wrapped_by);
+                keys.push(KeySettings {
+                    id,
+                    secret,
+                    wrapped_by,
+                });
+            }
+        }
+        CryptoSettings {
+            algorithm: self.choice(&raw.keys.algorithm, CryptoAlgorithm::default()),
+            active_key: self.text(&raw.keys.active_key),
+            keys,
+        }
+    }
+
     fn step(&mut self, raw: &RawStep) -> StepSettings {
         if raw.keys.step.is_none() {
             let problem = Problem::missing("an item of the pipeline names its step, such as \"serializer\"");
@@ -48,7 +83,7 @@ impl Resolver<'_> {
             step: self.text(&raw.keys.step).unwrap_or_default(),
             settings: written
                 .clone()
-                .map(|(name, written)| (name.clone(), written.value.clone()))
+                .map(|(name, written)| (plain(name), written.value.clone()))
                 .collect(),
             key: raw.key.clone(),
             origin: raw
@@ -57,8 +92,14 @@ impl Resolver<'_> {
                 .as_ref()
                 .map_or_else(|| raw.origin.clone(), |step| step.origin.clone()),
             origins: written
-                .map(|(name, written)| (name.clone(), written.origin.clone()))
+                .map(|(name, written)| (plain(name), written.origin.clone()))
                 .collect(),
         }
     }
+}
+
+/// Return the name of a step's setting: environment variables give dots for `_`, as the client library's options
+/// want it.
+fn plain(name: &str) -> String {
+    name.replace('.', "_")
 }

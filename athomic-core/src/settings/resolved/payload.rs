@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
+use super::MessagingSettings;
 use crate::settings::error::{Fault, Origin, Problem};
 use crate::settings::tree::join;
 
@@ -28,6 +29,19 @@ impl Default for PayloadSettings {
             pipeline: None,
             topics: BTreeMap::new(),
         }
+    }
+}
+
+impl MessagingSettings {
+    /// Say whether any pipeline names a step.
+    pub(crate) fn names_step(&self, name: &str) -> bool {
+        let tuned = self
+            .handler_tuning
+            .iter()
+            .filter_map(|tuning| tuning.pipeline.as_ref());
+        let topics = self.payload.topics.values();
+        let mut pipelines = self.payload.pipeline.iter().chain(topics).chain(tuned);
+        pipelines.any(|pipeline| pipeline.steps.iter().any(|step| step.step == name))
     }
 }
 

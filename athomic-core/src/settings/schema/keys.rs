@@ -3,7 +3,7 @@
 use super::idempotency::{IDEMPOTENCY_KEYS, IDEMPOTENCY_STORE_KEYS, IDEMPOTENCY_TUNING_KEYS};
 use super::lineage::{LINEAGE_COLLECTOR_KEYS, LINEAGE_KEYS, LINEAGE_PRODUCER_KEYS, LINEAGE_STORE_KEYS};
 use super::ordering::{ORDERING_KEYS, STORE_KEYS, STORE_PROVIDER_KEYS};
-use super::payload::{PAYLOAD_KEYS, STEP_KEYS};
+use super::payload::{CRYPTO_KEYS, KEY_KEYS, PAYLOAD_KEYS, STEP_KEYS, STORAGE_KEYS};
 use super::{Key, Kind, Preset, Section};
 use crate::handler::Priorities;
 use crate::settings::choice::Choice;
@@ -17,8 +17,10 @@ pub(in crate::settings) const PRODUCER: &str = "integration.messaging.producer";
 pub(in crate::settings) const SECURITY: &str = "integration.messaging.security";
 pub(in crate::settings) const CONNECTIONS: &str = "integration.messaging.connections";
 pub(in crate::settings) const ORDERING: &str = "integration.messaging.ordering";
+pub(in crate::settings) const CRYPTO: &str = "security.crypto";
 pub(in crate::settings) const PAYLOAD: &str = "integration.messaging.payload";
 pub(in crate::settings) const REPUBLISHER: &str = "integration.messaging.republisher";
+pub(in crate::settings) const STORAGE: &str = "storage.provider";
 pub(in crate::settings) const TUNING: &str = "integration.messaging.handler_tuning";
 pub(in crate::settings) const KVSTORES: &str = "database.kvstore";
 pub(in crate::settings) const LINEAGE: &str = "lineage";
@@ -371,6 +373,21 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
               Without any, payloads are JSON. The same list below `payload.topics.\"NAME\"` is for one topic, and \
               `payload.pipeline` in an entry of `handler_tuning` for what one handler reads.",
         keys: STEP_KEYS,
+    },
+    Section {
+        paths: &[CRYPTO],
+        doc: "Encrypted payloads, for the step `crypto` (needs the feature of that name).",
+        keys: CRYPTO_KEYS,
+    },
+    Section {
+        paths: &["security.crypto.keys.[]"],
+        doc: "The keys by their ids: the active one, and those that messages were encrypted with before.",
+        keys: KEY_KEYS,
+    },
+    Section {
+        paths: &[STORAGE],
+        doc: "Where large payloads are kept, for the step `claim_check` (needs the feature `claim-check`).",
+        keys: STORAGE_KEYS,
     },
     Section {
         paths: &["database.kvstore.ordering", "database.kvstore.*"],

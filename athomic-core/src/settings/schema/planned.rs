@@ -57,16 +57,11 @@ pub(in crate::settings) static PLANNED: &[Planned] = &[
         ],
         idle: |key, node| key == "format" && is_json(node),
     },
-    planned(
-        "security.crypto",
-        &["algorithm", "active_key", "keys", "fernet_key"],
-    ),
+    planned("security.crypto", &["fernet_key"]),
     planned(
         "storage",
         &[
             "enabled",
-            "provider.backend",
-            "provider.base_path",
             "provider.bucket",
             "provider.endpoint",
             "provider.region",

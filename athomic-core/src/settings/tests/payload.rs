@@ -59,3 +59,33 @@ fn a_step_without_a_name_and_one_with_a_secret_are_faults() {
         ],
     );
 }
+
+#[test]
+fn steps_may_be_given_by_the_environment() {
+    let list = "ATHOMIC_INTEGRATION__MESSAGING__PAYLOAD__PIPELINE__";
+    let variables = [
+        ("0__STEP", "serializer"),
+        ("1__STEP", "compression"),
+        ("1__SETTINGS__MIN_BYTES", "64"),
+    ];
+    let variables = variables.map(|(name, value)| (format!("{list}{name}"), value));
+    let variables = variables.each_ref().map(|(name, value)| (name.as_str(), *value));
+    let pipeline = loaded(with_variables("", &variables))
+        .settings
+        .messaging
+        .payload
+        .pipeline
+        .unwrap();
+    assert_eq!(pipeline.steps[1].settings["min_bytes"], "64");
+}
+
+#[test]
+fn keys_are_fetched_only_for_pipelines_that_encrypt() {
+    let keys = "[security.crypto]\nactive_key = 'a'\nkeys = [{ id = 'a', secret = { env = 'NOT_SET' } }]\n";
+    check_warnings(loader(keys), &[]);
+    let encrypting = format!("{keys}[integration.messaging.payload]\npipeline = [{{ step = 'crypto' }}]");
+    check_faults(
+        &encrypting,
+        &["settings.toml:3:21: `security.crypto.keys.0.secret`: environment variable NOT_SET is not set"],
+    );
+}

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::settings::raw::{
-    RawApp, RawConsumer, RawContext, RawDlq, RawIdempotencyKeys, RawIdempotencyStore, RawIdempotencyTuning,
-    RawLifecycle, RawLineageCollector, RawLineageKeys, RawLineageProducer, RawLineageStore, RawOrdering,
-    RawPayloadKeys, RawProducer, RawProvider, RawRepublisher, RawRetry, RawRetryTuning, RawSecurity,
-    RawStepKeys, RawStoreProvider, RawStoreSwitch, RawSwitch, RawTopics, RawTuning,
+    RawApp, RawConsumer, RawContext, RawCryptoKeys, RawDlq, RawIdempotencyKeys, RawIdempotencyStore,
+    RawIdempotencyTuning, RawKey, RawLifecycle, RawLineageCollector, RawLineageKeys, RawLineageProducer,
+    RawLineageStore, RawOrdering, RawPayloadKeys, RawProducer, RawProvider, RawRepublisher, RawRetry,
+    RawRetryTuning, RawSecurity, RawStepKeys, RawStorage, RawStoreProvider, RawStoreSwitch, RawSwitch,
+    RawTopics, RawTuning,
 };
 use crate::settings::schema::SECTIONS;
 
@@ -77,7 +78,11 @@ fn check_examples(mechanism: &str, left_out: &[&str]) {
         .map(example)
         .filter(|line| !left_out.iter().any(|key| line.starts_with(key)))
         .collect();
-    let variables = [("KAFKA_PASSWORD", "x"), ("OAUTH_CLIENT_SECRET", "x")];
+    let variables = [
+        ("KAFKA_PASSWORD", "x"),
+        ("OAUTH_CLIENT_SECRET", "x"),
+        ("ATHOMIC_KEY_2026_11", "x"),
+    ];
     let loader = with_variables(&text.join("\n"), &variables)
         .set("integration.messaging.security.mechanism", mechanism)
         .set("integration.messaging.security.protocol", "sasl_ssl")
@@ -118,6 +123,9 @@ fn the_table_and_the_mirror_have_the_same_keys() {
         RawIdempotencyTuning::KEYS,
         RawPayloadKeys::KEYS,
         RawStepKeys::KEYS,
+        RawCryptoKeys::KEYS,
+        RawKey::KEYS,
+        RawStorage::KEYS,
         RawStoreSwitch::KEYS,
         RawStoreProvider::KEYS,
         RawIdempotencyKeys::KEYS,

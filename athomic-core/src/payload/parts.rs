@@ -1,0 +1,96 @@
+//! What the steps that are built in share: the keys, and the store of large payloads. Made only if a pipeline
+//! names the step, once for all pipelines of the application.
+
+use std::marker::PhantomData;
+#[cfg(any(feature = "crypto", feature = "claim-check"))]
+use std::sync::Arc;
+
+use super::build::{CLAIM_CHECK, CRYPTO, PayloadSteps, StepOptions};
+use super::step::Step;
+use crate::settings::{Fault, Settings};
+
+pub(super) struct Parts<'a> {
+    #[cfg(feature = "crypto")]
+    crypto: Option<(&'a Settings, Arc<dyn super::crypto::KeyProvider>)>,
+    #[cfg(feature = "claim-check")]
+    store: Option<Arc<dyn object_store::ObjectStore>>,
+    settings: PhantomData<&'a Settings>,
+}
+
+impl<'a> Parts<'a> {
+    /// Make what the pipelines need; with all that is wrong with it.
+    #[cfg_attr(
+        not(all(feature = "crypto", feature = "claim-check")),
+        allow(unused_variables, unused_mut, reason = "without the steps nothing is made")
+    )]
+    pub(super) fn new(settings: &'a Settings, steps: &PayloadSteps) -> (Self, Vec<Fault>) {
+        let mut faults = Vec::new();
+        let parts = Self {
+            #[cfg(feature = "crypto")]
+            crypto: (settings.messaging.names_step(CRYPTO))
+                .then(|| {
+                    keys(settings, steps)
+                        .map_err(|mut found| faults.append(&mut found))
+                        .ok()
+                })
+                .flatten()
+                .map(|keys| (settings, keys)),
+            #[cfg(feature = "claim-check")]
+            store: (settings.messaging.names_step(CLAIM_CHECK))
+                .then(|| {
+                    store(settings)
+                        .map_err(|mut found| faults.append(&mut found))
+                        .ok()
+                })
+                .flatten(),
+            settings: PhantomData,
+        };
+        (parts, faults)
+    }
+
+    /// Make the step `crypto`; none if its keys are wrong, which is told already.
+    pub(super) fn crypto(&self, options: &mut StepOptions<'_>) -> Option<Step> {
+        #[cfg(feature = "crypto")]
+        return super::crypto::step(
+            options,
+            self.crypto.as_ref().map(|(settings, keys)| (*settings, keys)),
+        );
+        #[cfg(not(feature = "crypto"))]
+        options.not_built_in(CRYPTO, "crypto")
+    }
+
+    /// Make the step `claim_check`; none if its store is wrong, which is told already.
+    pub(super) fn claim_check(&self, options: &mut StepOptions<'_>) -> Option<Step> {
+        #[cfg(feature = "claim-check")]
+        return super::claim_check::step(options, self.store.as_ref());
+        #[cfg(not(feature = "claim-check"))]
+        options.not_built_in(CLAIM_CHECK, "claim-check")
+    }
+}
+
+#[cfg(feature = "crypto")]
+fn keys(
+    settings: &Settings,
+    steps: &PayloadSteps,
+) -> Result<Arc<dyn super::crypto::KeyProvider>, Vec<Fault>> {
+    match &steps.keys {
+        Some(keys) => Ok(Arc::clone(keys)),
+        None => Ok(Arc::new(super::crypto::KeyRing::of(settings)?)),
+    }
+}
+
+#[cfg(feature = "claim-check")]
+fn store(settings: &Settings) -> Result<Arc<dyn object_store::ObjectStore>, Vec<Fault>> {
+    super::claim_check::store(&settings.storage).map_err(|reason| {
+        let key = "storage.provider.base_path";
+        let origin = settings
+            .origin(key)
+            .or_else(|| settings.origin("storage.provider.backend"))
+            .unwrap_or(crate::settings::Origin::BuiltIn);
+        vec![Fault::new(
+            key,
+            &origin,
+            crate::settings::Problem::invalid(reason),
+        )]
+    })
+}
