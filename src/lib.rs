@@ -6,6 +6,7 @@
 //! - `kafka-tls`: TLS and SASL for Kafka, linked against the system's OpenSSL.
 //! - `kafka-tls-vendored`: the same with OpenSSL built from source.
 //! - `kafka-oauth`: SASL OAUTHBEARER with tokens of an OpenID Connect server; `kafka-tls` and the system's libcurl.
+//! - `otel`: OpenTelemetry spans and metrics, by OTLP or as text for Prometheus; see `docs/context.md`.
 //! - `redis`: Redis as the store of ordered consumers and of idempotency; see `docs/redis.md`.
 //! - `msgpack`, `cbor`: payloads in these formats; see `docs/payloads.md`.
 //! - `crypto`: encrypted payloads; `claim-check`: large payloads beside the log.
@@ -22,7 +23,7 @@ pub mod prelude;
 pub use athomic_core::app::{App, AppBuilder, RunningApp};
 pub use athomic_core::{
     app, commit, consumer, context, dead_letter, handler, health, idempotency, lifecycle, lineage, message,
-    ordering, outcome, payload, publisher, queue, retry, settings, store, transport,
+    ordering, outcome, payload, publisher, queue, retry, settings, store, telemetry, transport,
 };
 #[cfg(feature = "kafka")]
 pub use athomic_kafka::KafkaTransport;

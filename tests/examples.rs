@@ -35,6 +35,7 @@ fn build(example: &str) -> PathBuf {
         ("kafka", cfg!(feature = "kafka")),
         ("kafka-tls", cfg!(feature = "kafka-tls")),
         ("kafka-tls-vendored", cfg!(feature = "kafka-tls-vendored")),
+        ("otel", cfg!(feature = "otel")),
         ("redis", cfg!(feature = "redis")),
     ] {
         if enabled {
@@ -129,6 +130,19 @@ fn the_delayed_example_delivers_nothing_early_and_everything_as_it_was() {
     ] {
         assert!(text.contains(expected), "`{expected}` is missing:\n{text}");
     }
+}
+
+#[cfg(feature = "otel")]
+#[test]
+fn the_tracing_example_is_one_trace_for_one_tenant() {
+    let mut program = without_settings(build("tracing"));
+    let (text, _errors) = output_of(program.env_remove("OTEL_EXPORTER_OTLP_ENDPOINT"));
+    for expected in ["billing: attempt 1", "billing: attempt 2", "shipping: order 7"] {
+        let line = format!("{expected} for acme, trace 0af7651916cd43dd8448eb211c80319c");
+        assert!(text.contains(&line), "`{line}` is missing:\n{text}");
+    }
+    let retried = text.lines().find(|line| line.contains("athomic_retries_total"));
+    assert!(retried.is_some_and(|line| line.ends_with(" 1")), "{text}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub mod message;
 pub mod transport;
 
 pub mod context;
+pub mod telemetry;
 
 pub mod payload;
 

@@ -13,6 +13,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use crate::context::TraceContext;
 use crate::message::RawMessage;
 
 /// Any error, boxed.
@@ -332,6 +333,8 @@ pub struct FailureContext {
     pub attempt: u32,
     /// What the failure asks for.
     pub wish: RetryWish,
+    /// The span of the execution that failed; `None` where no spans are recorded, or none ran.
+    pub span: Option<TraceContext>,
 }
 
 /// What a failure asks of the retry policy.

@@ -18,6 +18,7 @@ use crate::payload::{PayloadSteps, Payloads, Step, StepOptions};
 use crate::publisher::DelayedPublishStrategy;
 use crate::settings::{Loader, REPUBLISHER_CONNECTION, SettingValue, Settings};
 use crate::store::memory::MemoryStores;
+use crate::telemetry::Telemetry;
 use crate::transport::Connections;
 use crate::transport::memory::MemoryBroker;
 
@@ -204,7 +205,9 @@ impl AppBuilder {
         }
         let headers = Arc::new(HeadersOrchestrator::new(&settings.context, self.adapters)?);
         let payloads = Arc::new(Payloads::new(&settings, &self.steps)?);
-        let connections = Arc::new(Connections::new(&settings, &self.broker, &headers, &payloads)?);
+        let telemetry = Telemetry::new(&settings)?;
+        let connections = Connections::new(&settings, &self.broker, &headers, &payloads, telemetry.as_ref())?;
+        let connections = Arc::new(connections);
         let lineage = Lineage::new(&settings, &connections, self.lineage_stores)?;
         if let Some(collector) = lineage.collector {
             handlers.add(collector);
@@ -231,6 +234,9 @@ impl AppBuilder {
         let health = manager.health();
         let ordering = manager.ordering();
         let idempotency = manager.idempotency();
+        if let Some(telemetry) = &telemetry {
+            telemetry.observe(idempotency.clone(), ordering.clone());
+        }
         manager.register_with(&mut self.lifecycle);
         self.lifecycle.stages()?;
         Ok(App {
@@ -244,6 +250,7 @@ impl AppBuilder {
             idempotency,
             republisher,
             lineage: self.ordering.lineage,
+            telemetry,
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::context::AdapterNamesError;
 use crate::lifecycle::{OrderError, ServiceFailure};
 use crate::outcome::BoxError;
 use crate::settings::SettingsError;
+use crate::telemetry::TelemetryError;
 use crate::transport::ConnectionsError;
 
 /// An application cannot be built as it is written and configured.
@@ -19,6 +20,9 @@ pub enum BuildError {
     /// Headers adapters of the application claim headers that are not theirs.
     #[error(transparent)]
     Headers(#[from] AdapterNamesError),
+    /// Telemetry cannot be recorded as the settings say.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// A connection cannot be made of the settings.
     #[error(transparent)]
     Connections(#[from] ConnectionsError),

@@ -26,6 +26,7 @@ use crate::lineage::{LineageCounts, Reporter};
 use crate::ordering::OrderingDesk;
 use crate::publisher::Publisher;
 use crate::settings::{DEFAULT_CONNECTION, Settings};
+use crate::telemetry::Telemetry;
 use crate::transport::memory::MemoryBroker;
 use crate::transport::{Connection, Connections};
 
@@ -60,6 +61,7 @@ pub struct App {
     idempotency: IdempotencyMonitor,
     republisher: Option<Arc<DelayedMessageHandler>>,
     lineage: Option<Arc<Reporter>>,
+    telemetry: Option<Arc<Telemetry>>,
 }
 
 impl App {
@@ -151,6 +153,7 @@ impl App {
             idempotency: self.idempotency,
             republisher: self.republisher,
             lineage: self.lineage,
+            telemetry: self.telemetry,
             shutdown_timeout: limits.shutdown_timeout,
         })
     }
@@ -241,6 +244,7 @@ pub struct RunningApp {
     idempotency: IdempotencyMonitor,
     republisher: Option<Arc<DelayedMessageHandler>>,
     lineage: Option<Arc<Reporter>>,
+    telemetry: Option<Arc<Telemetry>>,
     shutdown_timeout: Duration,
 }
 
@@ -279,6 +283,10 @@ impl RunningApp {
             }
         };
         futures_util::future::join_all(self.connections.iter().map(flush)).await;
+        if let Some(telemetry) = self.telemetry {
+            let patience = deadline.saturating_duration_since(Instant::now()).max(LAST_FLUSH);
+            telemetry.shutdown(patience).await;
+        }
         self.health.enter(Phase::Stopped);
         tracing::info!("stopped");
     }
@@ -315,6 +323,14 @@ impl RunningApp {
             .as_ref()
             .map(|reporter| reporter.counts())
             .unwrap_or_default()
+    }
+
+    /// Return the metrics in the text format of Prometheus, for whoever serves them at `/metrics`; `None`
+    /// without the feature `otel` or `observability.metrics.enabled`, or if `observability.metrics.exporters`
+    /// does not name `prometheus`.
+    #[must_use]
+    pub fn metrics_text(&self) -> Option<String> {
+        self.telemetry.as_ref()?.prometheus()
     }
 
     /// Return the dead letters on the default connection: what there is, and how it is replayed.

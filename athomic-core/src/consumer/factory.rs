@@ -261,6 +261,10 @@ impl<'a> ConsumerFactory<'a> {
             publisher: connection.publisher().reporting_to(lineage.clone()),
             headers: Arc::clone(connection.publisher().headers()),
             payloads: self.payloads(definition, connection),
+            telemetry: connection.publisher().telemetry().map(|telemetry| {
+                let handler_id = &definition.handler_id;
+                Arc::new(telemetry.handler(handler_id, &resolved.group_id, &options.topics))
+            }),
         };
         let window = FetchLimits {
             messages: consumer.max_in_flight_messages.get(),

@@ -373,7 +373,8 @@ impl LaneContext {
     pub(crate) async fn republish(&self, failure: &FailureContext, delay: Duration) -> Option<Settlement> {
         let failures = &self.settings.failures;
         let (mode, trouble) = (failures.mode(), failures.trouble());
-        let republish = Box::pin(retry::republish(self.scope(), failure, delay, mode, trouble));
+        let republish = retry::republish(self.scope(), failure, delay, mode, trouble);
+        let republish = Box::pin(self.after(failure, republish));
         tokio::select! {
             biased;
             published = republish => match published {
@@ -384,6 +385,14 @@ impl LaneContext {
                 }
             },
             () = self.no_letter() => Some(Settlement::Abandoned),
+        }
+    }
+
+    /// Run what follows a failure, for telemetry as a part of the execution that failed.
+    async fn after<F: Future>(&self, failure: &FailureContext, run: F) -> F::Output {
+        match &self.scope().telemetry {
+            None => run.await,
+            Some(telemetry) => telemetry.within(failure, run).await,
         }
     }
 
@@ -403,7 +412,8 @@ impl LaneContext {
             return Settlement::Settled;
         }
         // Boxed, so that messages that do not fail do not carry its size around.
-        let give_up = Box::pin(self.settings.failures.give_up(self.scope(), &failure));
+        let give_up = self.settings.failures.give_up(self.scope(), &failure);
+        let give_up = Box::pin(self.after(&failure, give_up));
         tokio::select! {
             biased;
             () = give_up => Settlement::Settled,
@@ -490,6 +500,9 @@ impl LaneSource {
                     self.recover(context);
                     if let Some(lineage) = &context.settings.lineage {
                         lineage.read(batch.as_ref());
+                    }
+                    if let Some(telemetry) = &context.scope().telemetry {
+                        telemetry.consumed(batch.partition(), batch.len());
                     }
                     return Ok(Some(batch));
                 }

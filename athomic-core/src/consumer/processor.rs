@@ -21,7 +21,8 @@ use super::lane::{LaneContext, LaneSettings, LaneSource, Permit, Settlement};
 use super::ordered::{Orchestration, OrderedMessageProcessor, OrderedOrchestrationStrategy};
 use super::strategies::{batch, keyed, single};
 use crate::commit::Slot;
-use crate::dead_letter::Chain;
+use crate::context::TraceContext;
+use crate::dead_letter::{Chain, error_type};
 use crate::delay::DelayedMessageHandler;
 use crate::handler::{
     BatchContext, BatchHandler, ExtractError, Handler, MessageContext, MissingState, OrderedHandler, StateMap,
@@ -35,6 +36,7 @@ use crate::outcome::{
 };
 use crate::payload::{self, DecodeError, Payload};
 use crate::retry::Standing;
+use crate::telemetry::Processing;
 use crate::transport::TransportError;
 
 pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -285,7 +287,7 @@ impl<H: Handler> SingleMessageProcessor<H> {
             let payload = payload::decode(&call).await?;
             Ok(self.handler.call(payload, &call).await?)
         });
-        match guarded(run, context, message).await.and_then(failed) {
+        match guarded(run, context, message, attempt).await {
             Ok(()) => ConsumptionOutcome::Success,
             Err(failure) => ConsumptionOutcome::Failure(failure.of(message, attempt)),
         }
@@ -314,7 +316,7 @@ impl<H: Handler> SingleMessageProcessor<H> {
         };
         let run = async {
             let run = pin!(async { Ok(self.handler.call(payload, &call).await?) });
-            guarded(run, context, message).await.and_then(failed)
+            guarded(run, context, message, attempt).await
         };
         match guard.once(key, run).await {
             Once::Ran(Ok(())) | Once::Duplicate => ConsumptionOutcome::Success,
@@ -484,8 +486,12 @@ impl<H: BatchHandler> BatchMessageProcessor<H> {
         }
         let call = BatchContext::new(context.scope(), &context.state.partition, attempt);
         let run = pin!(async { Ok(self.handler.call(items, &call).await?) });
-        let result = watched(run, context, messages[0].offset()).await;
-        merge(outcomes, result, messages, attempt)
+        let telemetry = context.scope().telemetry.as_ref();
+        let processing =
+            telemetry.map(|telemetry| telemetry.begin_batch(&context.headers, messages, attempt));
+        let run = watched(run, context, messages[0].offset());
+        let result = within(processing.as_ref(), run).await.and_then(whole);
+        merge(outcomes, note(processing, result), messages, attempt)
     }
 }
 
@@ -546,13 +552,18 @@ fn merge(
             }
             return BatchAttempt::Each(outcomes.into_iter().map(decided).collect());
         }
-        Ok(BatchOutcome::All(outcome)) => failed(outcome),
+        Ok(BatchOutcome::All(_)) => Ok(()),
         Err(failure) => Err(failure),
     };
     let Err(failure) = all else {
         return BatchAttempt::Each(outcomes.into_iter().map(decided).collect());
     };
-    let Failure { stage, wish, error } = failure;
+    let Failure {
+        stage,
+        wish,
+        error,
+        span,
+    } = failure;
     let shared: Arc<dyn std::error::Error + Send + Sync> = error.into();
     let mut count = 0;
     for (message, outcome) in undecided(messages, &mut outcomes) {
@@ -560,6 +571,7 @@ fn merge(
             stage,
             wish,
             error: Box::new(Shared(Arc::clone(&shared))),
+            span: span.clone(),
         };
         *outcome = Some(ConsumptionOutcome::Failure(failure.of(message, attempt)));
         count += 1;
@@ -569,6 +581,14 @@ fn merge(
         BatchAttempt::Whole(outcomes)
     } else {
         BatchAttempt::Each(outcomes)
+    }
+}
+
+/// Tell a batch that failed as a whole from others.
+fn whole(outcome: BatchOutcome) -> Result<BatchOutcome, Failure> {
+    match outcome {
+        BatchOutcome::All(outcome) => failed(outcome).map(|()| BatchOutcome::All(Outcome::Ack)),
+        each @ BatchOutcome::Each(_) => Ok(each),
     }
 }
 
@@ -584,6 +604,8 @@ pub(super) struct Failure {
     stage: FailureStage,
     wish: RetryWish,
     error: BoxError,
+    /// That of the execution, where spans are recorded.
+    span: Option<TraceContext>,
 }
 
 impl Failure {
@@ -593,6 +615,7 @@ impl Failure {
             stage: FailureStage::Panic,
             wish: RetryWish::ByPolicy,
             error: error.into(),
+            span: None,
         }
     }
 
@@ -605,6 +628,7 @@ impl Failure {
             stage: FailureStage::Timeout,
             wish: RetryWish::ByPolicy,
             error: error.into(),
+            span: None,
         }
     }
 
@@ -615,6 +639,7 @@ impl Failure {
             error: self.error,
             attempt,
             wish: self.wish,
+            span: self.span,
         }
     }
 }
@@ -636,6 +661,7 @@ impl From<DecodeError> for Failure {
             stage: FailureStage::Decode,
             wish,
             error: error.into(),
+            span: None,
         }
     }
 }
@@ -651,6 +677,7 @@ impl From<ExtractError> for Failure {
             stage: FailureStage::Decode,
             wish,
             error: error.into(),
+            span: None,
         }
     }
 }
@@ -667,13 +694,40 @@ pub(super) async fn decoded<P: Payload>(call: &MessageContext<'_>) -> Result<P, 
 }
 
 /// Run a handler in the context of its message, with panics caught and the time limit kept.
-pub(super) async fn guarded<T: Finished>(
-    run: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+pub(super) async fn guarded(
+    run: Pin<&mut impl Future<Output = Result<Outcome, Failure>>>,
     context: &LaneContext,
     message: &RawMessage,
-) -> Result<T, Failure> {
+    attempt: u32,
+) -> Result<(), Failure> {
     let run = pin!(context.headers.scope(message, run));
-    watched(run, context, message.offset()).await
+    let telemetry = context.scope().telemetry.as_ref();
+    let processing = telemetry.map(|telemetry| telemetry.begin(&context.headers, message, attempt));
+    let run = watched(run, context, message.offset());
+    let ended = within(processing.as_ref(), run).await.and_then(failed);
+    note(processing, ended)
+}
+
+/// Run something in the span of an execution, if it has one.
+async fn within<T>(processing: Option<&Processing>, run: impl Future<Output = T>) -> T {
+    match processing.and_then(Processing::traced) {
+        None => run.await,
+        // Boxed, so that the future of handlers without spans is no larger for it.
+        Some(traced) => Box::pin(traced.run(run)).await,
+    }
+}
+
+/// Note how an execution ended.
+fn note<T>(processing: Option<Processing>, ended: Result<T, Failure>) -> Result<T, Failure> {
+    let Some(processing) = processing else {
+        return ended;
+    };
+    let span = processing.trace();
+    match &ended {
+        Ok(_) => processing.end(None),
+        Err(Failure { stage, error, .. }) => processing.end(Some((&error_type(*stage, error), error))),
+    }
+    ended.map_err(|failure| Failure { span, ..failure })
 }
 
 /// Run a handler with panics caught and the time limit kept, and reported if each execution is.
@@ -728,5 +782,6 @@ pub(super) fn failed(outcome: Outcome) -> Result<(), Failure> {
         stage: FailureStage::Handler,
         wish,
         error,
+        span: None,
     })
 }

@@ -287,6 +287,10 @@ impl<'a> Membership<'a> {
     }
 
     fn on_event(&mut self, event: ConsumerEvent) {
+        let telemetry = self.plan.lane.scope.telemetry.as_ref();
+        if let (Some(telemetry), false) = (telemetry, matches!(event, ConsumerEvent::Trouble(_))) {
+            telemetry.rebalanced();
+        }
         match event {
             ConsumerEvent::Assigned(assignments) => {
                 tracing::info!(handler = %self.plan.handler, partitions = ?assignments, "partitions assigned");

@@ -87,6 +87,38 @@ impl TraceContext {
         self.state.as_deref()
     }
 
+    #[cfg_attr(
+        not(feature = "otel"),
+        expect(dead_code, reason = "spans are recorded with the feature")
+    )]
+    pub(crate) const fn trace_number(&self) -> u128 {
+        self.trace_id
+    }
+
+    #[cfg_attr(
+        not(feature = "otel"),
+        expect(dead_code, reason = "spans are recorded with the feature")
+    )]
+    pub(crate) const fn span_number(&self) -> u64 {
+        self.span_id
+    }
+
+    pub(crate) fn with_state(self, state: Option<String>) -> Self {
+        Self {
+            state: state.filter(|state| !state.is_empty()),
+            ..self
+        }
+    }
+
+    /// Put it on a message.
+    pub(crate) fn inject(&self, headers: &mut Headers) {
+        headers.set(TRACEPARENT, self.traceparent());
+        headers.remove(TRACESTATE);
+        if let Some(state) = &self.state {
+            headers.push(TRACESTATE, Some(state.clone().into()));
+        }
+    }
+
     /// Write it as a `traceparent`. Flags that are unknown here are not carried on.
     #[must_use]
     pub fn traceparent(&self) -> String {
@@ -126,20 +158,16 @@ impl HeadersAdapter for MessagingTelemetryAdapter {
         let Some(parent) = message.text(TRACEPARENT) else {
             return;
         };
-        let Some(mut trace) = TraceContext::parse(parent) else {
+        let Some(trace) = TraceContext::parse(parent) else {
             return message.malformed(TRACEPARENT, "is not of the form `00-TRACE-SPAN-FLAGS`");
         };
-        trace.state = list(message, TRACESTATE, MAX_STATE, MAX_STATES).map(str::to_owned);
-        *context = std::mem::take(context).with_trace(trace);
+        let state = list(message, TRACESTATE, MAX_STATE, MAX_STATES).map(str::to_owned);
+        *context = std::mem::take(context).with_trace(trace.with_state(state));
     }
 
     fn inject(&self, context: &Context, headers: &mut Headers) -> Result<(), ContextError> {
         if let Some(trace) = context.trace() {
-            headers.set(TRACEPARENT, trace.traceparent());
-            headers.remove(TRACESTATE);
-            if let Some(state) = trace.state() {
-                headers.set(TRACESTATE, state.to_owned());
-            }
+            trace.inject(headers);
         }
         if let Some(baggage) = context.baggage() {
             headers.set(BAGGAGE, baggage.to_owned());

@@ -15,7 +15,7 @@ use super::sets::Telling;
 use super::{Chain, HeaderSet};
 use crate::handler::HandlerScope;
 use crate::message::{Headers, RawMessage, Timestamp};
-use crate::outcome::{FailureContext, FailureStage};
+use crate::outcome::{BoxError, FailureContext, FailureStage};
 use crate::settings::DlqFormat;
 
 /// How much a dead letter tells; less of it makes it smaller.
@@ -243,7 +243,7 @@ impl Told {
         let cause = error.source().filter(|_| tells);
         let shape: String = text.chars().filter(|c| !c.is_ascii_digit()).collect();
         Self {
-            error_type: error_type(failure),
+            error_type: error_type(failure.stage, &failure.error),
             shape: XxHash3_64::oneshot(shape.as_bytes()),
             cause: cause.map(|cause| bounded(&cause, bound)),
             chain: tells.then(|| bounded(&Chain(error), contents.error_max_bytes)),
@@ -261,18 +261,18 @@ impl Told {
 }
 
 /// Name the kind of an error: boxed, it has told its type only by its `Debug`.
-fn error_type(failure: &FailureContext) -> String {
-    if matches!(failure.stage, FailureStage::Panic | FailureStage::Timeout) {
-        return failure.stage.as_str().to_owned();
+pub(crate) fn error_type(stage: FailureStage, error: &BoxError) -> String {
+    if matches!(stage, FailureStage::Panic | FailureStage::Timeout) {
+        return stage.as_str().to_owned();
     }
-    let debug = bounded(&format_args!("{:?}", failure.error), NAME);
+    let debug = bounded(&format_args!("{error:?}"), NAME);
     let legal = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':');
     let name: String = debug.chars().take_while(|c| legal(*c)).collect();
     if name.is_empty() { "text".to_owned() } else { name }
 }
 
 /// Write something down, cut off at so many bytes with a mark.
-fn bounded(text: &dyn fmt::Display, bytes: usize) -> String {
+pub(crate) fn bounded(text: &dyn fmt::Display, bytes: usize) -> String {
     const MARK: &str = "...";
     let mut cut = Cut {
         text: String::new(),

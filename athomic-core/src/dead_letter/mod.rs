@@ -28,7 +28,9 @@ mod topic;
 mod trouble;
 mod writer;
 
-pub(crate) use letter::Origin;
+#[cfg(feature = "otel")]
+pub(crate) use letter::bounded;
+pub(crate) use letter::{Origin, error_type};
 pub use processor::DeadLetterProcessor;
 pub use replay::{DeadLetter, DeadLetterDesk, Filter, ReplayError, ReplayOptions, ReplayReport};
 pub(crate) use routes::Routes;
@@ -104,11 +106,17 @@ impl DlqHandler {
             None => log_only::dead_letter(scope, failure, "dead letter (logging_only)"),
             Some(writer) => writer.write(scope, failure, &self.trouble).await,
         }
+        if let Some(telemetry) = &scope.telemetry {
+            telemetry.given_up(failure);
+        }
     }
 
     /// Take note that a message is tried again.
     pub fn retry(&self, scope: &HandlerScope, failure: &FailureContext, delay: Duration) {
         log_only::retry(scope, failure, delay);
+        if let Some(telemetry) = &scope.telemetry {
+            telemetry.retried(failure);
+        }
     }
 
     /// Take note that a failure is ignored.

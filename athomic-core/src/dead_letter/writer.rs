@@ -16,6 +16,7 @@ use crate::message::{Headers, Partition};
 use crate::outcome::FailureContext;
 use crate::publisher::{PublishError, Publisher};
 use crate::settings::DlqSettings;
+use crate::telemetry::Written;
 use crate::transport::OutgoingMessage;
 
 /// How long the number of a topic's partitions is taken for true.
@@ -118,7 +119,7 @@ impl Writer {
             payload: letter.payload,
             headers: letter.headers,
         };
-        let sent = scope.publisher.send(vec![record]).await.pop();
+        let sent = scope.publisher.send(vec![record], Written::Copy).await.pop();
         match sent.expect("one message has one result") {
             Ok(delivery) => Ok(format!(
                 "dead letter {} at {}@{}",

@@ -23,6 +23,7 @@ use crate::outcome::{FailureContext, FailureStage, RetryWish};
 use crate::publisher::{DelayedPublishStrategy, PublishError, Publisher};
 use crate::retry::{Backoff, RetryDecision};
 use crate::settings::{REPUBLISHER_CONNECTION, RepublisherSettings};
+use crate::telemetry::Written;
 use crate::transport::{Connection, DynTransport, OutgoingMessage, TransportError};
 
 /// The republisher's handler id, as logs, `describe` and `handler_tuning` have it.
@@ -326,6 +327,7 @@ impl DelayedMessageHandler {
         for (mut ripe, result) in ripe.into_iter().zip(results) {
             let Err(error) = result else {
                 self.count(ripe.next.as_ref());
+                self.note_lateness(context, &ripe);
                 context.state.settle(ripe.slot);
                 continue;
             };
@@ -341,6 +343,7 @@ impl DelayedMessageHandler {
                 error: error.into(),
                 attempt: ripe.refusals,
                 wish,
+                span: None,
             };
             let handler = &context.settings.failures;
             match handler.decide(&failure) {
@@ -380,7 +383,7 @@ impl DelayedMessageHandler {
             Ok(())
         };
         let prepared: Vec<Result<(), RepublishError>> = ripe.iter().map(prepare).collect();
-        let mut sent = self.publisher.send(records).await.into_iter();
+        let mut sent = self.publisher.send(records, Written::Copy).await.into_iter();
         let result = |prepared: Result<(), RepublishError>| {
             prepared?;
             let sent = sent.next().expect("each record has a result");
@@ -397,6 +400,15 @@ impl DelayedMessageHandler {
                 let original = envelope.unwrap(message, message.headers());
                 self.strategy.wrap(envelope, original, bucket)
             }
+        }
+    }
+
+    /// Have telemetry know how much later than due a message was published to its topic.
+    fn note_lateness(&self, context: &LaneContext, ripe: &Ripe) {
+        if let (Some(telemetry), Some(Next::Arrive(envelope))) = (&context.scope().telemetry, &ripe.next) {
+            let late = self.clock.0.now().as_millis().saturating_sub(envelope.due);
+            let late = Duration::from_millis(u64::try_from(late).unwrap_or(0));
+            telemetry.late(&envelope.destination, late);
         }
     }
 

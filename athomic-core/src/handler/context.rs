@@ -12,6 +12,7 @@ use crate::message::{Headers, Offset, Partition, RawMessage, Timestamp, TopicPar
 use crate::payload::{Format, HandlerPayloads};
 use crate::publisher::Publisher;
 use crate::store::ordering::FencingToken;
+use crate::telemetry::HandlerTelemetry;
 
 /// What a handler can count on: the application's values that handlers take as `State<S>`, one for
 /// each type, and whether its messages have fencing tokens.
@@ -94,6 +95,8 @@ pub struct HandlerScope {
     pub headers: Arc<HeadersOrchestrator>,
     /// How payloads are read.
     pub payloads: HandlerPayloads,
+    /// What is recorded about it; `None` if nothing is.
+    pub(crate) telemetry: Option<Arc<HandlerTelemetry>>,
 }
 
 /// What one call of a handler for a single message can see. Extractors read from it.

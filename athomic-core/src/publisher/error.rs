@@ -166,6 +166,23 @@ impl PublishError {
         }
     }
 
+    /// Return the kind of the error, as the attribute `error.type` of telemetry has it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::NoTopic => "no_topic",
+            Self::Serialize { .. } => "serialize",
+            Self::Payload { .. } => "payload",
+            Self::Context { .. } => "context",
+            Self::NotConfigured { .. } => "not_configured",
+            Self::DelayTooLong { .. } => "delay_too_long",
+            Self::Forbidden(_) => "forbidden_destination",
+            Self::Connection { .. } => "connection",
+            Self::NotSent { .. } => "not_sent",
+            Self::Transport { .. } => "transport",
+        }
+    }
+
     /// Say whether publishing the same message again can help.
     #[must_use]
     pub fn is_retriable(&self) -> bool {

@@ -30,6 +30,7 @@ use crate::lineage::HandlerLineage;
 use crate::message::{Headers, Partition, Timestamp};
 use crate::payload::Payloads;
 use crate::settings::DEFAULT_CONNECTION;
+use crate::telemetry::{ConnectionTelemetry, Written};
 use crate::transport::{Delivery, DynPublisher, DynTransport, OutgoingMessage, TransportError};
 use error::NoClient;
 use message::Finished;
@@ -67,6 +68,8 @@ struct Shared {
     headers: Arc<HeadersOrchestrator>,
     /// How payloads are written.
     payloads: Arc<Payloads>,
+    /// What is recorded about it; `None` if nothing is.
+    telemetry: Option<Arc<ConnectionTelemetry>>,
     /// Made at the first message; kept until the last clone of the publisher goes.
     client: OnceCell<Box<dyn DynPublisher>>,
 }
@@ -108,6 +111,7 @@ impl Publisher {
                 delayed,
                 headers,
                 payloads,
+                telemetry: None,
                 client: OnceCell::new(),
             }),
             lineage: None,
@@ -120,6 +124,19 @@ impl Publisher {
             shared: Arc::clone(&self.shared),
             lineage,
         }
+    }
+
+    /// Have it record what it publishes. For one that has no clones yet.
+    pub(crate) fn recorded_by(mut self, telemetry: ConnectionTelemetry) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.telemetry = Some(Arc::new(telemetry));
+        }
+        self
+    }
+
+    /// Return what records what is done over its connection.
+    pub(crate) fn telemetry(&self) -> Option<&Arc<ConnectionTelemetry>> {
+        self.shared.telemetry.as_ref()
     }
 
     /// Prepare a message for a topic, its payload in the topic's format (JSON, unless the settings name another).
@@ -157,11 +174,19 @@ impl Publisher {
                 Err(error) => results.push(Some(Err(error))),
             }
         }
-        for ((place, waits, written), result) in places.into_iter().zip(self.send(records).await) {
+        for ((place, waits, written), result) in
+            places.into_iter().zip(self.send(records, Written::Message).await)
+        {
             if let (Some(lineage), Some((topic, bytes)), true) = (&self.lineage, written, result.is_ok()) {
                 lineage.wrote(&topic, bytes);
             }
-            results[place] = Some(result.map(|delivery| outcome(waits, delivery)));
+            let published = result.map(|delivery| outcome(waits, delivery));
+            if let (Some(telemetry), Ok(PublishingOutcome::Delayed { bucket, .. })) =
+                (&self.shared.telemetry, &published)
+            {
+                telemetry.delayed(&bucket.topic);
+            }
+            results[place] = Some(published);
         }
         let results = results.into_iter();
         results
@@ -198,7 +223,22 @@ impl Publisher {
     }
 
     /// Publish records as they are; one result each, in their order.
-    pub(crate) async fn send(&self, records: Vec<OutgoingMessage>) -> Vec<Result<Delivery, PublishError>> {
+    pub(crate) async fn send(
+        &self,
+        mut records: Vec<OutgoingMessage>,
+        written: Written,
+    ) -> Vec<Result<Delivery, PublishError>> {
+        let Some(telemetry) = &self.shared.telemetry else {
+            return self.write(records).await;
+        };
+        let sending = telemetry.start(&mut records, written);
+        // Boxed, so that the future of publishers without telemetry is no larger for it.
+        let results = Box::pin(sending.run(self.write(records))).await;
+        telemetry.finish(sending, &results);
+        results
+    }
+
+    async fn write(&self, records: Vec<OutgoingMessage>) -> Vec<Result<Delivery, PublishError>> {
         if records.is_empty() {
             return Vec::new();
         }
@@ -246,7 +286,7 @@ impl Publisher {
             Some(strategy) if !delay.is_zero() => strategy.prepare(record, delay, self.now())?.record,
             _ => record,
         };
-        let sent = self.send(vec![record]).await.pop();
+        let sent = self.send(vec![record], Written::Copy).await.pop();
         sent.expect("one record has one result").map(drop)
     }
 

@@ -321,6 +321,7 @@ impl Values {
             app,
             messaging,
             context,
+            observability,
             lifecycle,
             ..
         } = settings;
@@ -368,6 +369,22 @@ impl Values {
             .texts("untrusted_topics", &context.untrusted_topics);
         self.crypto(&settings.crypto);
         self.storage(&settings.storage);
+        self.section("observability")
+            .is("enabled", observability.enabled)
+            .is("tracing_enabled", observability.tracing_enabled)
+            .text("otlp_endpoint", &observability.otlp_endpoint)
+            .text("otlp_protocol", observability.otlp_protocol.as_str())
+            .is("sampling_rate", observability.sampling_rate)
+            .text("process_span_parent", observability.process_span_parent.as_str());
+        let metrics = &observability.metrics;
+        self.section("observability.metrics")
+            .is("enabled", metrics.enabled)
+            .words(
+                "exporters",
+                metrics.exporters.iter().map(|exporter| exporter.as_str()),
+            )
+            .seconds("collection_interval_seconds", metrics.collection_interval)
+            .is("partition_attribute", metrics.partition_attribute);
         self.section("lifecycle")
             .seconds("startup_timeout_seconds", lifecycle.startup_timeout)
             .seconds("shutdown_timeout_seconds", lifecycle.shutdown_timeout);

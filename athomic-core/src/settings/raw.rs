@@ -79,6 +79,8 @@ pub(super) struct RawSettings {
     pub(super) lineage: RawLineage,
     pub(super) crypto: RawCrypto,
     pub(super) storage: RawStorage,
+    pub(super) observability: RawObservability,
+    pub(super) metrics: RawMetrics,
     pub(super) lifecycle: RawLifecycle,
 }
 
@@ -185,6 +187,26 @@ section! {
 section! {
     /// The section `context`.
     RawContext { propagate: Vec<String>, untrusted_topics: Vec<String>, }
+}
+section! {
+    /// The section `observability`.
+    RawObservability {
+        enabled: bool,
+        tracing_enabled: bool,
+        otlp_endpoint: String,
+        otlp_protocol: String,
+        sampling_rate: f64,
+        process_span_parent: String,
+    }
+}
+section! {
+    /// The section `observability.metrics`.
+    RawMetrics {
+        enabled: bool,
+        exporters: Vec<String>,
+        collection_interval_seconds: f64,
+        partition_attribute: bool,
+    }
 }
 section! {
     /// The section `lifecycle`.
@@ -419,6 +441,8 @@ impl RawSettings {
             lineage: RawLineage::read(root),
             crypto: read_crypto(root),
             storage: RawStorage::read(STORAGE, table(STORAGE)),
+            observability: RawObservability::read("observability", table("observability")),
+            metrics: RawMetrics::read("observability.metrics", table("observability.metrics")),
             lifecycle: RawLifecycle::read("lifecycle", table("lifecycle")),
         }
     }

@@ -8,6 +8,7 @@ mod context;
 mod crypto;
 mod idempotency;
 mod lineage;
+mod observability;
 mod ordering;
 mod payload;
 mod republisher;
@@ -19,6 +20,9 @@ pub use idempotency::{IdempotencySettings, IdempotencyTuning};
 pub use lineage::{
     CollectorStore, LineageCollectorSettings, LineageGranularity, LineageServerSettings, LineageSettings,
     LineageStoreKind,
+};
+pub use observability::{
+    MetricsExporter, MetricsSettings, ObservabilitySettings, OtlpProtocol, ProcessSpanParent,
 };
 pub(in crate::settings) use ordering::default_kvstores;
 pub use ordering::{DEFAULT_KVSTORE, KvStoreSettings, OrderingSettings, OrderingTuning, StoreBackend};
@@ -65,6 +69,8 @@ pub struct Settings {
     pub crypto: CryptoSettings,
     /// Where large payloads are kept: section `storage`.
     pub storage: StorageSettings,
+    /// What is recorded for OpenTelemetry: section `observability`.
+    pub observability: ObservabilitySettings,
     /// Start and stop: section `lifecycle`.
     pub lifecycle: LifecycleSettings,
     /// The active profile; none if only `[default]` and bare tables count.
@@ -84,6 +90,7 @@ impl Default for Settings {
             lineage: LineageSettings::default(),
             crypto: CryptoSettings::default(),
             storage: StorageSettings::default(),
+            observability: ObservabilitySettings::default(),
             lifecycle: LifecycleSettings::default(),
             profile: None,
             traces: Arc::default(),
@@ -103,13 +110,14 @@ impl PartialEq for Settings {
             lineage,
             crypto,
             storage,
+            observability,
             lifecycle,
             profile,
             traces: _,
         } = self;
         (app, messaging, kvstores) == (&other.app, &other.messaging, &other.kvstores)
             && (idempotency, context, lineage) == (&other.idempotency, &other.context, &other.lineage)
-            && (lifecycle, profile) == (&other.lifecycle, &other.profile)
+            && (lifecycle, profile, observability) == (&other.lifecycle, &other.profile, &other.observability)
             && (crypto, storage) == (&other.crypto, &other.storage)
     }
 }

@@ -10,6 +10,7 @@ use crate::context::HeadersOrchestrator;
 use crate::payload::Payloads;
 use crate::publisher::{DelayedPublishStrategy, Publisher};
 use crate::settings::{Backend, ConnectionSettings, DEFAULT_CONNECTION, REPUBLISHER_CONNECTION, Settings};
+use crate::telemetry::{ConnectionTelemetry, Telemetry};
 
 /// Each named connection of an application: its transport and its publisher.
 #[derive(Debug, Default)]
@@ -32,6 +33,7 @@ impl Connections {
         broker: &MemoryBroker,
         headers: &Arc<HeadersOrchestrator>,
         payloads: &Arc<Payloads>,
+        telemetry: Option<&Arc<Telemetry>>,
     ) -> Result<Self, ConnectionsError> {
         let transport = |connection: &ConnectionSettings| -> Result<Arc<dyn DynTransport>, ConnectionsError> {
             match settings.messaging.backend {
@@ -52,7 +54,20 @@ impl Connections {
             let transport = transport(connection)?;
             let (name, headers) = (connection.name.as_str(), Arc::clone(headers));
             let payloads = Arc::clone(payloads);
-            let publisher = Publisher::over(name, Arc::clone(&transport), delayed, headers, payloads);
+            let mut publisher = Publisher::over(name, Arc::clone(&transport), delayed, headers, payloads);
+            if let Some(telemetry) = telemetry {
+                let client_id = connection
+                    .consumer
+                    .client_id
+                    .as_ref()
+                    .unwrap_or(&settings.app.name);
+                let servers = match settings.messaging.backend {
+                    Backend::Memory => &[][..],
+                    Backend::Kafka => &connection.consumer.bootstrap_servers,
+                };
+                let recorded = ConnectionTelemetry::new(telemetry, transport.system(), servers, client_id);
+                publisher = publisher.recorded_by(recorded);
+            }
             Ok((connection.name.clone(), Connection { transport, publisher }))
         });
         connections.collect::<Result<_, _>>().map(Self)

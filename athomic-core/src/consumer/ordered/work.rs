@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::super::lane::{LaneContext, LaneSettings, PartitionState, Permit, Settlement};
-use super::super::processor::{Boxed, Failure, caught, decoded, failed, guarded};
+use super::super::processor::{Boxed, Failure, caught, decoded, guarded};
 use super::OrderedSettings;
 use super::calls::Caller;
 use super::shard::{self, Links};
@@ -95,6 +95,7 @@ pub(super) fn unordered(message: &RawMessage, error: BoxError) -> FailureContext
         error,
         attempt: 1,
         wish: RetryWish::Never,
+        span: None,
     }
 }
 
@@ -202,7 +203,7 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
             };
             Ok(self.handler.call(payload, &call).await?)
         });
-        Once::Ran(guarded(run, context, message).await.and_then(failed))
+        Once::Ran(guarded(run, context, message, attempt).await)
     }
 
     /// The same, if the message was not handled before.
@@ -232,7 +233,7 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
         };
         let run = async {
             let run = pin!(async { Ok(self.handler.call(payload, &call).await?) });
-            guarded(run, context, message).await.and_then(failed)
+            guarded(run, context, message, attempt).await
         };
         guard.once(key, run).await
     }
@@ -259,6 +260,7 @@ async fn not_run(
         error: text.into(),
         attempt: deliveries,
         wish: RetryWish::Never,
+        span: None,
     };
     poisoned(settings, context, failure).await
 }

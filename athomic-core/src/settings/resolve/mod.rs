@@ -6,6 +6,7 @@ mod context;
 mod dead_letters;
 mod idempotency;
 mod lineage;
+mod observability;
 mod ordering;
 mod payload;
 mod republisher;
@@ -83,6 +84,7 @@ impl Resolver<'_> {
                 backend: self.choice(&raw.storage.backend, StorageBackend::default()),
                 base_path: self.text(&raw.storage.base_path).map(PathBuf::from),
             },
+            observability: self.observability(&raw.observability, &raw.metrics),
             lifecycle: LifecycleSettings {
                 startup_timeout: self
                     .some_seconds(&raw.lifecycle.startup_timeout_seconds, lifecycle.startup_timeout),

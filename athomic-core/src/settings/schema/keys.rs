@@ -9,7 +9,8 @@ use crate::handler::Priorities;
 use crate::settings::choice::Choice;
 use crate::settings::resolved::{
     AutoCreate, Backend, BackoffKind, DelayBackend, DlqFormat, DlqStrategy, GroupProtocol, IsolationLevel,
-    OffsetReset, ProducerClient, RetryMode, RetryOrder, SaslMechanism, SecurityProtocol, WireCompression,
+    OffsetReset, OtlpProtocol, ProcessSpanParent, ProducerClient, RetryMode, RetryOrder, SaslMechanism,
+    SecurityProtocol, WireCompression,
 };
 
 pub(in crate::settings) const CONSUMER: &str = "integration.messaging.consumer";
@@ -455,6 +456,73 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
         paths: &["lineage.collector"],
         doc: "The consumer of the lineage topic.",
         keys: LINEAGE_COLLECTOR_KEYS,
+    },
+    Section {
+        paths: &["observability"],
+        doc: "OpenTelemetry, with the feature `otel`. What the variables OTEL_* say goes before this.",
+        keys: &[
+            key(
+                "enabled",
+                Kind::Boolean,
+                "true",
+                "Whether anything of this section has an effect.",
+            ),
+            key(
+                "tracing_enabled",
+                Kind::Boolean,
+                "false",
+                "Whether spans are recorded and exported by OTLP.",
+            ),
+            key(
+                "otlp_endpoint",
+                Kind::Text,
+                "\"http://localhost:4318\"",
+                "Where OTLP goes; the usual port is 4318 for `http/protobuf` and 4317 for `grpc`.",
+            ),
+            key(
+                "otlp_protocol",
+                one_of::<OtlpProtocol>(),
+                "\"http/protobuf\"",
+                "How OTLP goes.",
+            ),
+            key(
+                "sampling_rate",
+                Kind::Number,
+                "1",
+                "The share of traces that begin here and are recorded, from 0 to 1; others are decided where they began.",
+            ),
+            key(
+                "process_span_parent",
+                one_of::<ProcessSpanParent>(),
+                "\"producer\"",
+                "Whether a handler's span is a child of the span in which its message was published, or only links to it.",
+            ),
+        ],
+    },
+    Section {
+        paths: &["observability.metrics"],
+        doc: "Metrics.",
+        keys: &[
+            key("enabled", Kind::Boolean, "false", "Whether metrics are recorded."),
+            key(
+                "exporters",
+                Kind::TextList,
+                "[\"prometheus\"]",
+                "Where they are to be had: `prometheus` is the text of `RunningApp::metrics_text`, `otlp` is pushed.",
+            ),
+            key(
+                "collection_interval_seconds",
+                Kind::Seconds,
+                "60",
+                "How often they are pushed by OTLP.",
+            ),
+            key(
+                "partition_attribute",
+                Kind::Boolean,
+                "false",
+                "Whether each partition is a series of its own.",
+            ),
+        ],
     },
     Section {
         paths: &["lifecycle"],

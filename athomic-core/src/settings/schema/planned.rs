@@ -71,17 +71,8 @@ pub(in crate::settings) static PLANNED: &[Planned] = &[
     Planned {
         path: "observability",
         keys: &[
-            "enabled",
             "exporter_enabled",
             "exporter_port",
-            "tracing_enabled",
-            "otlp_endpoint",
-            "otlp_protocol",
-            "sampling_rate",
-            "process_span_parent",
-            "metrics.enabled",
-            "metrics.collection_interval_seconds",
-            "metrics.partition_attribute",
             "metrics.metrics_protection_enabled",
             "metrics.allow_metrics_ips",
         ],

@@ -10,6 +10,7 @@ mod layers;
 mod lineage;
 mod merging;
 mod not_built;
+mod observability;
 mod ordering;
 mod origins;
 mod payload;

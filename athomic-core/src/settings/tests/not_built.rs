@@ -14,9 +14,12 @@ fn parts_without_a_runtime_are_refused_by_name() {
         "[integration.messaging.dlq]\nindex_ttl_seconds = 1",
         &format!("2:1: `{messaging}.dlq.index_ttl_seconds`: is not built yet"),
     );
-    check(
+    check_faults(
         "[observability]\nexporter_enabled = true",
-        "2:1: `observability`: is not built yet",
+        &[
+            "settings.toml:2:1: `observability.exporter_enabled`: athomic opens no port for metrics: serve what \
+           `RunningApp::metrics_text` returns in a server of the program's own, and remove it",
+        ],
     );
     check("console.enabled = true", "1:9: `console`: is not built yet");
 }

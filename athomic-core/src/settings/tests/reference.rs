@@ -6,9 +6,9 @@ use super::*;
 use crate::settings::raw::{
     RawApp, RawConsumer, RawContext, RawCryptoKeys, RawDlq, RawIdempotencyKeys, RawIdempotencyStore,
     RawIdempotencyTuning, RawKey, RawLifecycle, RawLineageCollector, RawLineageKeys, RawLineageProducer,
-    RawLineageStore, RawOrdering, RawPayloadKeys, RawProducer, RawProvider, RawRepublisher, RawRetry,
-    RawRetryTuning, RawSecurity, RawStepKeys, RawStorage, RawStoreProvider, RawStoreSwitch, RawSwitch,
-    RawTopics, RawTuning,
+    RawLineageStore, RawMetrics, RawObservability, RawOrdering, RawPayloadKeys, RawProducer, RawProvider,
+    RawRepublisher, RawRetry, RawRetryTuning, RawSecurity, RawStepKeys, RawStorage, RawStoreProvider,
+    RawStoreSwitch, RawSwitch, RawTopics, RawTuning,
 };
 use crate::settings::schema::SECTIONS;
 
@@ -136,6 +136,8 @@ fn the_table_and_the_mirror_have_the_same_keys() {
         RawLineageProducer::KEYS,
         RawLineageStore::KEYS,
         RawLineageCollector::KEYS,
+        RawObservability::KEYS,
+        RawMetrics::KEYS,
         RawLifecycle::KEYS,
     ];
     let sections = SECTIONS
