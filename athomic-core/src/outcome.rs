@@ -334,7 +334,7 @@ pub struct FailureContext {
     /// What the failure asks for.
     pub wish: RetryWish,
     /// The span of the execution that failed; `None` where no spans are recorded, or none ran.
-    pub span: Option<TraceContext>,
+    pub span: Option<Box<TraceContext>>,
 }
 
 /// What a failure asks of the retry policy.

@@ -605,7 +605,7 @@ pub(super) struct Failure {
     wish: RetryWish,
     error: BoxError,
     /// That of the execution, where spans are recorded.
-    span: Option<TraceContext>,
+    span: Option<Box<TraceContext>>,
 }
 
 impl Failure {
@@ -722,12 +722,18 @@ fn note<T>(processing: Option<Processing>, ended: Result<T, Failure>) -> Result<
     let Some(processing) = processing else {
         return ended;
     };
-    let span = processing.trace();
-    match &ended {
-        Ok(_) => processing.end(None),
-        Err(Failure { stage, error, .. }) => processing.end(Some((&error_type(*stage, error), error))),
+    match ended {
+        Ok(value) => {
+            processing.end(None);
+            Ok(value)
+        }
+        Err(mut failure) => {
+            failure.span = processing.trace().map(Box::new);
+            let Failure { stage, error, .. } = &failure;
+            processing.end(Some((&error_type(*stage, error), error)));
+            Err(failure)
+        }
     }
-    ended.map_err(|failure| Failure { span, ..failure })
 }
 
 /// Run a handler with panics caught and the time limit kept, and reported if each execution is.

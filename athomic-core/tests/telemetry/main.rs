@@ -23,7 +23,7 @@ use receiver::{Received, Receiver, until};
 fn broker(topics: &[&str]) -> MemoryBroker {
     let broker = MemoryBroker::new();
     for topic in topics {
-        broker.control().create_topic(*topic, 1);
+        broker.control().create_topic(topic, 1);
     }
     broker
 }

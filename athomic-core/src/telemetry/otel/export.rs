@@ -85,11 +85,11 @@ impl Signal {
             return None;
         }
         let endpoint = settings.otlp_endpoint.trim_end_matches('/');
-        let (usual_port, other) = match protocol {
+        let (port_of_other, other) = match protocol {
             OtlpProtocol::Grpc => (":4318", "http/protobuf"),
             OtlpProtocol::Http => (":4317", "grpc"),
         };
-        if endpoint.ends_with(usual_port) {
+        if endpoint.ends_with(port_of_other) {
             tracing::warn!(
                 endpoint,
                 %protocol,

@@ -192,7 +192,7 @@ impl HandlerTelemetry {
 
     /// Run what follows a failure as a part of the execution that failed.
     pub(crate) async fn within<F: Future>(&self, failure: &FailureContext, run: F) -> F::Output {
-        let failed = failure.span.as_ref().map(convert::remote);
+        let failed = failure.span.as_deref().map(convert::remote);
         let current = failed.map_or_else(Current::new, |span| Current::new().with_remote_span_context(span));
         run.with_context(current).await
     }
