@@ -16,15 +16,6 @@ pub(crate) fn ci() -> Result<()> {
     Ok(())
 }
 
-/// The compile-fail cases are the same with every feature, and the step before has run them: they would
-/// compile librdkafka once more, in a target folder of their own.
-const WITHOUT_UI: [&str; 4] = [
-    "--",
-    "--exact",
-    "--skip",
-    "mistakes_are_named_on_the_users_own_token",
-];
-
 /// The order makes each step use what the one before it has built: clippy, docs and features share
 /// the checked dependencies, the tests the compiled ones.
 fn all(times: &mut Times) -> Result<test::Tally> {
@@ -35,7 +26,7 @@ fn all(times: &mut Times) -> Result<test::Tally> {
     times.step("msrv", msrv::msrv)?;
     times.step("deny", deny::deny)?;
     let mut tally = times.step("test --embedded", || test::embedded(&[]))?;
-    tally += times.step("test", || test::with_servers(&WITHOUT_UI.map(String::from)))?;
+    tally += times.step("test", || test::with_servers(&[]))?;
     if cfg!(target_os = "linux") {
         times.step("valgrind", valgrind::valgrind)?;
     }

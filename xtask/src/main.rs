@@ -47,7 +47,7 @@ fn run() -> anyhow::Result<ExitCode> {
         Chore::Test {
             embedded: false,
             arguments,
-        } => println!("{}", test::with_servers(&arguments)?),
+        } => println!("{}", test::everything(&arguments)?),
         Chore::Lint => lint::lint()?,
         Chore::Doc => doc::doc()?,
         Chore::Features { vendored } => features::features(vendored)?,

@@ -18,7 +18,17 @@ pub(crate) struct Tally {
     ignored: usize,
 }
 
-/// Run everything, with the servers whose addresses the tests find in their environment.
+/// Run everything: the compile-fail cases, which are only themselves without features, and all else.
+pub(crate) fn everything(arguments: &[String]) -> Result<Tally> {
+    let mut tally = Tally::default();
+    if arguments.is_empty() {
+        tally += run_and_count(cargo().args(["test", "--package", "athomic", "--test", "ui"]))?;
+    }
+    tally += with_servers(arguments)?;
+    Ok(tally)
+}
+
+/// Run all but the compile-fail cases, with the servers whose addresses the tests find in their environment.
 pub(crate) fn with_servers(arguments: &[String]) -> Result<Tally> {
     let features = every_feature(&packages()?);
     let test = |first: &[&str]| {
