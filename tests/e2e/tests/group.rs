@@ -230,14 +230,18 @@ async fn a_stop_while_the_group_waits_for_a_dead_member_repeats_nothing() {
         killed.elapsed() < Duration::from_secs(16),
         "it left before the first was given up"
     );
-    until("all is handled", async || {
-        handled(&[&first, &second, &third]) as u64 == 130 * KEYS
+    until("the third has all partitions", async || {
+        third.given() >= PARTITIONS as usize
     })
     .await;
     assert!(
         killed.elapsed() < Duration::from_secs(35),
         "the second was not waited for"
     );
+    until("all is handled", async || {
+        handled(&[&first, &second, &third]) as u64 == 130 * KEYS
+    })
+    .await;
     third.terminate().await;
 
     let notes = notes(&[&first, &second, &third]);
