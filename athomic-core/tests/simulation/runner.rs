@@ -18,7 +18,7 @@ use crate::event::{End, Event, Instance};
 use crate::fate::{Kind, Point};
 use crate::handlers::{MAX_ATTEMPTS, Strategy, TIMEOUT, WINDOW};
 use crate::ordered::dead_letters::DeadLetters;
-use crate::ordered::{Plan, Producer, operator, store::SimulatedStore};
+use crate::ordered::{Plan, Producer, last_processed, operator, store::SimulatedStore};
 use crate::transport::SimulatedTransport;
 use crate::world::{LETTERS, PARTITIONS, World};
 
@@ -230,10 +230,16 @@ impl Run {
         CONNECTING.set(Some((Arc::clone(&self.world), instance)));
         let plan = self.world.plan.as_ref();
         let handler = Strategy::of(self.world.seed).handler(&self.world, instance);
-        let app = App::builder()
+        let mut app = App::builder()
             .without_discovery()
             .settings(settings(plan.map(Plan::settings)))
             .register(handler);
+        if plan.is_some_and(Plan::asks) {
+            let world = Arc::clone(&self.world);
+            app = app.resync("on_event", move |of| {
+                last_processed(Arc::clone(&world), instance, of)
+            });
+        }
         // It may be told to start while the broker is away for longer than it waits, or be killed.
         let started = app.build().expect("it is valid").start().await;
         self.apps.push(started.ok());

@@ -18,6 +18,8 @@ pub(super) struct Local<P> {
     /// The next sequence to run, as far as is known here. The store's is never lower, but for what is done
     /// here and not told.
     pub(super) next: Option<u64>,
+    /// If that is only known to be no lower: what it was taken for.
+    at_least: Option<u64>,
     /// Messages that are here and not started, by their sequences, each once.
     pub(super) queue: VecDeque<Entry<P>>,
     pub(super) done: Done,
@@ -105,6 +107,7 @@ impl<P> Local<P> {
             identity,
             lease: None,
             next: None,
+            at_least: None,
             queue: VecDeque::new(),
             done: Done::default(),
             held: Vec::new(),
@@ -172,6 +175,15 @@ impl<P> Local<P> {
     pub(super) fn take_lease(&mut self, grant: Grant) {
         self.lease = Some(grant);
         self.has_empty_room = false;
+    }
+
+    /// Take note that all up to a sequence is done, and perhaps more.
+    pub(super) fn advance_past(&mut self, sequence: u64) {
+        let next = sequence + 1;
+        if self.next < Some(next) {
+            self.at_least = Some(next);
+        }
+        self.advance(next);
     }
 
     /// Take note that all below a sequence is done: what was held for it is settled.
@@ -255,7 +267,8 @@ impl<P> Local<P> {
 
     /// Return the next expected sequence, as far as the store was heard to know it.
     pub(super) fn confirmed(&self) -> Option<u64> {
-        self.done.first().or(self.next)
+        let exact = self.next.filter(|next| self.at_least != Some(*next));
+        self.done.first().or(exact)
     }
 
     /// Say whether nothing of it is here but what is remembered, and perhaps a lease.

@@ -4,6 +4,8 @@
 //!   where gaps are acted upon, completions rise.
 //! - One handler of an aggregate runs at a time, unless the store took the first one's process for dead
 //!   while its own clock stood still; then the second one's token is higher.
+//! - What the application had handled before is not run; an aggregate that may begin anywhere begins with the
+//!   lowest message that waits.
 //! - The store counts completions only under the last token that it has granted, and only of messages
 //!   that have ended.
 //! - What is committed has ended, or waits in a store that is trusted with it.
@@ -15,7 +17,7 @@ use athomic_core::message::{Offset, Partition};
 
 use tokio::time::Instant;
 
-use super::{Plan, SESSION};
+use super::{AGGREGATES, Plan, SESSION};
 use crate::event::{End, Event, Instance};
 use crate::handlers::CONCURRENCY;
 
@@ -37,6 +39,8 @@ pub(crate) struct OrderChecker {
     refused: BTreeSet<(Partition, Offset)>,
     /// Messages that are done, or given up.
     ended: BTreeSet<Message>,
+    /// Aggregates that have begun.
+    begun: BTreeSet<u64>,
     /// The last sequence done of each aggregate.
     last: BTreeMap<u64, u64>,
     failed: BTreeSet<Message>,
@@ -56,11 +60,13 @@ pub(crate) struct OrderChecker {
 
 impl OrderChecker {
     pub(crate) fn new(plan: &Plan) -> Self {
+        let before = |of| (1..=plan.handled_before(of)).map(move |sequence| (of, sequence));
         Self {
             plan: plan.clone(),
+            begun: BTreeSet::new(),
             sent: BTreeMap::new(),
             refused: BTreeSet::new(),
-            ended: BTreeSet::new(),
+            ended: (0..AGGREGATES).flat_map(before).collect(),
             last: BTreeMap::new(),
             failed: BTreeSet::new(),
             condemned: BTreeSet::new(),
@@ -181,6 +187,12 @@ impl OrderChecker {
         self.demand(granted == Some(turn.token) || self.shaken.is_some(), || {
             format!("{turn:?} begins, and {granted:?} was granted last")
         });
+        self.demand(sequence > self.plan.handled_before(of), || {
+            format!("{turn:?} begins, and the application had handled it before")
+        });
+        if self.begun.insert(of) && self.plan.begins_anywhere() {
+            self.begin_with(turn.message);
+        }
         if !self.plan.acts_on_gaps() {
             let next = self.next(of);
             self.demand(sequence <= next, || {
@@ -197,6 +209,15 @@ impl OrderChecker {
         self.demand(count <= CONCURRENCY, || {
             format!("{count} handlers run in instance {instance}")
         });
+    }
+
+    /// Take the messages below an aggregate's first one for done.
+    fn begin_with(&mut self, (of, first): Message) {
+        let lower: Vec<_> = self.parked.range((of, 0)..(of, first)).copied().collect();
+        self.demand(lower.is_empty(), || {
+            format!("{of} begins with {first}, and {lower:?} waited")
+        });
+        self.ended.extend((1..first).map(|sequence| (of, sequence)));
     }
 
     fn turn_ended(&mut self, execution: usize, end: End) {

@@ -184,7 +184,7 @@ where
     }
 
     pub(super) fn on_duplicate(&mut self, index: usize, sequence: u64, newer: bool) {
-        self.locals[index].advance(sequence + 1);
+        self.locals[index].advance_past(sequence);
         self.caller.counters.duplicates.add(1);
         if !newer {
             tracing::debug!(aggregate = %self.locals[index].aggregate, sequence, "message was done before");
