@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::lineage::Lineage;
 use super::{App, BuildError, Description};
-use crate::consumer::{ConsumerManager, OrderingParts};
+use crate::consumer::{ConsumerManager, ConsumerParts};
 use crate::context::{HeadersAdapter, HeadersOrchestrator};
 use crate::delay::{self, DelayTopicCheck, DelayedMessageHandler};
 use crate::handler::register::HandlerDefinition;
@@ -32,7 +32,7 @@ pub struct AppBuilder {
     only: Option<Vec<String>>,
     except: Vec<String>,
     broker: MemoryBroker,
-    ordering: OrderingParts,
+    parts: ConsumerParts,
     steps: PayloadSteps,
     lifecycle: Lifecycle,
     adapters: Vec<Arc<dyn HeadersAdapter>>,
@@ -55,7 +55,7 @@ impl AppBuilder {
             only: None,
             except: Vec::new(),
             broker: MemoryBroker::new(),
-            ordering: OrderingParts::default(),
+            parts: ConsumerParts::default(),
             steps: PayloadSteps::default(),
             lifecycle: Lifecycle::default(),
             adapters: Vec::new(),
@@ -147,13 +147,13 @@ impl AppBuilder {
 
     /// Share embedded stores with other applications of this process, for tests.
     pub fn stores(mut self, stores: MemoryStores) -> Self {
-        self.ordering.stores = stores;
+        self.parts.stores = stores;
         self
     }
 
     /// Say what the application knows of the aggregates of an ordered handler, see [`Resync`].
     pub fn resync(mut self, handler_id: impl Into<String>, resync: impl Resync) -> Self {
-        self.ordering.resyncs.insert(handler_id.into(), Arc::new(resync));
+        self.parts.resyncs.insert(handler_id.into(), Arc::new(resync));
         self
     }
 
@@ -213,7 +213,7 @@ impl AppBuilder {
             handlers.add(collector);
         }
         if let Some((reporter, service)) = lineage.reporter {
-            self.ordering.lineage = Some(reporter);
+            self.parts.lineage = Some(reporter);
             self.lifecycle.register(service);
         }
         let mut republisher = None;
@@ -229,7 +229,7 @@ impl AppBuilder {
             republisher = Some(handler);
         }
         let states = Arc::new(self.states);
-        let manager = ConsumerManager::new(&handlers, &settings, &connections, &states, &self.ordering)?;
+        let manager = ConsumerManager::new(&handlers, &settings, &connections, &states, &self.parts)?;
         let description = Description::new(&settings, manager.descriptions(), states.type_names());
         let health = manager.health();
         let ordering = manager.ordering();
@@ -249,7 +249,7 @@ impl AppBuilder {
             ordering,
             idempotency,
             republisher,
-            lineage: self.ordering.lineage,
+            lineage: self.parts.lineage,
             telemetry,
         })
     }

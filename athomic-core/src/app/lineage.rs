@@ -68,12 +68,7 @@ fn reporter(
             LineageStoreKind::Composite => unreachable!("the settings name its stores in its place"),
         });
     }
-    let namespace = lineage.job_namespace.as_ref().unwrap_or(&settings.app.name);
-    let lineage = LineageSettings {
-        job_namespace: Some(namespace.clone()),
-        ..lineage.clone()
-    };
-    Ok(Reporter::new(lineage, connection.transport(), stores))
+    Ok(Reporter::new(lineage.clone(), connection.transport(), stores))
 }
 
 fn collecting(lineage: &LineageSettings) -> Result<HandlerDefinition, BoxError> {

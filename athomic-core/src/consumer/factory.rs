@@ -49,12 +49,12 @@ pub struct ConsumerFactory<'a> {
     settings: &'a Settings,
     connections: &'a Connections,
     states: &'a Arc<StateMap>,
-    ordering: &'a OrderingParts,
+    parts: &'a ConsumerParts,
 }
 
 /// What consumers need beside the settings.
 #[derive(Clone, Default)]
-pub struct OrderingParts {
+pub struct ConsumerParts {
     /// The embedded stores, by their scopes.
     pub stores: MemoryStores,
     /// What the application knows of its aggregates, by handler.
@@ -63,9 +63,9 @@ pub struct OrderingParts {
     pub(crate) lineage: Option<Arc<Reporter>>,
 }
 
-impl fmt::Debug for OrderingParts {
+impl fmt::Debug for ConsumerParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OrderingParts")
+        f.debug_struct("ConsumerParts")
             .field("stores", &self.stores)
             .field("resyncs", &self.resyncs.keys())
             .finish()
@@ -174,13 +174,13 @@ impl<'a> ConsumerFactory<'a> {
         settings: &'a Settings,
         connections: &'a Connections,
         states: &'a Arc<StateMap>,
-        ordering: &'a OrderingParts,
+        parts: &'a ConsumerParts,
     ) -> Self {
         Self {
             settings,
             connections,
             states,
-            ordering,
+            parts,
         }
     }
 
@@ -339,22 +339,24 @@ impl<'a> ConsumerFactory<'a> {
         definition: &HandlerDefinition,
         resolved: &Resolved<'_>,
     ) -> Option<Arc<HandlerLineage>> {
-        let reporter = self.ordering.lineage.as_ref()?;
+        let reporter = self.parts.lineage.as_ref()?;
+        if definition.options.enable_lineage == Some(false) {
+            return None;
+        }
+        let Settings { app, lineage, .. } = self.settings;
         let servers = &resolved.connection.consumer.bootstrap_servers;
         let namespace = match (self.settings.messaging.backend, servers.first()) {
             (Backend::Kafka, Some(server)) => format!("kafka://{server}"),
-            (backend, _) => format!("{backend}://{}", self.settings.app.name),
+            (backend, _) => format!("{backend}://{}", app.name),
         };
-        let is_wanted = definition.options.enable_lineage.unwrap_or(true);
-        is_wanted.then(|| {
-            reporter.follow(HandlerParts {
-                handler_id: definition.handler_id.clone(),
-                group: resolved.group_id.clone(),
-                topics: definition.options.topics.clone(),
-                namespace,
-                is_batch: definition.processor.is_batch(),
-            })
-        })
+        Some(reporter.follow(HandlerParts {
+            job_namespace: lineage.job_namespace.as_ref().unwrap_or(&app.name).clone(),
+            handler_id: definition.handler_id.clone(),
+            group: resolved.group_id.clone(),
+            topics: definition.options.topics.clone(),
+            namespace,
+            is_batch: definition.processor.is_batch(),
+        }))
     }
 
     /// Make what decides on a handler's failures.
@@ -473,7 +475,7 @@ impl<'a> ConsumerFactory<'a> {
         for caveat in &ordering.caveats {
             tracing::warn!(handler = %definition, "{caveat}");
         }
-        let resync = self.ordering.resyncs.get(&definition.handler_id).cloned();
+        let resync = self.parts.resyncs.get(&definition.handler_id).cloned();
         let mut check = Check {
             handler: definition.to_string(),
             faults: Vec::new(),
@@ -537,7 +539,7 @@ impl<'a> ConsumerFactory<'a> {
         let names = ["idempotency", &resolved.group_id, &definition.handler_id];
         let space = KeySpace::new(&settings.namespace, &names);
         if settings.backend == StoreBackend::Memory {
-            return Some(Arc::new(self.ordering.stores.idempotency(&space)));
+            return Some(Arc::new(self.parts.stores.idempotency(&space)));
         }
         let name = settings.backend.as_str();
         let Some(backend) = idempotency_backend(name) else {
@@ -565,7 +567,7 @@ impl<'a> ConsumerFactory<'a> {
             ordering.policies.clone(),
         );
         if settings.backend == StoreBackend::Memory {
-            return Some(Arc::new(self.ordering.stores.ordering(scope)));
+            return Some(Arc::new(self.parts.stores.ordering(scope)));
         }
         let name = settings.backend.as_str();
         let Some(backend) = ordering_backend(name) else {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::{InvalidConsumerConfigurationError, MessagingConnectionError};
-use super::factory::{ConsumerDescription, ConsumerFactory, OrderingParts};
+use super::factory::{ConsumerDescription, ConsumerFactory, ConsumerParts};
 use super::ordered::OrderingDesk;
 use super::service::ConsumerService;
 use crate::dead_letter::{Chain, DeadLetterProcessor, Routes};
@@ -43,9 +43,9 @@ impl ConsumerManager {
         settings: &Settings,
         connections: &Connections,
         states: &Arc<StateMap>,
-        ordering: &OrderingParts,
+        parts: &ConsumerParts,
     ) -> Result<Self, Vec<InvalidConsumerConfigurationError>> {
-        let factory = ConsumerFactory::new(settings, connections, states, ordering);
+        let factory = ConsumerFactory::new(settings, connections, states, parts);
         let mut faults = conflicts(handlers, &factory);
         faults.extend(unknown_tunings(handlers, settings));
         let (mut descriptions, mut consumers) = (Vec::new(), Vec::<ConsumerService>::new());

@@ -19,7 +19,7 @@ mod strategies;
 mod vitals;
 
 pub use error::{ConsumeError, InvalidConsumerConfigurationError, MessagingConnectionError};
-pub use factory::{ConsumerDescription, ConsumerFactory, OrderingParts};
+pub use factory::{ConsumerDescription, ConsumerFactory, ConsumerParts};
 pub(crate) use lane::{LaneContext, LaneSource, PartitionState, Settlement};
 pub use manager::{ConsumerManager, MissingTopics, TopicsOutOfReach, TopicsRefused};
 pub(crate) use ordered::OrderedSettings;

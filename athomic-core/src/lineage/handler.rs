@@ -49,6 +49,8 @@ struct State {
 /// What a handler's lineage is made of.
 #[derive(Debug)]
 pub(crate) struct HandlerParts {
+    /// Whose job the handler is.
+    pub(crate) job_namespace: String,
     pub(crate) handler_id: String,
     pub(crate) group: String,
     pub(crate) topics: Vec<String>,
@@ -70,7 +72,7 @@ impl HandlerLineage {
         };
         Self {
             job: Job {
-                namespace: settings.job_namespace.clone().unwrap_or_default(),
+                namespace: parts.job_namespace,
                 name: parts.handler_id,
                 facets: Facets::from([facets.job_type(settings.interval.as_secs().max(1))]),
             },

@@ -608,6 +608,11 @@ fn the_republisher_has_a_connection_of_its_own_that_inherits() {
     );
 }
 
+async fn publish_later(app: &RunningApp, number: u32, delay: Duration) {
+    let sent = app.publisher().publish(TOPIC, &number).delay(delay).await;
+    sent.unwrap();
+}
+
 fn signed(key: &str) -> String {
     cascade().replace("max_hops = 20", &format!("max_hops = 20\n{key}"))
 }
@@ -622,23 +627,10 @@ async fn with_a_key_what_is_unsigned_forged_or_moved_is_given_up_and_what_is_sig
         &cluster,
         Some(r#"{"version":1,"destination":"t","due":0,"sent":0}"#),
     );
-    theirs
-        .publisher()
-        .publish(TOPIC, &1)
-        .delay(60 * SECOND)
-        .await
-        .unwrap();
+    publish_later(&theirs, 1, 60 * SECOND).await;
     // Over two buckets, each of which signs anew.
-    app.publisher()
-        .publish(TOPIC, &2)
-        .delay(360 * SECOND)
-        .await
-        .unwrap();
-    app.publisher()
-        .publish(TOPIC, &3)
-        .delay(60 * SECOND)
-        .await
-        .unwrap();
+    publish_later(&app, 2, 360 * SECOND).await;
+    publish_later(&app, 3, 60 * SECOND).await;
     // The envelope and the signature of the last, on another payload.
     let ours = cluster.control.messages("delay-1m").unwrap().pop().unwrap();
     let moved = OutgoingMessage {
@@ -665,17 +657,8 @@ async fn what_the_key_of_before_has_signed_still_arrives() {
     let before = start(&cluster, &elsewhere).await;
     let keys = "envelope_key = 'new'\nenvelope_previous_key = 'old'";
     let app = start(&cluster, &signed(keys)).await;
-    before
-        .publisher()
-        .publish(TOPIC, &1)
-        .delay(60 * SECOND)
-        .await
-        .unwrap();
-    app.publisher()
-        .publish(TOPIC, &2)
-        .delay(60 * SECOND)
-        .await
-        .unwrap();
+    publish_later(&before, 1, 60 * SECOND).await;
+    publish_later(&app, 2, 60 * SECOND).await;
     until_arrived(&cluster, TOPIC, 2).await;
     assert_eq!(counts(&app).given_up, 0);
 }

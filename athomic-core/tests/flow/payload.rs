@@ -301,6 +301,19 @@ async fn an_ordered_consumer_stops_while_it_waits_for_a_step() {
     assert_eq!(cluster.committed(0).unwrap_or(0), 0, "it comes again");
 }
 
+/// Wait for the dead letter, mend what is broken, and replay it.
+async fn replay_when_mended(cluster: &Cluster, app: &RunningApp, mended: &AtomicBool) {
+    until("a dead letter", || {
+        cluster.control.messages("dlq").is_ok_and(|all| all.len() == 1)
+    })
+    .await;
+    mended.store(true, Relaxed);
+    app.dead_letters()
+        .replay("dlq", &Filter::default(), &ReplayOptions::default())
+        .await
+        .unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn retries_and_replays_carry_the_bytes_as_they_are() {
     let (cluster, vault, taken) = (Cluster::new(1), Vault::default(), Taken::default());
@@ -316,15 +329,7 @@ async fn retries_and_replays_carry_the_bytes_as_they_are() {
     });
     let app = start(app(&cluster, &settings, &vault).register(definition)).await;
     app.publisher().publish(TOPIC, &json!("x")).await.unwrap();
-    until("a dead letter", || {
-        cluster.control.messages("dlq").is_ok_and(|all| all.len() == 1)
-    })
-    .await;
-    mended.store(true, Relaxed);
-    app.dead_letters()
-        .replay("dlq", &Filter::default(), &ReplayOptions::default())
-        .await
-        .unwrap();
+    replay_when_mended(&cluster, &app, &mended).await;
     assert_eq!(taken.until(3).await, vec![json!("x"); 3]);
     let copies = cluster.control.messages(TOPIC).unwrap();
     assert_eq!(copies.len(), 3, "the message, its retry, its replay");
@@ -550,15 +555,7 @@ async fn encrypted_messages_open_also_when_they_were_delayed_retried_and_replaye
         .delay(Duration::from_secs(1))
         .await
         .unwrap();
-    until("a dead letter", || {
-        cluster.control.messages("dlq").is_ok_and(|all| all.len() == 1)
-    })
-    .await;
-    mended.store(true, Relaxed);
-    app.dead_letters()
-        .replay("dlq", &Filter::default(), &ReplayOptions::default())
-        .await
-        .unwrap();
+    replay_when_mended(&cluster, &app, &mended).await;
     assert_eq!(taken.until(3).await, vec![json!("secret"); 3]);
     for topic in [TOPIC, "wait", "dlq"] {
         for message in cluster.control.messages(topic).unwrap() {

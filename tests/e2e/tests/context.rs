@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use athomic::App;
 use athomic::app::{AppBuilder, RunningApp};
 use athomic::context::{BAGGAGE, Context, TRACEPARENT, restore_context};
 use athomic::handler::Meta;
@@ -18,18 +17,13 @@ const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 /// Begin an application with a delay topic of its own.
 fn app(rig: &Rig) -> AppBuilder {
     let settings = format!(
-        "[integration.messaging.provider]\nbackend = 'kafka'\n\
-         [integration.messaging.consumer]\nbootstrap_servers = ['{}']\n\
-         [integration.messaging.topics]\nauto_create = 'always'\ndefault_partitions = 1\n\
+        "[integration.messaging.topics]\nauto_create = 'always'\ndefault_partitions = 1\n\
          [integration.messaging.dlq.retry]\nmode = 'delay_topic'\nmin_delay_seconds = 1\n\
          [integration.messaging.republisher]\ndelay_topics = {{ 1 = '{}.delay' }}\n\
          consumer.group_id = '{}.delay'\n",
-        rig.bootstrap, rig.topic, rig.group
+        rig.topic, rig.group
     );
-    App::builder().without_discovery().loader(move |loader| {
-        let none: [(&str, &str); 0] = [];
-        loader.text("test.toml", settings).environment(none)
-    })
+    rig.app(&settings)
 }
 
 async fn start(app: AppBuilder) -> RunningApp {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use athomic::App;
 use athomic::app::{AppBuilder, RunningApp};
 use athomic::handler::register::subscribe;
 use athomic::message::{MESSAGE_ID, RawMessage, Timestamp};
@@ -13,8 +12,6 @@ use athomic::transport::{Admin as _, NewTopic};
 use athomic_rig::{Rig, until};
 
 const SETTINGS: &str = "
-[integration.messaging.provider]
-backend = 'kafka'
 [integration.messaging.topics]
 auto_create = 'always'
 default_partitions = 2
@@ -37,14 +34,7 @@ fn app(rig: &Rig, delays: &[u32], more: &str) -> AppBuilder {
         topics.join(", "),
         rig.group
     );
-    let servers = vec![rig.bootstrap.clone()];
-    App::builder().without_discovery().loader(move |loader| {
-        let none: [(&str, &str); 0] = [];
-        loader
-            .text("test.toml", settings)
-            .environment(none)
-            .set("integration.messaging.consumer.bootstrap_servers", servers)
-    })
+    rig.app(&settings)
 }
 
 fn without_republisher(app: AppBuilder) -> AppBuilder {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use athomic::App;
 use athomic::app::{AppBuilder, RunningApp};
 use athomic::handler::register::subscribe;
 use athomic::lineage::{EventType, LineageEvent};
@@ -15,18 +14,11 @@ const EVENTS: u64 = 500;
 /// Begin an application whose lineage topic is named after the rig's.
 fn app(rig: &Rig, lineage: &str) -> AppBuilder {
     let settings = format!(
-        "integration.messaging.provider.backend = 'kafka'\nintegration.messaging.topics.auto_create = 'always'\n\
+        "integration.messaging.topics.auto_create = 'always'\n\
          [lineage]\ncollector_topic = '{}.lineage'\n{lineage}",
         rig.topic
     );
-    let servers = vec![rig.bootstrap.clone()];
-    App::builder().without_discovery().loader(move |loader| {
-        let none: [(&str, &str); 0] = [];
-        loader
-            .text("test.toml", settings)
-            .environment(none)
-            .set("integration.messaging.consumer.bootstrap_servers", servers)
-    })
+    rig.app(&settings)
 }
 
 async fn start(app: AppBuilder) -> RunningApp {

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use athomic::App;
 use athomic::handler::register::{HandlerDefinition, subscribe};
 use athomic::handler::{Meta, Priorities, Priority};
 use athomic::publisher::NewMessage;
@@ -36,23 +35,12 @@ fn weighted(rig: &Rig, begun: &Begun) -> HandlerDefinition {
         })
 }
 
-fn app(rig: &Rig) -> athomic::app::AppBuilder {
-    let servers = vec![rig.bootstrap.clone()];
-    App::builder().without_discovery().loader(move |loader| {
-        let none: [(&str, &str); 0] = [];
-        loader
-            .text("test.toml", "integration.messaging.provider.backend = 'kafka'")
-            .environment(none)
-            .set("integration.messaging.consumer.bootstrap_servers", servers)
-    })
-}
-
 /// Fill the topics of all priorities before anybody reads.
 async fn publish(rig: &Rig) {
     let topics = topics(rig);
     let made = [&topics[0], &topics[2]].map(|topic| NewTopic::new(topic, 2));
     rig.admin().create_topics(&made).await.expect("they can be made");
-    let app = app(rig).build().expect("it is valid");
+    let app = rig.app("").build().expect("it is valid");
     let app = app.start().await.expect("it starts");
     for priority in Priority::ALL {
         let message = |number: usize| {
@@ -74,7 +62,7 @@ async fn the_urgent_goes_first_nothing_starves_and_all_is_committed() {
     };
     publish(&rig).await;
     let begun = Begun::default();
-    let app = app(&rig).register(weighted(&rig, &begun));
+    let app = rig.app("").register(weighted(&rig, &begun));
     let app = app
         .build()
         .expect("it is valid")

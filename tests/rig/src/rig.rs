@@ -5,10 +5,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use athomic::KafkaTransport;
+use athomic::app::AppBuilder;
 use athomic::message::TopicPartition;
 use athomic::settings::Settings;
 use athomic::transport::{Admin as _, NewTopic, Transport};
+use athomic::{App, KafkaTransport};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
@@ -85,6 +86,20 @@ impl Rig {
         let mut kcat = Command::new("kcat");
         kcat.args(["-P", "-b", &self.bootstrap, "-t", &self.topic, "-K", ":"]);
         feed(kcat.kill_on_drop(true), &lines).await;
+    }
+
+    /// Begin an application in this process, on the rig's brokers, with these settings and none from elsewhere.
+    pub fn app(&self, settings: &str) -> AppBuilder {
+        let text = settings.to_owned();
+        let servers = vec![self.bootstrap.clone()];
+        App::builder().without_discovery().loader(move |loader| {
+            let none: [(&str, &str); 0] = [];
+            loader
+                .text("test.toml", text)
+                .environment(none)
+                .set("integration.messaging.provider.backend", "kafka")
+                .set("integration.messaging.consumer.bootstrap_servers", servers)
+        })
     }
 
     /// Start a process that consumes: `program` is told by the environment what and how, as the

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use athomic::App;
 use athomic::app::{AppBuilder, RunningApp};
 use athomic::handler::register::subscribe;
 use athomic::handler::{MessageContext, Meta};
@@ -51,20 +50,13 @@ pub(crate) async fn make(rig: &Rig, topic: &str, config: &[(&str, &str)]) {
 /// Begin an application that keeps dead letters; the settings given stand below `integration.messaging.dlq`.
 pub(crate) fn app(rig: &Rig, dlq: &str) -> AppBuilder {
     let settings = format!(
-        "[integration.messaging]\nprovider.backend = 'kafka'\nconsumer.commit_interval_ms = 200\n\
+        "[integration.messaging]\nconsumer.commit_interval_ms = 200\n\
          [integration.messaging.dlq]\nstrategy = 'keep'\ntopic = '{}'\n\
          parking_lot_topic = '{}'\n{dlq}",
         letters_of(rig),
         parking_lot_of(rig),
     );
-    let servers = vec![rig.bootstrap.clone()];
-    App::builder().without_discovery().loader(move |loader| {
-        let none: [(&str, &str); 0] = [];
-        loader
-            .text("test.toml", settings)
-            .environment(none)
-            .set("integration.messaging.consumer.bootstrap_servers", servers)
-    })
+    rig.app(&settings)
 }
 
 pub(crate) async fn start(app: AppBuilder) -> RunningApp {
