@@ -200,8 +200,22 @@ impl Asking {
                 return Err(refusal);
             }
             if !fault.is_retriable() || Instant::now() >= deadline {
-                return Err(self.client.context().cause().unwrap_or(fault));
+                return Err(self.cause_of(&fault).unwrap_or(fault));
             }
+        }
+    }
+
+    /// Return what is behind a fault. Why there is no connection may be known later than that there is
+    /// none, on a machine with much to do.
+    fn cause_of(&self, fault: &Fault) -> Option<Fault> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let cause = self.client.context().cause();
+            let may_come = fault.kind == FaultKind::Unreachable && Instant::now() < deadline;
+            if cause.is_some() || !may_come {
+                return cause;
+            }
+            let _nothing_to_consume = self.client.poll(STEP);
         }
     }
 }

@@ -25,6 +25,16 @@ pub(crate) fn all() -> String {
     String::from_utf8_lossy(&lines).into_owned()
 }
 
+/// Return what the Kafka client had to say in the end.
+pub(crate) fn of_the_client() -> String {
+    let all = all();
+    let said = all
+        .lines()
+        .filter(|line| line.contains("librdkafka") || line.contains("trouble with Kafka"));
+    let said: Vec<&str> = said.collect();
+    said[said.len().saturating_sub(50)..].join("\n")
+}
+
 struct Keeper;
 
 impl io::Write for Keeper {

@@ -3,6 +3,7 @@
 
 use crate::app::{Client, HANDLER};
 use crate::broker::{Broker, PASSWORD, shared};
+use crate::logs;
 
 async fn topic(broker: &Broker) -> String {
     broker.topic("refused").await
@@ -12,7 +13,11 @@ async fn topic(broker: &Broker) -> String {
 async fn refused(client: Client, words: &[&str]) {
     let error = client.fails().await;
     for word in words.iter().chain([&"`default`", &HANDLER]) {
-        assert!(error.contains(word), "`{word}` is not in: {error}");
+        assert!(
+            error.contains(word),
+            "`{word}` is not in: {error}\n{}",
+            logs::of_the_client()
+        );
     }
 }
 
