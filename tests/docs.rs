@@ -155,9 +155,8 @@ fn every_parameter_of_the_attributes_is_in_the_docs_and_the_map() {
     }
 }
 
-#[test]
-fn files_and_tests_of_the_architecture_exist() {
-    let page = read("ARCHITECTURE.md");
+/// Read all Rust files that may have tests.
+fn tests() -> String {
     let folders = [
         "athomic-core",
         "athomic-kafka",
@@ -165,10 +164,30 @@ fn files_and_tests_of_the_architecture_exist() {
         "athomic-redis",
         "tests",
     ];
-    let tests: String = folders
-        .iter()
-        .map(|folder| sources(&root().join(folder)))
-        .collect();
+    folders.map(|folder| sources(&root().join(folder))).concat()
+}
+
+fn has_function(source: &str, name: &str) -> bool {
+    let followed_by = |next| source.contains(&format!("fn {name}{next}"));
+    followed_by('(') || followed_by('<')
+}
+
+#[test]
+fn tests_of_the_failures_exist() {
+    let tests = tests();
+    let page = read("docs/failures.md");
+    let names = quoted(&page).filter(|name| name.matches('_').count() > 2 && !name.contains(' '));
+    let missing: Vec<&str> = names.filter(|name| !has_function(&tests, name)).collect();
+    assert!(
+        missing.is_empty(),
+        "docs/failures.md names what is not there: {missing:#?}"
+    );
+}
+
+#[test]
+fn files_and_tests_of_the_architecture_exist() {
+    let page = read("ARCHITECTURE.md");
+    let tests = tests();
     let (_, invariants) = page.split_once("\n## Invariants\n").unwrap();
     let (invariants, _) = invariants.split_once("\n## ").unwrap();
     let mut missing = Vec::new();
@@ -182,11 +201,7 @@ fn files_and_tests_of_the_architecture_exist() {
         .filter_map(|row| row.last().copied())
         .flat_map(quoted)
     {
-        if !name.contains('/')
-            && !["(", "<"]
-                .iter()
-                .any(|next| tests.contains(&format!("fn {name}{next}")))
-        {
+        if !name.contains('/') && !has_function(&tests, name) {
             missing.push(name);
         }
     }
@@ -203,11 +218,18 @@ fn links_lead_to_files_that_exist() {
         "ARCHITECTURE.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
+        "docs/benchmarks.md",
+        "docs/context.md",
+        "docs/delayed.md",
+        "docs/failures.md",
         "docs/guide.md",
         "docs/idempotency.md",
-        "docs/payloads.md",
         "docs/lineage.md",
+        "docs/macros.md",
+        "docs/ordered.md",
+        "docs/payloads.md",
         "docs/queue.md",
+        "docs/redis.md",
         "docs/retries.md",
         "docs/settings.md",
         "docs/attributes.md",
