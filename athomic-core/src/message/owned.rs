@@ -1,5 +1,7 @@
 //! Batches that own their bytes: what the embedded broker and tests hand over.
 
+use std::borrow::Borrow;
+
 use bytes::Bytes;
 
 use super::{Headers, Offset, RecordBatch, Timestamp, TopicPartition};
@@ -39,26 +41,30 @@ impl OwnedRecord {
     }
 }
 
-/// A batch of messages that own their bytes.
+/// A batch of messages that own their bytes, or that share them with somebody (`Arc<OwnedRecord>`).
 #[derive(Debug)]
-pub struct OwnedBatch {
+pub struct OwnedBatch<R = OwnedRecord> {
     partition: TopicPartition,
-    records: Vec<OwnedRecord>,
+    records: Vec<R>,
 }
 
-impl OwnedBatch {
+impl<R: Borrow<OwnedRecord>> OwnedBatch<R> {
     /// Put records of one partition together.
     ///
     /// # Panics
     /// If there are none: a batch is never empty.
     #[must_use]
-    pub fn new(partition: TopicPartition, records: Vec<OwnedRecord>) -> Self {
+    pub fn new(partition: TopicPartition, records: Vec<R>) -> Self {
         assert!(!records.is_empty(), "a batch holds at least one record");
         Self { partition, records }
     }
+
+    fn record(&self, index: usize) -> &OwnedRecord {
+        self.records[index].borrow()
+    }
 }
 
-impl RecordBatch for OwnedBatch {
+impl<R: Borrow<OwnedRecord> + Send + Sync + 'static> RecordBatch for OwnedBatch<R> {
     fn partition(&self) -> &TopicPartition {
         &self.partition
     }
@@ -68,26 +74,26 @@ impl RecordBatch for OwnedBatch {
     }
 
     fn offset(&self, index: usize) -> Offset {
-        self.records[index].offset
+        self.record(index).offset
     }
 
     fn key(&self, index: usize) -> Option<&[u8]> {
-        self.records[index].key.as_deref()
+        self.record(index).key.as_deref()
     }
 
     fn payload(&self, index: usize) -> Option<&[u8]> {
-        self.records[index].payload.as_deref()
+        self.record(index).payload.as_deref()
     }
 
     fn timestamp(&self, index: usize) -> Option<Timestamp> {
-        self.records[index].timestamp
+        self.record(index).timestamp
     }
 
     fn headers(&self, index: usize) -> Headers {
-        self.records[index].headers.clone()
+        self.record(index).headers.clone()
     }
 
     fn header(&self, index: usize, name: &str) -> Option<&[u8]> {
-        self.records[index].headers.get(name)
+        self.record(index).headers.get(name)
     }
 }

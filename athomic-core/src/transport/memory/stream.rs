@@ -13,7 +13,7 @@ use super::log::Read;
 use super::member::Grant;
 use super::topics::{TopicId, unknown};
 use super::{MemberId, MemoryBroker};
-use crate::message::{Headers, Offset, OwnedRecord, RecordBatch, Timestamp, TopicPartition};
+use crate::message::{Offset, OwnedBatch, OwnedRecord, TopicPartition};
 use crate::settings::OffsetReset;
 use crate::transport::{FetchLimits, Fetched, PartitionStream, TransportError};
 
@@ -155,10 +155,8 @@ impl MemoryStream {
         let next = records.last().map(|record| record.offset + 1);
         self.told = None;
         self.place = next.map_or(self.place, Place::At);
-        Fetched::Records(Arc::new(SharedBatch {
-            partition: self.partition.clone(),
-            records,
-        }))
+        // The log holds the records too: a batch costs one reference count a record.
+        Fetched::Records(Arc::new(OwnedBatch::new(self.partition.clone(), records)))
     }
 
     fn out_of_range(&self) -> TransportError {
@@ -189,46 +187,5 @@ impl PartitionStream for MemoryStream {
         let fetched = ready!(self.poll_log(limits));
         self.fault = None;
         Poll::Ready(fetched)
-    }
-}
-
-/// Records that the log holds too: a batch costs one reference count a record.
-#[derive(Debug)]
-struct SharedBatch {
-    partition: TopicPartition,
-    records: Vec<Arc<OwnedRecord>>,
-}
-
-impl RecordBatch for SharedBatch {
-    fn partition(&self) -> &TopicPartition {
-        &self.partition
-    }
-
-    fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    fn offset(&self, index: usize) -> Offset {
-        self.records[index].offset
-    }
-
-    fn key(&self, index: usize) -> Option<&[u8]> {
-        self.records[index].key.as_deref()
-    }
-
-    fn payload(&self, index: usize) -> Option<&[u8]> {
-        self.records[index].payload.as_deref()
-    }
-
-    fn timestamp(&self, index: usize) -> Option<Timestamp> {
-        self.records[index].timestamp
-    }
-
-    fn headers(&self, index: usize) -> Headers {
-        self.records[index].headers.clone()
-    }
-
-    fn header(&self, index: usize, name: &str) -> Option<&[u8]> {
-        self.records[index].headers.get(name)
     }
 }
