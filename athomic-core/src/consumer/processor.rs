@@ -489,7 +489,8 @@ impl<H: BatchHandler> BatchMessageProcessor<H> {
         let telemetry = context.scope().telemetry.as_ref();
         let processing =
             telemetry.map(|telemetry| telemetry.begin_batch(&context.headers, messages, attempt));
-        let run = watched(run, context, messages[0].offset());
+        // Messages of a batch may come of many runs.
+        let run = watched(run, context, messages[0].offset(), None);
         let result = within(processing.as_ref(), run).await.and_then(whole);
         merge(outcomes, note(processing, result), messages, attempt)
     }
@@ -703,7 +704,7 @@ pub(super) async fn guarded(
     let run = pin!(context.headers.scope(message, run));
     let telemetry = context.scope().telemetry.as_ref();
     let processing = telemetry.map(|telemetry| telemetry.begin(&context.headers, message, attempt));
-    let run = watched(run, context, message.offset());
+    let run = watched(run, context, message.offset(), Some(message));
     let ended = within(processing.as_ref(), run).await.and_then(failed);
     note(processing, ended)
 }
@@ -736,17 +737,20 @@ fn note<T>(processing: Option<Processing>, ended: Result<T, Failure>) -> Result<
     }
 }
 
-/// Run a handler with panics caught and the time limit kept, and reported if each execution is.
+/// Run a handler with panics caught and the time limit kept, and reported if each execution is, with the run
+/// that its message comes of if there is one message.
 async fn watched<T: Finished>(
     run: Pin<&mut impl Future<Output = Result<T, Failure>>>,
     context: &LaneContext,
     offset: Offset,
+    message: Option<&RawMessage>,
 ) -> Result<T, Failure> {
     let run = limited(run, context, offset);
     match &context.settings.lineage {
         Some(lineage) if lineage.follows_executions() => {
+            let origin = message.and_then(|message| context.headers.restore(message).lineage().cloned());
             // Boxed, so that the future of handlers that report nothing is no larger for it.
-            Box::pin(lineage.execution(&context.state.partition, offset, run)).await
+            Box::pin(lineage.execution(&context.state.partition, offset, origin, run)).await
         }
         _ => run.await,
     }

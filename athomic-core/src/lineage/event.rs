@@ -6,6 +6,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::context::LineageRun;
 use crate::message::Timestamp;
 
 /// The part of the specification that an event is an instance of.
@@ -200,13 +201,14 @@ impl FacetWriter {
         )
     }
 
-    /// Say of which run an execution is a part.
-    pub(super) fn parent(&self, run: &str, job: &Job) -> (String, Value) {
-        self.facet(
-            "parent",
-            "1-2-0/ParentRunFacet",
-            json!({ "run": { "runId": run }, "job": { "namespace": job.namespace, "name": job.name } }),
-        )
+    /// Say of which run an execution is a part, and of which one its message comes.
+    pub(super) fn parent(&self, run: &str, job: &Job, origin: Option<&LineageRun>) -> (String, Value) {
+        let named = |run: &str, namespace: &str, job: &str| json!({ "run": { "runId": run }, "job": { "namespace": namespace, "name": job } });
+        let mut parent = named(run, &job.namespace, &job.name);
+        if let Some(origin) = origin {
+            parent["root"] = named(&origin.run, &origin.namespace, &origin.job);
+        }
+        self.facet("parent", "1-2-0/ParentRunFacet", parent)
     }
 
     /// Say where a run's messages are from.

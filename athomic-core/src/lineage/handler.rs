@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::event::{Dataset, EventType, FacetWriter, Facets, Job, LineageEvent, Run};
 use super::reporter::Reporter;
+use crate::context::LineageRun;
 use crate::message::{Offset, RecordBatch, TopicPartition};
 use crate::outcome::{BatchOutcome, Outcome};
 use crate::settings::LineageGranularity;
@@ -123,14 +124,21 @@ impl HandlerLineage {
         self.granularity != LineageGranularity::Run
     }
 
-    /// Run the handler once, as a run of its own.
+    /// Run the handler once, as a run of its own; `origin` is the run that its message comes of, if it says so.
     pub(crate) async fn execution<T: Finished, E: Finished>(
         &self,
         partition: &TopicPartition,
         offset: Offset,
+        origin: Option<LineageRun>,
         run: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let execution = Execution::new(self, partition, offset);
+        let execution = Execution {
+            run_id: new_id(),
+            parent: self.state().run.clone(),
+            origin,
+            partition,
+            offset,
+        };
         self.tell_of(&execution, EventType::Start, &Tallies::new(), None);
         WRITTEN
             .scope(Mutex::default(), async {
@@ -198,7 +206,7 @@ impl HandlerLineage {
             execution
                 .parent
                 .as_deref()
-                .map(|run| self.facets.parent(run, &self.job)),
+                .map(|run| self.facets.parent(run, &self.job, execution.origin.as_ref())),
         );
         facets.extend(fault.map(|fault| self.facets.error(fault)));
         let run = Run {
@@ -244,20 +252,12 @@ impl std::fmt::Debug for HandlerLineage {
 /// One execution of a handler.
 struct Execution<'a> {
     run_id: Arc<str>,
+    /// The handler's run.
     parent: Option<Arc<str>>,
+    /// The run that its message comes of.
+    origin: Option<LineageRun>,
     partition: &'a TopicPartition,
     offset: Offset,
-}
-
-impl<'a> Execution<'a> {
-    fn new(lineage: &HandlerLineage, partition: &'a TopicPartition, offset: Offset) -> Self {
-        Self {
-            run_id: new_id(),
-            parent: lineage.state().run.clone(),
-            partition,
-            offset,
-        }
-    }
 }
 
 /// A handler's run that is under way.

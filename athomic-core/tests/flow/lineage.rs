@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use athomic_core::app::AppBuilder;
+use athomic_core::context::{Context, LineageRun, restore_context};
 use athomic_core::lineage::{EventType, LineageEvent, LineageStore, LineageStoreError};
 use athomic_core::outcome::Outcome;
 use athomic_core::publisher::Publisher;
+use athomic_core::transport::memory::{Fault, FaultRule, Operation};
 use serde_json::Value;
 
 use crate::support::{Cluster, GROUP, TOPIC, handler, until};
@@ -334,4 +336,59 @@ async fn a_store_that_is_down_for_a_while_gets_all_and_one_that_refuses_loses_on
     until("the others are refused", || running.lineage().dropped >= 2).await;
     running.stop().await;
     assert_eq!(kept.types(), [EventType::Start, EventType::Complete]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_execution_names_the_run_that_its_message_comes_of() {
+    let (cluster, kept) = (Cluster::new(1), Kept::default());
+    let running = app(&cluster, "lineage.granularity = 'message'", &kept)
+        .register(handler().handler(async |_: u32| {}))
+        .build()
+        .unwrap();
+    let running = running.start().await.unwrap();
+    let import = LineageRun::new("0190163d-8694-739b-aea5-966c26f8ad90", "warehouse", "import");
+    let publisher = running.publisher();
+    let context = Context::new().with_lineage(import.clone());
+    restore_context(context, publisher.publish(TOPIC, &1).into_future())
+        .await
+        .unwrap();
+    publisher.publish(TOPIC, &2).await.unwrap();
+    cluster.until_committed(0, 2).await;
+    running.stop().await;
+    let events = kept.events();
+    let of_executions = |event: &&LineageEvent| event.job.name.ends_with(".message");
+    let parents: Vec<_> = events
+        .iter()
+        .filter(of_executions)
+        .map(|event| &event.run.facets["parent"])
+        .collect();
+    let [started, completed, other, _] = &parents[..] else {
+        panic!("{parents:#?}")
+    };
+    for parent in [started, completed] {
+        assert_eq!(parent["run"]["runId"], Value::from(events[0].run.run_id.as_str()));
+        assert_eq!(parent["root"]["run"]["runId"], Value::from(import.run.as_str()));
+        assert_eq!(parent["root"]["job"]["namespace"], "warehouse");
+        assert_eq!(parent["root"]["job"]["name"], "import");
+    }
+    assert_eq!(other.get("root"), None, "it does not say of which run it comes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_cut_off_while_it_stops_is_aborted() {
+    let (cluster, kept) = (Cluster::new(1), Kept::default());
+    let running = app(&cluster, "lifecycle.shutdown_timeout_seconds = 5", &kept)
+        .register(handler().handler(async |_: u32| {}))
+        .build()
+        .unwrap();
+    let running = running.start().await.unwrap();
+    until("the run begins", || kept.types() == [EventType::Start]).await;
+    let hangs = Fault::delay(Duration::from_secs(3600));
+    cluster
+        .control
+        .inject_next(FaultRule::next(Operation::Leave, hangs).group(GROUP));
+    running.stop().await;
+    assert_eq!(kept.types(), [EventType::Start, EventType::Abort]);
+    let events = kept.events();
+    assert_eq!(events[0].run.run_id, events[1].run.run_id);
 }
