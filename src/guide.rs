@@ -14,6 +14,10 @@ pub mod idempotency {}
 
 #[doc = include_str!("../docs/context.md")]
 pub mod context {}
+
+#[doc = include_str!("../docs/telemetry.md")]
+pub mod telemetry {}
+
 #[doc = include_str!("../docs/payloads.md")]
 pub mod payloads {}
 

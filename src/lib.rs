@@ -6,7 +6,8 @@
 //! - `kafka-tls`: TLS and SASL for Kafka, linked against the system's OpenSSL.
 //! - `kafka-tls-vendored`: the same with OpenSSL built from source.
 //! - `kafka-oauth`: SASL OAUTHBEARER with tokens of an OpenID Connect server; `kafka-tls` and the system's libcurl.
-//! - `otel`: OpenTelemetry spans and metrics, by OTLP or as text for Prometheus; see `docs/context.md`.
+//! - `otel`: OpenTelemetry spans and metrics, by OTLP or as text for Prometheus; see `docs/telemetry.md`.
+//! - `http`: a port for Prometheus and for probes.
 //! - `redis`: Redis as the store of ordered consumers and of idempotency; see `docs/redis.md`.
 //! - `msgpack`, `cbor`: payloads in these formats; see `docs/payloads.md`.
 //! - `crypto`: encrypted payloads; `claim-check`: large payloads beside the log.

@@ -232,6 +232,7 @@ fn links_lead_to_files_that_exist() {
         "docs/redis.md",
         "docs/retries.md",
         "docs/settings.md",
+        "docs/telemetry.md",
         "docs/attributes.md",
         "docs/reference-map.md",
         "examples/orders/README.md",
@@ -299,4 +300,25 @@ and any other name may stand in the place of `ordering` in `database.kvstore.ord
         page += &format!("| `{name}` | {takes} | {default} | {doc} |\n");
     }
     page
+}
+
+#[test]
+fn every_name_of_telemetry_is_in_its_page() {
+    let source = read("athomic-core/src/telemetry/names.rs");
+    let page = read("docs/telemetry.md");
+    let values = source.lines().filter_map(|line| {
+        let (_, value) = line.trim().split_once(": &str = \"")?;
+        value.strip_suffix("\";")
+    });
+    // Where they come from, and who records them: no names of what is recorded.
+    let values: Vec<&str> = values
+        .filter(|value| !value.starts_with("https:") && *value != "athomic")
+        .collect();
+    assert!(
+        values.contains(&"messaging.process.duration"),
+        "the names are read"
+    );
+    let listed: BTreeSet<&str> = quoted(&page).collect();
+    let missing: Vec<&&str> = values.iter().filter(|value| !listed.contains(**value)).collect();
+    assert!(missing.is_empty(), "docs/telemetry.md lacks {missing:?}");
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use athomic_core::app::App;
+use athomic_core::context::Context;
 use athomic_core::handler::register::{HandlerDefinition, Subscribe, subscribe};
 use athomic_core::settings::Settings;
 use athomic_core::transport::OutgoingMessage;
@@ -26,7 +27,11 @@ impl Counter {
 }
 
 /// Consume so many messages and return how many allocations that took, start and stop included.
-fn allocations(messages: u64, handler: fn(Subscribe, Arc<Counter>) -> HandlerDefinition) -> u64 {
+fn allocations(
+    messages: u64,
+    settings: &Settings,
+    handler: fn(Subscribe, Arc<Counter>) -> HandlerDefinition,
+) -> u64 {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime
         .enable_time()
@@ -39,7 +44,7 @@ fn allocations(messages: u64, handler: fn(Subscribe, Arc<Counter>) -> HandlerDef
     let app = runtime.block_on(async {
         let broker = filled(messages);
         let handler = handler(subscribe("t").group_id("g"), Arc::clone(&counter));
-        let app = App::builder().without_discovery().settings(Settings::default());
+        let app = App::builder().without_discovery().settings(settings.clone());
         app.broker(broker).register(handler).build().expect("it is valid")
     });
     let measured = allocation_counter::measure(|| {
@@ -71,11 +76,18 @@ fn filled(messages: u64) -> MemoryBroker {
 
 /// Check that messages cost next to nothing: what a fetched batch costs is shared by hundreds.
 fn check(handler: fn(Subscribe, Arc<Counter>) -> HandlerDefinition) {
+    check_with(&Settings::default(), handler);
+}
+
+fn check_with(settings: &Settings, handler: fn(Subscribe, Arc<Counter>) -> HandlerDefinition) {
     const FEW: u64 = 1_000;
     const MANY: u64 = 21_000;
     // The first run also pays for what is made once in a program.
-    allocations(FEW, handler);
-    let (few, many) = (allocations(FEW, handler), allocations(MANY, handler));
+    allocations(FEW, settings, handler);
+    let (few, many) = (
+        allocations(FEW, settings, handler),
+        allocations(MANY, settings, handler),
+    );
     let each = (many - few) * 1000 / (MANY - FEW);
     assert!(each <= 60, "{each} allocations for 1000 messages ({few}, {many})");
 }
@@ -105,6 +117,30 @@ fn a_message_in_a_batch_costs_no_allocation() {
     check(|subscribe, counter| {
         subscribe.batch_handler(500, move |batch: Vec<u64>| {
             counter.done(batch.len() as u64);
+            async {}
+        })
+    });
+}
+
+#[test]
+fn a_message_without_context_costs_no_allocation_though_its_handler_asks_for_it() {
+    check(|subscribe, counter| {
+        subscribe.handler(move |_: u64, context: Context| {
+            assert!(context.is_empty());
+            counter.done(1);
+            async { assert!(Context::current().tenant_id().is_none()) }
+        })
+    });
+}
+
+#[cfg(feature = "otel")]
+#[test]
+fn with_metrics_a_message_costs_no_allocation_more() {
+    let mut settings = Settings::default();
+    settings.observability.metrics.enabled = true;
+    check_with(&settings, |subscribe, counter| {
+        subscribe.handler(move |_: u64| {
+            counter.done(1);
             async {}
         })
     });

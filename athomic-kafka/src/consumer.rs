@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use athomic_core::message::PartitionOffset;
+use athomic_core::message::{Offset, PartitionOffset, TopicPartition};
 use athomic_core::transport::{ClientCondition, Consumer, ConsumerEvent, Subscription, TransportError};
 use tokio::sync::{Mutex, mpsc};
 
@@ -70,6 +70,10 @@ impl Consumer for KafkaConsumer {
 
     fn condition(&self) -> ClientCondition {
         self.member.condition()
+    }
+
+    fn log_end(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.member.log_end(partition)
     }
 
     fn prepare_to_close(&self) {

@@ -18,7 +18,7 @@ use crate::payload::{PayloadSteps, Payloads, Step, StepOptions};
 use crate::publisher::DelayedPublishStrategy;
 use crate::settings::{Loader, REPUBLISHER_CONNECTION, SettingValue, Settings};
 use crate::store::memory::MemoryStores;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Exporter, Observed, Telemetry};
 use crate::transport::Connections;
 use crate::transport::memory::MemoryBroker;
 
@@ -203,9 +203,14 @@ impl AppBuilder {
         if !settings.messaging.enabled {
             handlers.retain(|_| false);
         }
-        let headers = Arc::new(HeadersOrchestrator::new(&settings.context, self.adapters)?);
-        let payloads = Arc::new(Payloads::new(&settings, &self.steps)?);
         let telemetry = Telemetry::new(&settings)?;
+        let propagation = telemetry.as_ref().map(|telemetry| telemetry.propagation());
+        let headers = Arc::new(HeadersOrchestrator::propagating(
+            &settings.context,
+            self.adapters,
+            propagation.unwrap_or_default(),
+        )?);
+        let payloads = Arc::new(Payloads::new(&settings, &self.steps, telemetry.as_ref())?);
         let connections = Connections::new(&settings, &self.broker, &headers, &payloads, telemetry.as_ref())?;
         let connections = Arc::new(connections);
         let lineage = Lineage::new(&settings, &connections, self.lineage_stores)?;
@@ -234,8 +239,19 @@ impl AppBuilder {
         let health = manager.health();
         let ordering = manager.ordering();
         let idempotency = manager.idempotency();
+        let consumption = manager.consumption();
         if let Some(telemetry) = &telemetry {
-            telemetry.observe(idempotency.clone(), ordering.clone());
+            let observed = Observed {
+                idempotency: idempotency.clone(),
+                ordering: ordering.clone(),
+                consumption: consumption.clone(),
+            };
+            telemetry.observe(observed, &mut self.lifecycle);
+        }
+        let exporter = Exporter::new(&settings.observability, health.clone(), telemetry.clone())?;
+        let listening = exporter.as_ref().map(Exporter::listening);
+        if let Some(exporter) = exporter {
+            self.lifecycle.register(exporter);
         }
         manager.register_with(&mut self.lifecycle);
         self.lifecycle.stages()?;
@@ -248,9 +264,11 @@ impl AppBuilder {
             health,
             ordering,
             idempotency,
+            consumption,
             republisher,
             lineage: self.parts.lineage,
             telemetry,
+            exporter: listening,
         })
     }
 }

@@ -12,11 +12,13 @@ pub use error::{BuildError, RunError};
 
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::consumer::ConsumptionMonitor;
 use crate::dead_letter::DeadLetterDesk;
 use crate::delay::DelayedMessageHandler;
 use crate::health::{HealthProbe, Phase};
@@ -26,7 +28,7 @@ use crate::lineage::{LineageCounts, Reporter};
 use crate::ordering::OrderingDesk;
 use crate::publisher::Publisher;
 use crate::settings::{DEFAULT_CONNECTION, Settings};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Listening, Telemetry};
 use crate::transport::memory::MemoryBroker;
 use crate::transport::{Connection, Connections};
 
@@ -59,9 +61,11 @@ pub struct App {
     health: HealthProbe,
     ordering: OrderingDesk,
     idempotency: IdempotencyMonitor,
+    consumption: ConsumptionMonitor,
     republisher: Option<Arc<DelayedMessageHandler>>,
     lineage: Option<Arc<Reporter>>,
     telemetry: Option<Arc<Telemetry>>,
+    exporter: Option<Listening>,
 }
 
 impl App {
@@ -151,9 +155,11 @@ impl App {
             health: self.health,
             ordering: self.ordering,
             idempotency: self.idempotency,
+            consumption: self.consumption,
             republisher: self.republisher,
             lineage: self.lineage,
             telemetry: self.telemetry,
+            exporter: self.exporter,
             shutdown_timeout: limits.shutdown_timeout,
         })
     }
@@ -174,6 +180,12 @@ impl App {
     #[must_use]
     pub fn idempotency(&self) -> IdempotencyMonitor {
         self.idempotency.clone()
+    }
+
+    /// Return what shows what the consumers have at the moment: partitions, lag, what is unsettled.
+    #[must_use]
+    pub fn consumption(&self) -> ConsumptionMonitor {
+        self.consumption.clone()
     }
 
     /// Return the dead letters on the default connection: what there is, and how it is replayed.
@@ -242,9 +254,11 @@ pub struct RunningApp {
     health: HealthProbe,
     ordering: OrderingDesk,
     idempotency: IdempotencyMonitor,
+    consumption: ConsumptionMonitor,
     republisher: Option<Arc<DelayedMessageHandler>>,
     lineage: Option<Arc<Reporter>>,
     telemetry: Option<Arc<Telemetry>>,
+    exporter: Option<Listening>,
     shutdown_timeout: Duration,
 }
 
@@ -309,6 +323,12 @@ impl RunningApp {
         self.idempotency.clone()
     }
 
+    /// Return what shows what the consumers have at the moment: partitions, lag, what is unsettled.
+    #[must_use]
+    pub fn consumption(&self) -> ConsumptionMonitor {
+        self.consumption.clone()
+    }
+
     /// Return what publishes delayed messages when they are due, if this program does
     /// (`integration.messaging.republisher.enabled`).
     #[must_use]
@@ -325,7 +345,13 @@ impl RunningApp {
             .unwrap_or_default()
     }
 
-    /// Return the metrics in the text format of Prometheus, for whoever serves them at `/metrics`; `None`
+    /// Return where `/metrics`, `/live` and `/ready` are (`observability.exporter_enabled`).
+    #[must_use]
+    pub fn exporter_address(&self) -> Option<SocketAddr> {
+        self.exporter.as_ref()?.get().copied()
+    }
+
+    /// Return the metrics in the text format of Prometheus, for whoever serves them himself; `None`
     /// without the feature `otel` or `observability.metrics.enabled`, or if `observability.metrics.exporters`
     /// does not name `prometheus`.
     #[must_use]

@@ -109,13 +109,18 @@ impl OffsetTracker {
     /// Return the offset to commit, if it is above what was committed before.
     #[must_use]
     pub fn committable(&self) -> Option<Offset> {
-        let watermark = self
-            .in_flight
+        let watermark = self.watermark()?;
+        (self.committed.is_none_or(|committed| watermark > committed)).then_some(watermark)
+    }
+
+    /// Return the offset below which all is settled; `None` before the first fetch.
+    #[must_use]
+    pub fn watermark(&self) -> Option<Offset> {
+        self.in_flight
             .front()
             .map(|(offset, _)| *offset)
             .filter(|_| !mutant::is(Mutant::CommitsThePosition))
-            .or(self.position)?;
-        (self.committed.is_none_or(|committed| watermark > committed)).then_some(watermark)
+            .or(self.position)
     }
 
     /// Return the first slot of the log as it is now.

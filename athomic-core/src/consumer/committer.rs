@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 use super::lane::PartitionState;
 use crate::message::PartitionOffset;
 use crate::mutant::{self, Mutant};
+use crate::telemetry::HandlerTelemetry;
 use crate::transport::{DynConsumer, TransportError};
 
 /// Commits what lanes have settled.
@@ -16,13 +17,16 @@ use crate::transport::{DynConsumer, TransportError};
 /// that a caller who stops waiting does not give the lock up too early.
 pub(super) struct Committer {
     consumer: Arc<dyn DynConsumer>,
+    /// Told of each commit; `None` without telemetry.
+    telemetry: Option<Arc<HandlerTelemetry>>,
     turn: Mutex<()>,
 }
 
 impl Committer {
-    pub(super) fn new(consumer: Arc<dyn DynConsumer>) -> Arc<Self> {
+    pub(super) fn new(consumer: Arc<dyn DynConsumer>, telemetry: Option<Arc<HandlerTelemetry>>) -> Arc<Self> {
         Arc::new(Self {
             consumer,
+            telemetry,
             turn: Mutex::new(()),
         })
     }
@@ -53,7 +57,15 @@ impl Committer {
         if mutant::is(Mutant::LetsCommitsOvertake) {
             turn = None;
         }
-        self.consumer.commit(&offsets).await?;
+        let committing = self
+            .telemetry
+            .as_ref()
+            .map(|telemetry| telemetry.commit(&offsets));
+        let committed = self.consumer.commit(&offsets).await;
+        if let Some(committing) = committing {
+            committing.end(committed.as_ref().copied());
+        }
+        committed?;
         tracing::debug!(?offsets, "committed");
         for ((state, begun), committed) in states.into_iter().zip(&offsets) {
             state.mark_committed(committed.offset, begun);

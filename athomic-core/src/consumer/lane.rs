@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::ordered::OrderedSettings;
 use super::priorities::Priorities;
 use super::processor::LaneProcessor;
+use super::readings::PartitionReading;
 use super::vitals::Vitals;
 use crate::commit::{OffsetTracker, Slot};
 use crate::context::HeadersOrchestrator;
@@ -25,7 +26,7 @@ use crate::handler::{HandlerScope, Ordering};
 use crate::health::Finding;
 use crate::idempotency::Guard;
 use crate::lineage::HandlerLineage;
-use crate::message::{PartitionOffset, RawMessage, RecordBatch, TopicPartition};
+use crate::message::{Offset, PartitionOffset, RawMessage, RecordBatch, TopicPartition};
 use crate::mutant::{self, Mutant};
 use crate::outcome::FailureContext;
 use crate::retry::{self, Backoff, RetryDecision, Standing};
@@ -232,6 +233,21 @@ impl PartitionState {
         let in_flight = self.in_flight();
         self.vitals
             .find(&self.partition, in_flight, now, patience, findings);
+    }
+
+    /// Say what there is of the partition, whose log ends at this offset, if that is known.
+    pub(crate) fn reading(&self, log_end: Option<Offset>) -> PartitionReading {
+        let tracker = self.tracker();
+        PartitionReading {
+            topic: self.partition.topic.to_string(),
+            partition: self.partition.partition,
+            // What was fetched may be newer than what is known of the end.
+            lag: log_end
+                .zip(tracker.watermark())
+                .map(|(end, settled)| (end - settled).max(0)),
+            unsettled: tracker.in_flight(),
+            paused: self.vitals.is_window_closed(),
+        }
     }
 
     fn tracker(&self) -> MutexGuard<'_, OffsetTracker> {
@@ -487,6 +503,8 @@ impl LaneSource {
                 }
                 self.again = None;
             }
+            let telemetry = context.scope().telemetry.as_ref();
+            let asked = telemetry.map(|telemetry| (telemetry, telemetry.ask()));
             let fetched = tokio::select! {
                 biased;
                 () = context.state.stopped() => return Ok(None),
@@ -501,8 +519,8 @@ impl LaneSource {
                     if let Some(lineage) = &context.settings.lineage {
                         lineage.read(batch.as_ref());
                     }
-                    if let Some(telemetry) = &context.scope().telemetry {
-                        telemetry.consumed(batch.partition(), batch.len());
+                    if let Some((telemetry, asked)) = &asked {
+                        telemetry.consumed(&context.headers, &batch, asked);
                     }
                     return Ok(Some(batch));
                 }
@@ -512,6 +530,9 @@ impl LaneSource {
                 }
                 Ok(Fetched::Ended) => return Ok(None),
                 Err(error) if context.settings.waits_out(&error) => {
+                    if let Some((telemetry, asked)) = &asked {
+                        telemetry.not_consumed(&context.state.partition, &error, asked);
+                    }
                     self.failures = self.failures.saturating_add(1);
                     self.again = Some(Instant::now() + READ_AGAIN.delay(self.failures));
                     self.report(context, &error);

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::error::{InvalidConsumerConfigurationError, MessagingConnectionError};
 use super::factory::{ConsumerDescription, ConsumerFactory, ConsumerParts};
 use super::ordered::OrderingDesk;
+use super::readings::ConsumptionMonitor;
 use super::service::ConsumerService;
 use crate::dead_letter::{Chain, DeadLetterProcessor, Routes};
 use crate::delay;
@@ -104,6 +105,12 @@ impl ConsumerManager {
             }
         }
         monitor
+    }
+
+    /// Return what shows what the consumers have at the moment.
+    #[must_use]
+    pub fn consumption(&self) -> ConsumptionMonitor {
+        ConsumptionMonitor::new(self.consumers.iter())
     }
 
     /// Hand the consumers to the lifecycle, behind the check of their topics.

@@ -14,6 +14,7 @@ mod manager;
 mod ordered;
 mod priorities;
 mod processor;
+mod readings;
 mod service;
 mod strategies;
 mod vitals;
@@ -27,4 +28,5 @@ pub use ordered::{
     Action, AggregateView, OrderedScope, OrderingCounts, OrderingDesk, ScopeReport, WaitingMessage,
 };
 pub use processor::MessageProcessor;
+pub use readings::{ConsumerReading, ConsumptionMonitor, PartitionReading};
 pub use service::ConsumerService;

@@ -229,7 +229,7 @@ struct Membership<'a> {
 impl<'a> Membership<'a> {
     fn new(plan: &'a ConsumerPlan, consumer: Arc<dyn DynConsumer>) -> Self {
         let (report_end, ended) = mpsc::unbounded_channel();
-        let committer = Committer::new(Arc::clone(&consumer));
+        let committer = Committer::new(Arc::clone(&consumer), plan.lane.scope.telemetry.clone());
         plan.pulse.join(Arc::clone(&consumer));
         let (lane_processor, orchestration) = plan.processor.begin(&plan.lane);
         Self {

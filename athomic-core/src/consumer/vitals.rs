@@ -68,6 +68,11 @@ impl Vitals {
         self.lock().window_closed = closed.then(Instant::now);
     }
 
+    /// Say whether the window is closed: as much is unsettled as may be.
+    pub(crate) fn is_window_closed(&self) -> bool {
+        self.lock().window_closed.is_some()
+    }
+
     /// Take note that reading fails.
     pub(crate) fn cannot_read(&self, error: String) {
         let mut state = self.lock();

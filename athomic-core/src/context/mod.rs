@@ -35,5 +35,6 @@ pub use application::{CONTEXT, ContextAdapter, FeatureFlag};
 pub use current::restore_context;
 pub use lineage::{LINEAGE, LineageAdapter, LineageRun};
 pub use orchestrator::{AdapterNamesError, HeadersOrchestrator};
+pub(crate) use telemetry::Propagation;
 pub use telemetry::{BAGGAGE, MessagingTelemetryAdapter, TRACEPARENT, TRACESTATE, TraceContext};
 pub use values::Context;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::adapter::{ContextError, HeadersAdapter, Incoming};
-use super::{Context, ContextAdapter, LineageAdapter, MessagingTelemetryAdapter, current};
+use super::{Context, ContextAdapter, LineageAdapter, MessagingTelemetryAdapter, Propagation, current};
 use crate::dead_letter;
 use crate::dead_letter::headers::{is_of_dead_letter, is_of_retry};
 use crate::handler::Priority;
@@ -52,8 +52,17 @@ impl HeadersOrchestrator {
         settings: &ContextSettings,
         own: Vec<Arc<dyn HeadersAdapter>>,
     ) -> Result<Self, AdapterNamesError> {
+        Self::propagating(settings, own, Propagation::default())
+    }
+
+    /// The same, with only some of the headers of traces.
+    pub(crate) fn propagating(
+        settings: &ContextSettings,
+        own: Vec<Arc<dyn HeadersAdapter>>,
+        propagation: Propagation,
+    ) -> Result<Self, AdapterNamesError> {
         let built_in: [Arc<dyn HeadersAdapter>; 3] = [
-            Arc::new(MessagingTelemetryAdapter),
+            Arc::new(MessagingTelemetryAdapter::from(propagation)),
             Arc::new(LineageAdapter),
             Arc::new(ContextAdapter::new(&settings.propagate)),
         ];

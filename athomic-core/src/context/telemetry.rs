@@ -143,8 +143,34 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
 ///
 /// Without the feature `otel`, or with tracing switched off, they are carried on as they came, so that who
 /// comes after is in the same trace.
-#[derive(Debug, Clone, Copy)]
-pub struct MessagingTelemetryAdapter;
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MessagingTelemetryAdapter {
+    propagation: Propagation,
+}
+
+/// Which headers take traces along: both, unless the environment says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Propagation {
+    /// `traceparent` and `tracestate`.
+    pub(crate) trace: bool,
+    /// `baggage`.
+    pub(crate) baggage: bool,
+}
+
+impl Default for Propagation {
+    fn default() -> Self {
+        Self {
+            trace: true,
+            baggage: true,
+        }
+    }
+}
+
+impl From<Propagation> for MessagingTelemetryAdapter {
+    fn from(propagation: Propagation) -> Self {
+        Self { propagation }
+    }
+}
 
 impl HeadersAdapter for MessagingTelemetryAdapter {
     fn names(&self) -> &[&str] {
@@ -152,8 +178,13 @@ impl HeadersAdapter for MessagingTelemetryAdapter {
     }
 
     fn extract(&self, message: &Incoming<'_>, context: &mut Context) {
-        if let Some(baggage) = list(message, BAGGAGE, MAX_BAGGAGE, MAX_ITEMS) {
+        if self.propagation.baggage
+            && let Some(baggage) = list(message, BAGGAGE, MAX_BAGGAGE, MAX_ITEMS)
+        {
             context.set_baggage(baggage.to_owned());
+        }
+        if !self.propagation.trace {
+            return;
         }
         let Some(parent) = message.text(TRACEPARENT) else {
             return;
@@ -166,10 +197,10 @@ impl HeadersAdapter for MessagingTelemetryAdapter {
     }
 
     fn inject(&self, context: &Context, headers: &mut Headers) -> Result<(), ContextError> {
-        if let Some(trace) = context.trace() {
+        if let Some(trace) = context.trace().filter(|_| self.propagation.trace) {
             trace.inject(headers);
         }
-        if let Some(baggage) = context.baggage() {
+        if let Some(baggage) = context.baggage().filter(|_| self.propagation.baggage) {
             headers.set(BAGGAGE, baggage.to_owned());
         }
         Ok(())

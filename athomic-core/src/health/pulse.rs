@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{ConsumerHealth, Finding};
-use crate::consumer::{OrderedSettings, PartitionState};
+use crate::consumer::{OrderedSettings, PartitionReading, PartitionState};
 use crate::dead_letter::{Chain, Trouble};
 use crate::idempotency::Guard;
 use crate::transport::{DynConsumer, TransportError};
@@ -199,6 +199,18 @@ impl Pulse {
             partitions: partitions.len(),
             findings,
         }
+    }
+
+    /// Say what it has of each of its partitions.
+    pub(crate) fn readings(&self) -> Vec<PartitionReading> {
+        let state = self.lock();
+        let of_partition = |membership: &Membership, state: &Arc<PartitionState>| {
+            state.reading(membership.consumer.log_end(&state.partition))
+        };
+        let membership = state.membership.iter();
+        membership
+            .flat_map(|it| it.partitions.iter().map(move |state| of_partition(it, state)))
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

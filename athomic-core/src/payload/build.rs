@@ -18,6 +18,7 @@ use crate::nearest::nearest;
 use crate::settings::{
     Fault, PayloadSettings, PipelineSettings, Problem, Settings, SettingsError, StepSettings, WireCompression,
 };
+use crate::telemetry::{StepTelemetry, Telemetry};
 
 const SERIALIZER: &str = "serializer";
 pub(super) const CRYPTO: &str = "crypto";
@@ -171,12 +172,17 @@ impl Payloads {
     ///
     /// # Errors
     /// All that is wrong with them.
-    pub(crate) fn new(settings: &Settings, steps: &PayloadSteps) -> Result<Self, SettingsError> {
+    pub(crate) fn new(
+        settings: &Settings,
+        steps: &PayloadSteps,
+        telemetry: Option<&Arc<Telemetry>>,
+    ) -> Result<Self, SettingsError> {
         let payload = &settings.messaging.payload;
         let (parts, faults) = Parts::new(settings, steps);
         let mut builder = Builder {
             steps,
             parts,
+            telemetry,
             limits: limits(payload),
             wire_compression: wire_compression(settings),
             faults,
@@ -350,6 +356,8 @@ struct Builder<'a> {
     steps: &'a PayloadSteps,
     /// What the built-in steps share.
     parts: Parts<'a>,
+    /// What records what the steps do.
+    telemetry: Option<&'a Arc<Telemetry>>,
     limits: DecodeLimits,
     wire_compression: Option<String>,
     faults: Vec<Fault>,
@@ -423,6 +431,10 @@ impl Builder<'_> {
         Some(NamedStep {
             name: name.into(),
             step: step?,
+            telemetry: self
+                .telemetry
+                .and_then(|telemetry| StepTelemetry::new(telemetry, name))
+                .map(Arc::new),
         })
     }
 

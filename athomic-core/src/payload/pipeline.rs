@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -11,6 +12,7 @@ use super::format::Format;
 use super::step::{DecodeLimits, Kind, PayloadContext, Step, StepError};
 use super::{CONTENT_TYPE, DecodeError, PIPELINE};
 use crate::message::{MESSAGE_ID, RawMessage};
+use crate::telemetry::{Direction, StepTelemetry};
 use crate::transport::OutgoingMessage;
 
 /// How the payloads of a topic are written and read.
@@ -31,6 +33,29 @@ pub struct Pipeline {
 pub(super) struct NamedStep {
     pub(super) name: Arc<str>,
     pub(super) step: Step,
+    /// What is recorded about it; `None` without metrics.
+    pub(super) telemetry: Option<Arc<StepTelemetry>>,
+}
+
+impl NamedStep {
+    /// Return when the step begins, if anybody wants to know.
+    fn begin(&self) -> Option<Instant> {
+        self.telemetry.as_ref().map(|telemetry| telemetry.begin())
+    }
+
+    /// Note what it made of so many bytes.
+    fn note<P: AsRef<[u8]>>(
+        &self,
+        direction: Direction,
+        began: Option<Instant>,
+        bytes: usize,
+        made: &Result<P, StepError>,
+    ) {
+        if let Some((telemetry, began)) = self.telemetry.as_ref().zip(began) {
+            let made = made.as_ref().map(|made| made.as_ref().len());
+            telemetry.end(direction, began, bytes, made);
+        }
+    }
 }
 
 /// A payload on its way through the steps, which waits if one of them has to.
@@ -104,12 +129,14 @@ impl Pipeline {
             limits: self.limits,
             encrypted_only: self.encrypted_only,
         };
-        for NamedStep { name, step } in &self.steps {
-            let sealed = match &step.0 {
+        for named in &self.steps {
+            let (began, bytes) = (named.begin(), payload.len());
+            let sealed = match &named.step.0 {
                 Kind::Immediate(step) => step.encode(payload, &context),
                 Kind::Waiting(step) => step.encode(payload, &context).await,
             };
-            payload = sealed.map_err(|error| SealError::of(name, error))?;
+            named.note(Direction::Encode, began, bytes, &sealed);
+            payload = sealed.map_err(|error| SealError::of(&named.name, error))?;
         }
         message.payload = Some(payload.into());
         Ok(())
@@ -135,10 +162,12 @@ impl Pipeline {
         let waits = async move {
             let (mut left, mut payload) = (left, payload);
             while left > 0 {
-                let NamedStep { name, step } = &self.steps[left - 1];
-                if let Kind::Waiting(step) = &step.0 {
-                    let opened = step.decode(&payload, &context).await;
-                    payload = self.bounded(name, opened)?.into();
+                let named = &self.steps[left - 1];
+                if let Kind::Waiting(step) = &named.step.0 {
+                    let (began, bytes) = (named.begin(), payload.len());
+                    let opened = self.bounded(step.decode(&payload, &context).await);
+                    named.note(Direction::Decode, began, bytes, &opened);
+                    payload = opened.map_err(|source| refused(named, source))?.into();
                 }
                 (left, payload) = self.open_immediate(left - 1, payload, &context)?;
             }
@@ -154,11 +183,16 @@ impl Pipeline {
         mut payload: Cow<'p, [u8]>,
         context: &PayloadContext<'_>,
     ) -> Result<(usize, Cow<'p, [u8]>), DecodeError> {
-        while let Some(NamedStep { name, step }) = left.checked_sub(1).map(|place| &self.steps[place]) {
-            match &step.0 {
+        while let Some(named) = left.checked_sub(1).map(|place| &self.steps[place]) {
+            match &named.step.0 {
                 Kind::Waiting(step) if step.is_mine(&payload) => break,
                 Kind::Waiting(_) => {}
-                Kind::Immediate(step) => payload = self.bounded(name, step.decode(payload, context))?,
+                Kind::Immediate(step) => {
+                    let (began, bytes) = (named.begin(), payload.len());
+                    let opened = self.bounded(step.decode(payload, context));
+                    named.note(Direction::Decode, began, bytes, &opened);
+                    payload = opened.map_err(|source| refused(named, source))?;
+                }
             }
             left -= 1;
         }
@@ -166,18 +200,12 @@ impl Pipeline {
     }
 
     /// Take what a step made, if it is no larger than it may be.
-    fn bounded<P: AsRef<[u8]>>(&self, name: &Arc<str>, made: Result<P, StepError>) -> Result<P, DecodeError> {
-        let limit = self.limits.bytes;
-        made.and_then(|payload| {
-            if payload.as_ref().len() > limit {
-                return Err(StepError::TooLarge { limit });
-            }
-            Ok(payload)
-        })
-        .map_err(|source| DecodeError::Step {
-            step: Arc::clone(name),
-            source,
-        })
+    fn bounded<P: AsRef<[u8]>>(&self, made: Result<P, StepError>) -> Result<P, StepError> {
+        let (payload, limit) = (made?, self.limits.bytes);
+        if payload.as_ref().len() > limit {
+            return Err(StepError::TooLarge { limit });
+        }
+        Ok(payload)
     }
 
     /// Say what the steps do, as in `json,zstd,xchacha20poly1305:2026-11`.
@@ -188,6 +216,14 @@ impl Pipeline {
             text += &step.label();
         }
         text
+    }
+}
+
+/// Say which step refused a payload.
+fn refused(named: &NamedStep, source: StepError) -> DecodeError {
+    DecodeError::Step {
+        step: Arc::clone(&named.name),
+        source,
     }
 }
 

@@ -102,6 +102,16 @@ impl StepError {
     pub const fn is_retriable(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
+
+    /// Return the kind of the error, as the attribute `error.type` of telemetry has it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } => "malformed",
+            Self::TooLarge { .. } => "too_large",
+            Self::Unavailable { .. } => "unavailable",
+        }
+    }
 }
 
 /// A step that needs nothing but the bytes. Most do; see [`AsyncPayloadStep`] for the others.

@@ -371,11 +371,15 @@ impl Values {
         self.storage(&settings.storage);
         self.section("observability")
             .is("enabled", observability.enabled)
+            .is("exporter_enabled", observability.exporter_enabled)
+            .text("exporter_host", observability.exporter_host.to_string())
+            .is("exporter_port", observability.exporter_port)
             .is("tracing_enabled", observability.tracing_enabled)
             .text("otlp_endpoint", &observability.otlp_endpoint)
             .text("otlp_protocol", observability.otlp_protocol.as_str())
             .is("sampling_rate", observability.sampling_rate)
-            .text("process_span_parent", observability.process_span_parent.as_str());
+            .text("process_span_parent", observability.process_span_parent.as_str())
+            .is("poll_spans", observability.poll_spans);
         let metrics = &observability.metrics;
         self.section("observability.metrics")
             .is("enabled", metrics.enabled)
@@ -384,7 +388,8 @@ impl Values {
                 metrics.exporters.iter().map(|exporter| exporter.as_str()),
             )
             .seconds("collection_interval_seconds", metrics.collection_interval)
-            .is("partition_attribute", metrics.partition_attribute);
+            .is("partition_attribute", metrics.partition_attribute)
+            .seconds("waiting_rooms_interval_seconds", metrics.waiting_rooms_interval);
         self.section("lifecycle")
             .seconds("startup_timeout_seconds", lifecycle.startup_timeout)
             .seconds("shutdown_timeout_seconds", lifecycle.shutdown_timeout);

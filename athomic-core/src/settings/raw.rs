@@ -192,11 +192,15 @@ section! {
     /// The section `observability`.
     RawObservability {
         enabled: bool,
+        exporter_enabled: bool,
+        exporter_host: String,
+        exporter_port: i128,
         tracing_enabled: bool,
         otlp_endpoint: String,
         otlp_protocol: String,
         sampling_rate: f64,
         process_span_parent: String,
+        poll_spans: bool,
     }
 }
 section! {
@@ -206,6 +210,7 @@ section! {
         exporters: Vec<String>,
         collection_interval_seconds: f64,
         partition_attribute: bool,
+        waiting_rooms_interval_seconds: f64,
     }
 }
 section! {

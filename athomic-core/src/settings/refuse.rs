@@ -52,9 +52,9 @@ fn explained(path: &[String], section: &[String], entry: &Entry) -> Fault {
         Some("fernet_key") => {
             "athomic does not use Fernet: it names neither key nor algorithm in the message; remove it"
         }
-        Some("exporter_enabled" | "exporter_port" | "metrics_protection_enabled" | "allow_metrics_ips") => {
-            "athomic opens no port for metrics: serve what `RunningApp::metrics_text` returns in a server of the \
-             program's own, and remove it"
+        Some("metrics_protection_enabled" | "allow_metrics_ips") => {
+            "the port for metrics asks nobody who he is: leave `observability.exporter_host` at loopback, or put \
+             something before it that does, and remove it"
         }
         Some("room_ttl_seconds") => {
             "messages that wait never expire: their aggregate would wait for them for ever; remove it, or set \

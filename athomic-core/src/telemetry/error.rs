@@ -14,6 +14,12 @@ pub enum TelemetryError {
         /// The key that asks for it.
         key: &'static str,
     },
+    /// The program was built without a port.
+    #[error(
+        "`observability.exporter_enabled` is true, and this program was built without HTTP; add the feature: `cargo add \
+         athomic --features http`"
+    )]
+    NoPort,
     /// gRPC needs a runtime to run in.
     #[error(
         "`observability.otlp_protocol` is `grpc`, which needs a runtime: build the application inside of it, as in \
@@ -21,12 +27,14 @@ pub enum TelemetryError {
     )]
     NoRuntime,
     /// An environment variable of OpenTelemetry has a value that is not known here.
-    #[error("environment variable {name} is `{value}`; use `grpc` or `http/protobuf`")]
+    #[error("environment variable {name} says `{value}`; use {accepted}")]
     Environment {
         /// The variable.
         name: &'static str,
-        /// Its value.
+        /// What it says.
         value: String,
+        /// What it may say.
+        accepted: &'static str,
     },
     /// An exporter cannot be made.
     #[error(

@@ -8,6 +8,8 @@
 //! | several are published together | `create TOPIC` for each, and `send TOPIC`, which links to them | the same |
 //! | a copy is written: for a retry, as a dead letter, out of a delay topic | `send TOPIC` | the execution that failed; else the span in which the message was published |
 //! | a dead letter is replayed | `send TOPIC` | nothing; it links to the span in which the message was published |
+//! | messages are fetched, with `poll_spans = true` | `poll TOPIC` | nothing; it links to the span of each message |
+//! | offsets are committed | `commit TOPIC` | nothing: it settles what many executions have done |
 //!
 //! A message that is published carries the span it was published in, a copy that of the original, so that a message
 //! stays in one trace through retries and delays. [`names`] lists what is recorded.
@@ -16,6 +18,11 @@
 //! and without the settings it costs a look at an `Option` for each message.
 
 mod error;
+#[cfg(feature = "http")]
+mod exporter;
+#[cfg(not(feature = "http"))]
+#[path = "no_exporter.rs"]
+mod exporter;
 pub mod names;
 #[cfg(not(feature = "otel"))]
 mod off;
@@ -23,10 +30,34 @@ mod off;
 mod otel;
 
 pub use error::TelemetryError;
+pub(crate) use exporter::{Exporter, Listening};
 #[cfg(not(feature = "otel"))]
-pub(crate) use off::{ConnectionTelemetry, HandlerTelemetry, Processing, Telemetry};
+pub(crate) use off::{ConnectionTelemetry, HandlerTelemetry, Processing, StepTelemetry, Telemetry};
 #[cfg(feature = "otel")]
-pub(crate) use otel::{ConnectionTelemetry, HandlerTelemetry, Processing, Telemetry};
+pub(crate) use otel::{ConnectionTelemetry, HandlerTelemetry, Processing, StepTelemetry, Telemetry};
+
+use crate::consumer::ConsumptionMonitor;
+use crate::idempotency::IdempotencyMonitor;
+use crate::ordering::OrderingDesk;
+
+/// What is kept elsewhere and told by metrics.
+#[cfg_attr(
+    not(feature = "otel"),
+    expect(dead_code, reason = "metrics are recorded with the feature")
+)]
+#[derive(Debug)]
+pub(crate) struct Observed {
+    pub(crate) idempotency: IdempotencyMonitor,
+    pub(crate) ordering: OrderingDesk,
+    pub(crate) consumption: ConsumptionMonitor,
+}
+
+/// Which way a payload goes through its steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Encode,
+    Decode,
+}
 
 /// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,13 +16,19 @@ pub mod operation {
     pub const CREATE: &str = "create";
     /// Records are fetched.
     pub const POLL: &str = "poll";
+    /// The type of [`POLL`].
+    pub const RECEIVE: &str = "receive";
+    /// Offsets are committed.
+    pub const COMMIT: &str = "commit";
+    /// The type of [`COMMIT`].
+    pub const SETTLE: &str = "settle";
 }
 
 /// The broker: `kafka`, or `athomic_memory` for the embedded one.
 pub const SYSTEM: &str = "messaging.system";
 /// See [`operation`].
 pub const OPERATION_NAME: &str = "messaging.operation.name";
-/// `process`, `send` or `create`.
+/// `process`, `send`, `create`, `receive` or `settle`.
 pub const OPERATION_TYPE: &str = "messaging.operation.type";
 /// The topic.
 pub const DESTINATION: &str = "messaging.destination.name";
@@ -51,6 +57,13 @@ pub const CONVERSATION_ID: &str = "messaging.message.conversation_id";
 /// How many messages there are.
 pub const BATCH_COUNT: &str = "messaging.batch.message_count";
 
+/// The event on the span of an execution that failed.
+pub const EXCEPTION: &str = "exception";
+/// The type of the error, as in [`ERROR_TYPE`].
+pub const EXCEPTION_TYPE: &str = "exception.type";
+/// What the error says of itself, without its causes and at most 1 KiB of it.
+pub const EXCEPTION_MESSAGE: &str = "exception.message";
+
 /// How often the message was tried: on attempts after the first, and on the copies made for them.
 pub const RETRY_ATTEMPT: &str = "athomic.retry.attempt";
 /// The id of a dead letter.
@@ -66,7 +79,22 @@ pub const REASON: &str = "reason";
 /// The stage at which a message failed that is given up.
 pub const STAGE: &str = "stage";
 
-/// How long sending and fetching take, in seconds.
+/// A step of the payload pipeline, by its name in the settings.
+pub const STEP: &str = "step";
+/// `encode` or `decode`.
+pub const DIRECTION: &str = "direction";
+/// Whether bytes go into a step or come out of it: `in` or `out`.
+pub const FLOW: &str = "flow";
+/// What an ordered consumer counted: a field of `OrderingCounts`.
+pub const EVENT: &str = "event";
+/// The consumer group, on the metrics of its lag.
+pub const LAG_GROUP: &str = "group";
+/// The topic, on the metrics of its lag.
+pub const LAG_TOPIC: &str = "topic";
+/// The partition, on the metric of its lag.
+pub const LAG_PARTITION: &str = "partition";
+
+/// How long sending, fetching and committing take, in seconds.
 pub const OPERATION_DURATION: &str = "messaging.client.operation.duration";
 /// Messages that were sent.
 pub const SENT_MESSAGES: &str = "messaging.client.sent.messages";
@@ -90,6 +118,36 @@ pub const DELAY_LATENESS: &str = "athomic.delay.lateness";
 pub const IDEMPOTENCY_HITS: &str = "athomic.idempotency.hits";
 /// Times that a message waited, since another execution had it.
 pub const IDEMPOTENCY_CONFLICTS: &str = "athomic.idempotency.conflicts";
+/// Offsets between what is settled and the end of the log, by partition: of those that this process has.
+pub const LAG: &str = "kafka.consumer_group.lag";
+/// The same, of all partitions of a topic that this process has.
+pub const LAG_SUM: &str = "kafka.consumer_group.lag_sum";
+/// Partitions that a handler has in this process.
+pub const PARTITIONS_ASSIGNED: &str = "athomic.partitions.assigned";
+/// Those of them that are not read on, since as much is unsettled as the settings allow.
+pub const PARTITIONS_PAUSED: &str = "athomic.partitions.paused";
+/// Messages that were fetched and are not settled, or lie behind such.
+pub const UNSETTLED: &str = "athomic.messages.unsettled";
+/// Messages in waiting rooms.
+pub const ORDERING_WAITING: &str = "athomic.ordering.waiting";
+/// Their bytes.
+pub const ORDERING_WAITING_BYTES: &str = "athomic.ordering.waiting.bytes";
+/// Aggregates with messages that wait and are not halted.
+pub const ORDERING_ROOMS: &str = "athomic.ordering.rooms";
+/// Halted aggregates, counted up to a thousand of each bucket.
+pub const ORDERING_HALTED: &str = "athomic.ordering.halted";
+/// How long the oldest gap is open, in seconds.
+pub const ORDERING_OLDEST_AGE: &str = "athomic.ordering.oldest.age";
+/// Processes that take part.
+pub const ORDERING_SESSIONS: &str = "athomic.ordering.sessions";
+/// What ordered consumers count, by [`EVENT`].
+pub const ORDERING_EVENTS: &str = "athomic.ordering.events";
+/// How long a step of the payload pipeline takes, in seconds.
+pub const PAYLOAD_STEP_DURATION: &str = "athomic.payload.step.duration";
+/// The bytes that go into a step and come out of it.
+pub const PAYLOAD_BYTES: &str = "athomic.payload.bytes";
+/// Payloads that did not pass a step.
+pub const PAYLOAD_ERRORS: &str = "athomic.payload.errors";
 /// Gaps in the order of aggregates that lasted too long.
 pub const ORDERING_GAP_TIMEOUTS: &str = "athomic.ordering.gap.timeouts";
 /// Times that partitions were given to a consumer or taken from it.

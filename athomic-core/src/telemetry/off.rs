@@ -5,15 +5,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{TelemetryError, Written};
-use crate::context::{HeadersOrchestrator, TraceContext};
-use crate::idempotency::IdempotencyMonitor;
-use crate::message::{RawMessage, TopicPartition};
-use crate::ordering::OrderingDesk;
+use super::{Direction, Observed, TelemetryError, Written};
+use crate::context::{HeadersOrchestrator, Propagation, TraceContext};
+use crate::lifecycle::Lifecycle;
+use crate::message::{PartitionOffset, RawMessage, RecordBatch, TopicPartition};
 use crate::outcome::FailureContext;
+use crate::payload::StepError;
 use crate::publisher::PublishError;
 use crate::settings::Settings;
-use crate::transport::{Delivery, OutgoingMessage};
+use crate::transport::{Delivery, OutgoingMessage, TransportError};
 
 #[derive(Debug)]
 pub(crate) struct Telemetry(Infallible);
@@ -30,7 +30,11 @@ impl Telemetry {
         key.map_or(Ok(None), |key| Err(TelemetryError::NotBuiltIn { key }))
     }
 
-    pub(crate) fn observe(&self, _: IdempotencyMonitor, _: OrderingDesk) {
+    pub(crate) fn propagation(&self) -> Propagation {
+        match self.0 {}
+    }
+
+    pub(crate) fn observe(&self, _: Observed, _: &mut Lifecycle) {
         match self.0 {}
     }
 
@@ -94,7 +98,19 @@ impl HandlerTelemetry {
         match self.0 {}
     }
 
-    pub(crate) fn consumed(&self, _: &TopicPartition, _: usize) {
+    pub(crate) fn ask(&self) -> Asked {
+        match self.0 {}
+    }
+
+    pub(crate) fn consumed(&self, _: &HeadersOrchestrator, _: &Arc<dyn RecordBatch>, _: &Asked) {
+        match self.0 {}
+    }
+
+    pub(crate) fn not_consumed(&self, _: &TopicPartition, _: &TransportError, _: &Asked) {
+        match self.0 {}
+    }
+
+    pub(crate) fn commit(&self, _: &[PartitionOffset]) -> Committing {
         match self.0 {}
     }
 
@@ -138,6 +154,37 @@ impl Processing {
 
 impl Traced {
     pub(crate) async fn run<F: Future>(&self, _: F) -> F::Output {
+        match self.0 {}
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct StepTelemetry(Infallible);
+
+impl StepTelemetry {
+    pub(crate) fn new(telemetry: &Arc<Telemetry>, _: &str) -> Option<Self> {
+        match telemetry.0 {}
+    }
+
+    pub(crate) fn begin(&self) -> std::time::Instant {
+        match self.0 {}
+    }
+
+    pub(crate) fn end(&self, _: Direction, _: std::time::Instant, _: usize, _: Result<usize, &StepError>) {
+        match self.0 {}
+    }
+}
+
+/// When messages were asked for.
+#[derive(Debug)]
+pub(crate) struct Asked(Infallible);
+
+/// A commit that is under way.
+#[derive(Debug)]
+pub(crate) struct Committing(Infallible);
+
+impl Committing {
+    pub(crate) fn end(self, _: Result<(), &TransportError>) {
         match self.0 {}
     }
 }

@@ -9,7 +9,7 @@ use super::{
     Admin, ClientCondition, Consumer, ConsumerEvent, Delivery, NewTopic, OutgoingMessage, Publisher,
     Subscription, Transport, TransportError,
 };
-use crate::message::{Partition, PartitionOffset, Timestamp, TopicPartition};
+use crate::message::{Offset, Partition, PartitionOffset, Timestamp, TopicPartition};
 
 type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 type Fallible<'a, T> = Pending<'a, Result<T, TransportError>>;
@@ -59,6 +59,9 @@ pub trait DynConsumer: Send + Sync {
     /// See [`Consumer::condition`].
     fn condition(&self) -> ClientCondition;
 
+    /// See [`Consumer::log_end`].
+    fn log_end(&self, partition: &TopicPartition) -> Option<Offset>;
+
     /// See [`Consumer::prepare_to_close`].
     fn prepare_to_close(&self);
 
@@ -77,6 +80,10 @@ impl<T: Consumer> DynConsumer for T {
 
     fn condition(&self) -> ClientCondition {
         Consumer::condition(self)
+    }
+
+    fn log_end(&self, partition: &TopicPartition) -> Option<Offset> {
+        Consumer::log_end(self, partition)
     }
 
     fn prepare_to_close(&self) {

@@ -167,6 +167,27 @@ impl TransportError {
         }
     }
 
+    /// Return the kind of the error, as the attribute `error.type` of telemetry has it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Authentication { .. } => "authentication",
+            Self::CertificatesReplaced { .. } => "certificates_replaced",
+            Self::Forbidden { .. } => "forbidden",
+            Self::UnknownTopic { .. } => "unknown_topic",
+            Self::TopicRecreated { .. } => "topic_recreated",
+            Self::OffsetReset { .. } => "offset_reset",
+            Self::OffsetOutOfRange { .. } => "offset_out_of_range",
+            Self::Fenced { .. } => "fenced",
+            Self::Delivery { .. } => "delivery",
+            Self::TooLarge { .. } => "too_large",
+            Self::Settings { .. } => "settings",
+            Self::Closed => "closed",
+            Self::Other { .. } => "other",
+        }
+    }
+
     /// Say whether the broker refused who we are or what we want: somebody has to change that, in the
     /// settings or on the broker.
     #[must_use]

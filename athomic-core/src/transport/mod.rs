@@ -138,6 +138,13 @@ pub trait Consumer: Send + Sync + 'static {
         ClientCondition::default()
     }
 
+    /// Return where the log of an assigned partition ends, as far as the client knows from what it fetched last;
+    /// `None` if it does not know. Asks nobody and does not wait: it is called when metrics are read.
+    fn log_end(&self, partition: &TopicPartition) -> Option<Offset> {
+        let _unknown = partition;
+        None
+    }
+
     /// Say that [`close`](Self::close) follows when what runs has ended and is committed. The group is
     /// served until then; it may be given no more partitions and may ask for all of them.
     ///

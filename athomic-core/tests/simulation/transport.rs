@@ -224,6 +224,10 @@ impl Consumer for SimulatedConsumer {
         self.inner.condition()
     }
 
+    fn log_end(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.inner.log_end(partition)
+    }
+
     fn prepare_to_close(&self) {
         self.inner.prepare_to_close();
     }

@@ -1,6 +1,11 @@
 //! Spans and metrics, as they arrive at a receiver of OTLP.
 #![expect(clippy::unwrap_used, reason = "the lint spares tests, but not what they call")]
 
+mod client;
+mod environment;
+#[cfg(feature = "http")]
+mod exporter;
+mod gauges;
 mod receiver;
 
 use std::process::Command;
@@ -140,7 +145,9 @@ async fn two_services_and_a_delayed_retry_are_one_trace() {
         only(&receiver, "send invoices"),
         only(&receiver, "process invoices"),
     );
-    for span in receiver.spans() {
+    // Commits settle what many executions have done: they belong to none.
+    let spans = receiver.spans().into_iter();
+    for span in spans.filter(|span| !span.span.name.starts_with("commit ")) {
         assert_eq!(span.span.trace_id, ordered.span.trace_id, "{}", span.span.name);
         assert_eq!(span.schema, "https://opentelemetry.io/schemas/1.44.0");
     }

@@ -38,6 +38,13 @@ macro_rules! counters {
                 OrderingCounts { $($name: self.$name.get(),)* }
             }
         }
+
+        impl OrderingCounts {
+            /// Return each count with its name.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
     };
 }
 
@@ -48,6 +55,10 @@ counters! {
     parked,
     /// Messages that came out of a waiting room.
     released,
+    /// Aggregates with messages that wait, which were taken over to run them.
+    claims,
+    /// Those of them that a process had left with a message begun: it died.
+    takeovers,
     /// Messages that had been done before.
     duplicates,
     /// Messages whose sequence had been skipped.

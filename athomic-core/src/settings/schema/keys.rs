@@ -468,6 +468,24 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "Whether anything of this section has an effect.",
             ),
             key(
+                "exporter_enabled",
+                Kind::Boolean,
+                "false",
+                "Whether there is a port with `/metrics` for Prometheus, `/live` and `/ready`. Needs the feature `http`.",
+            ),
+            key(
+                "exporter_host",
+                Kind::Text,
+                "\"127.0.0.1\"",
+                "The address of the port. It asks nobody who he is: open it beyond loopback only behind something that does.",
+            ),
+            key(
+                "exporter_port",
+                Kind::Integer,
+                "9464",
+                "The port; 0 lets the system choose one.",
+            ),
+            key(
                 "tracing_enabled",
                 Kind::Boolean,
                 "false",
@@ -497,6 +515,12 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "\"producer\"",
                 "Whether a handler's span is a child of the span in which its message was published, or only links to it.",
             ),
+            key(
+                "poll_spans",
+                Kind::Boolean,
+                "false",
+                "Whether fetching messages is a span too: one for each answer of a broker.",
+            ),
         ],
     },
     Section {
@@ -508,7 +532,7 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "exporters",
                 Kind::TextList,
                 "[\"prometheus\"]",
-                "Where they are to be had: `prometheus` is the text of `RunningApp::metrics_text`, `otlp` is pushed.",
+                "Where they are to be had: `prometheus` is the text of `/metrics` and `RunningApp::metrics_text`, `otlp` is pushed.",
             ),
             key(
                 "collection_interval_seconds",
@@ -521,6 +545,12 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 Kind::Boolean,
                 "false",
                 "Whether each partition is a series of its own.",
+            ),
+            key(
+                "waiting_rooms_interval_seconds",
+                Kind::Seconds,
+                "15",
+                "How often the waiting rooms of ordered handlers are looked into: one call of the store for each bucket.",
             ),
         ],
     },

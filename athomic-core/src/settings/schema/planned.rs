@@ -70,12 +70,7 @@ pub(in crate::settings) static PLANNED: &[Planned] = &[
     planned("resilience.rate_limiter", &["policies.*"]),
     Planned {
         path: "observability",
-        keys: &[
-            "exporter_enabled",
-            "exporter_port",
-            "metrics.metrics_protection_enabled",
-            "metrics.allow_metrics_ips",
-        ],
+        keys: &["metrics.metrics_protection_enabled", "metrics.allow_metrics_ips"],
         idle: |key, node| key.ends_with("enabled") && is_false(node),
     },
     planned("console", &["enabled", "bind", "actions", "auth"]),

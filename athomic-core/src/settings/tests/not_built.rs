@@ -15,10 +15,10 @@ fn parts_without_a_runtime_are_refused_by_name() {
         &format!("2:1: `{messaging}.dlq.index_ttl_seconds`: is not built yet"),
     );
     check_faults(
-        "[observability]\nexporter_enabled = true",
+        "[observability]\nmetrics.allow_metrics_ips = ['127.0.0.1']",
         &[
-            "settings.toml:2:1: `observability.exporter_enabled`: athomic opens no port for metrics: serve what \
-           `RunningApp::metrics_text` returns in a server of the program's own, and remove it",
+            "settings.toml:2:9: `observability.metrics.allow_metrics_ips`: the port for metrics asks nobody who he is: \
+             leave `observability.exporter_host` at loopback, or put something before it that does, and remove it",
         ],
     );
     check("console.enabled = true", "1:9: `console`: is not built yet");

@@ -21,7 +21,7 @@ fn telemetry_is_read() {
 fn telemetry_that_cannot_be_is_named() {
     check_faults(
         "[observability]\nsampling_rate = 2\notlp_endpoint = 'localhost:4317'\notlp_protocol = 'http/json'\n\
-         metrics.exporters = []",
+         metrics.exporters = []\nexporter_host = 'localhost'\nexporter_port = 65536",
         &[
             "settings.toml:2:17: `observability.sampling_rate`: must be a number from 0 to 1",
             "settings.toml:3:17: `observability.otlp_endpoint`: must begin with `http://` or `https://`, such as \
@@ -29,6 +29,9 @@ fn telemetry_that_cannot_be_is_named() {
             "settings.toml:4:17: `observability.otlp_protocol`: `http/json` is not one of `http/protobuf`, `grpc`",
             "settings.toml:5:21: `observability.metrics.exporters`: must name at least one; to have no metrics set \
              `observability.metrics.enabled = false`",
+            "settings.toml:6:17: `observability.exporter_host`: must be an IP address of this machine, such as \
+             \"127.0.0.1\", or \"0.0.0.0\" for all",
+            "settings.toml:7:17: `observability.exporter_port`: must be between 0 and 65535",
         ],
     );
 }

@@ -11,16 +11,8 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use prometheus::Registry;
 
 use super::super::{TelemetryError, names};
+use super::environment::is_set;
 use crate::settings::{MetricsExporter, ObservabilitySettings, OtlpProtocol, Settings};
-
-/// Say whether the environment switches telemetry off.
-pub(super) fn is_disabled() -> bool {
-    env::var("OTEL_SDK_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"))
-}
-
-fn is_set(name: &str) -> bool {
-    env::var_os(name).is_some_and(|value| !value.is_empty())
-}
 
 /// Say who tells.
 fn resource(settings: &Settings) -> Resource {
@@ -73,6 +65,7 @@ impl Signal {
                 value => Err(TelemetryError::Environment {
                     name,
                     value: value.to_owned(),
+                    accepted: "`grpc` or `http/protobuf`",
                 }),
             };
         }
@@ -150,14 +143,15 @@ pub(super) fn tracer_provider(settings: &Settings) -> Result<SdkTracerProvider, 
     Ok(builder.build())
 }
 
-/// Make what exports metrics, and what is scraped if the settings want that.
+/// Make what exports metrics, and what is scraped if that is among the exporters.
 pub(super) fn meter_provider(
     settings: &Settings,
+    exporters: &[MetricsExporter],
 ) -> Result<(SdkMeterProvider, Option<Registry>), TelemetryError> {
     let metrics = &settings.observability.metrics;
     let mut builder = SdkMeterProvider::builder().with_resource(resource(settings));
     let mut registry = None;
-    if metrics.exporters.contains(&MetricsExporter::Prometheus) {
+    if exporters.contains(&MetricsExporter::Prometheus) {
         let own = Registry::new();
         let exporter = opentelemetry_prometheus::exporter().with_registry(own.clone());
         let exporter = exporter.build().map_err(|source| TelemetryError::Exporter {
@@ -167,7 +161,7 @@ pub(super) fn meter_provider(
         builder = builder.with_reader(exporter);
         registry = Some(own);
     }
-    if metrics.exporters.contains(&MetricsExporter::Otlp) {
+    if exporters.contains(&MetricsExporter::Otlp) {
         let exporter = METRICS.exporter(&settings.observability, |protocol, endpoint| match protocol {
             OtlpProtocol::Grpc => {
                 let builder = MetricExporter::builder().with_tonic();

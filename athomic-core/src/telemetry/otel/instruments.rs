@@ -1,13 +1,9 @@
 //! The metrics.
 
-use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 
 use super::super::names;
 use super::attribute;
-use crate::consumer::OrderingCounts;
-use crate::idempotency::{IdempotencyCounts, IdempotencyMonitor};
-use crate::ordering::OrderingDesk;
 
 pub(super) struct Instruments {
     pub(super) operation_duration: Histogram<f64>,
@@ -21,6 +17,9 @@ pub(super) struct Instruments {
     pub(super) delay_published: Counter<u64>,
     pub(super) delay_lateness: Histogram<f64>,
     pub(super) rebalances: Counter<u64>,
+    pub(super) step_duration: Histogram<f64>,
+    pub(super) payload_bytes: Counter<u64>,
+    pub(super) payload_errors: Counter<u64>,
 }
 
 impl Instruments {
@@ -67,49 +66,16 @@ impl Instruments {
                 .with_unit("{rebalance}")
                 .with_description("Times that partitions were given to a consumer or taken from it.")
                 .build(),
+            step_duration: seconds(
+                names::PAYLOAD_STEP_DURATION,
+                "How long a step of a payload pipeline took.",
+            ),
+            // Without a unit: the name says it already, and Prometheus would say it twice.
+            payload_bytes: meter
+                .u64_counter(names::PAYLOAD_BYTES)
+                .with_description("Bytes that went into the steps of payload pipelines and came out.")
+                .build(),
+            payload_errors: messages(names::PAYLOAD_ERRORS, "Payloads that did not pass a step."),
         }
     }
-}
-
-/// Register the metrics of what is counted elsewhere.
-pub(super) fn observe(meter: &Meter, idempotency: &IdempotencyMonitor, ordering: OrderingDesk) {
-    let of_idempotency = |name: &'static str, doc: &'static str, count: fn(&IdempotencyCounts) -> u64| {
-        let monitor = idempotency.clone();
-        let counter = meter
-            .u64_observable_counter(name)
-            .with_unit("{message}")
-            .with_description(doc);
-        // The provider keeps what it calls.
-        let _kept = counter
-            .with_callback(move |observer| {
-                for (handler, counts) in monitor.counts() {
-                    observer.observe(count(&counts), &[handler_attribute(handler)]);
-                }
-            })
-            .build();
-    };
-    let hits = "Messages that were not handled, since they had been before.";
-    of_idempotency(names::IDEMPOTENCY_HITS, hits, |counts| counts.duplicates);
-    let conflicts = "Times that a message waited, since another execution had it.";
-    of_idempotency(names::IDEMPOTENCY_CONFLICTS, conflicts, |counts| counts.busy);
-    let gap_timeouts = |counts: OrderingCounts| counts.gap_timeouts;
-    let _kept = meter
-        .u64_observable_counter(names::ORDERING_GAP_TIMEOUTS)
-        .with_unit("{gap}")
-        .with_description("Gaps in the order of aggregates that lasted too long.")
-        .with_callback(move |observer| {
-            for handler in ordering.handlers() {
-                if let Some(scope) = ordering.handler(handler) {
-                    observer.observe(
-                        gap_timeouts(scope.counts()),
-                        &[handler_attribute(handler.to_owned())],
-                    );
-                }
-            }
-        })
-        .build();
-}
-
-fn handler_attribute(handler: String) -> KeyValue {
-    attribute(names::HANDLER, handler)
 }

@@ -1,10 +1,15 @@
 //! What records and exports.
 
+mod client;
 mod convert;
+mod environment;
 mod export;
 mod instruments;
+mod observed;
+mod payload;
 mod process;
 mod publish;
+mod rooms;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,13 +22,15 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use prometheus::{Registry, TextEncoder};
 
-use super::{TelemetryError, names};
-use crate::idempotency::IdempotencyMonitor;
-use crate::ordering::OrderingDesk;
+use super::{Observed, TelemetryError, names};
+use crate::context::Propagation;
+use crate::lifecycle::Lifecycle;
 use crate::settings::{ProcessSpanParent, Settings};
 use instruments::Instruments;
+pub(crate) use payload::StepTelemetry;
 pub(crate) use process::{HandlerTelemetry, Processing};
 pub(crate) use publish::ConnectionTelemetry;
+use rooms::{Rooms, RoomsWatch};
 
 /// The spans and metrics of an application.
 pub(crate) struct Telemetry {
@@ -36,6 +43,10 @@ struct Spans {
     provider: SdkTracerProvider,
     /// Whether a message's execution is a child of the span in which it was published.
     is_child: bool,
+    /// Whether fetching is recorded.
+    polls: bool,
+    /// Which headers take them along.
+    propagation: Propagation,
 }
 
 struct Metrics {
@@ -45,6 +56,8 @@ struct Metrics {
     /// What is scraped; `None` if the metrics are only pushed.
     registry: Option<Registry>,
     with_partition: bool,
+    /// How often waiting rooms are looked into.
+    rooms_interval: Duration,
 }
 
 impl Telemetry {
@@ -52,23 +65,28 @@ impl Telemetry {
     /// `OTEL_SDK_DISABLED=true`.
     pub(crate) fn new(settings: &Settings) -> Result<Option<Arc<Self>>, TelemetryError> {
         let observability = &settings.observability;
-        if !observability.enabled || export::is_disabled() {
+        if !observability.enabled || environment::is_disabled() {
             return Ok(None);
         }
         let scope = InstrumentationScope::builder(names::SCOPE)
             .with_version(env!("CARGO_PKG_VERSION"))
             .with_schema_url(names::SCHEMA_URL)
             .build();
-        let spans = observability.tracing_enabled.then(|| {
+        let traces = observability.tracing_enabled && environment::exports_spans()?;
+        let spans = traces.then(|| {
+            let propagation = environment::propagation()?;
             let provider = export::tracer_provider(settings)?;
             Ok(Spans {
                 tracer: provider.tracer_with_scope(scope.clone()),
                 provider,
                 is_child: observability.process_span_parent == ProcessSpanParent::Producer,
+                polls: observability.poll_spans,
+                propagation,
             })
         });
-        let metrics = observability.metrics.enabled.then(|| {
-            let (provider, registry) = export::meter_provider(settings)?;
+        let exporters = environment::metrics_exporters(&observability.metrics.exporters)?;
+        let metrics = (observability.metrics.enabled && !exporters.is_empty()).then(|| {
+            let (provider, registry) = export::meter_provider(settings, &exporters)?;
             let meter = provider.meter_with_scope(scope);
             Ok(Metrics {
                 instruments: Instruments::new(&meter),
@@ -76,6 +94,7 @@ impl Telemetry {
                 provider,
                 registry,
                 with_partition: observability.metrics.partition_attribute,
+                rooms_interval: observability.metrics.waiting_rooms_interval,
             })
         });
         let (spans, metrics) = (spans.transpose()?, metrics.transpose()?);
@@ -83,11 +102,28 @@ impl Telemetry {
         Ok(any.then(|| Arc::new(Self { spans, metrics })))
     }
 
-    /// Have metrics tell what is counted elsewhere.
-    pub(crate) fn observe(&self, idempotency: IdempotencyMonitor, ordering: OrderingDesk) {
-        if let Some(metrics) = &self.metrics {
-            instruments::observe(&metrics.meter, &idempotency, ordering);
+    /// Return which headers take traces along.
+    pub(crate) fn propagation(&self) -> Propagation {
+        self.spans
+            .as_ref()
+            .map(|spans| spans.propagation)
+            .unwrap_or_default()
+    }
+
+    /// Have metrics tell what is kept elsewhere; what is not there to be read is looked at by a service.
+    pub(crate) fn observe(&self, observed: Observed, lifecycle: &mut Lifecycle) {
+        let Some(metrics) = &self.metrics else {
+            return;
+        };
+        let rooms = Arc::new(Rooms::default());
+        if observed.ordering.handlers().next().is_some() {
+            lifecycle.register(RoomsWatch {
+                desk: observed.ordering.clone(),
+                rooms: Arc::clone(&rooms),
+                interval: metrics.rooms_interval,
+            });
         }
+        observed::register(&metrics.meter, observed, &rooms);
     }
 
     /// Return the metrics in the text format of Prometheus, if they are to be had so.

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use opentelemetry::metrics::{BoundHistogram, BoundUpDownCounter};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::{FutureExt, SpanBuilder, SpanKind, Status, TraceContextExt};
 use opentelemetry::{Context as Current, KeyValue};
@@ -23,34 +24,68 @@ const TEXT: usize = 1024;
 
 /// What is recorded about a handler.
 pub(crate) struct HandlerTelemetry {
-    shared: Arc<Telemetry>,
-    handler_id: String,
+    pub(super) shared: Arc<Telemetry>,
+    pub(super) handler_id: String,
     /// What is the same for all its messages.
-    base: Vec<KeyValue>,
+    pub(super) base: Vec<KeyValue>,
     /// Made once: what is the same for all messages of a topic.
     topics: Vec<Arc<OfTopic>>,
 }
 
 /// The attributes of metrics of a topic.
-struct OfTopic {
+pub(super) struct OfTopic {
     topic: String,
     /// With the operation `process`.
     process: Vec<KeyValue>,
     /// With the operation `poll`.
-    poll: Vec<KeyValue>,
+    pub(super) poll: Vec<KeyValue>,
+    /// With its type too.
+    pub(super) receive: Vec<KeyValue>,
+    /// With the operation `commit` and its type.
+    pub(super) settle: Vec<KeyValue>,
     /// Without an operation.
     plain: Vec<KeyValue>,
+    /// What every execution touches, found once; nothing where partitions are told apart.
+    bound: Option<Bound>,
+}
+
+/// Instruments with the attributes of a topic: to record needs no look for them.
+struct Bound {
+    inflight: BoundUpDownCounter<i64>,
+    /// For executions that end well.
+    processed: BoundHistogram<f64>,
 }
 
 impl OfTopic {
     fn new(topic: &str, base: &[KeyValue]) -> Self {
         let plain = [base, &[attribute(names::DESTINATION, topic.to_owned())]].concat();
         let with = |operation| [&plain[..], &[attribute(names::OPERATION_NAME, operation)]].concat();
+        let typed = |operation, kind| {
+            let mut attributes = with(operation);
+            attributes.push(attribute(names::OPERATION_TYPE, kind));
+            attributes
+        };
         Self {
             topic: topic.to_owned(),
             process: with(operation::PROCESS),
             poll: with(operation::POLL),
+            receive: typed(operation::POLL, operation::RECEIVE),
+            settle: typed(operation::COMMIT, operation::SETTLE),
             plain,
+            bound: None,
+        }
+    }
+
+    /// The same, for one of a handler's own topics.
+    fn bound(topic: &str, base: &[KeyValue], metrics: Option<&Metrics>) -> Self {
+        let unbound = Self::new(topic, base);
+        let bind = |metrics: &Metrics| Bound {
+            inflight: metrics.instruments.inflight.bind(&unbound.plain),
+            processed: metrics.instruments.process_duration.bind(&unbound.process),
+        };
+        Self {
+            bound: metrics.filter(|metrics| !metrics.with_partition).map(bind),
+            ..unbound
         }
     }
 }
@@ -64,13 +99,11 @@ impl HandlerTelemetry {
         topics: &[String],
     ) -> Self {
         let base = [connection, &[attribute(names::GROUP, group_id.to_owned())]].concat();
+        let of_topic = |topic: &String| Arc::new(OfTopic::bound(topic, &base, shared.metrics.as_ref()));
         Self {
-            shared,
+            topics: topics.iter().map(of_topic).collect(),
             handler_id: handler_id.to_owned(),
-            topics: topics
-                .iter()
-                .map(|topic| Arc::new(OfTopic::new(topic, &base)))
-                .collect(),
+            shared,
             base,
         }
     }
@@ -182,7 +215,7 @@ impl HandlerTelemetry {
     }
 
     /// Return the attributes of a topic.
-    fn of(&self, partition: &TopicPartition) -> Arc<OfTopic> {
+    pub(super) fn of(&self, partition: &TopicPartition) -> Arc<OfTopic> {
         let known = self.topics.iter().find(|of| *of.topic == *partition.topic);
         known.map_or_else(
             || Arc::new(OfTopic::new(&partition.topic, &self.base)),
@@ -195,15 +228,6 @@ impl HandlerTelemetry {
         let failed = failure.span.as_deref().map(convert::remote);
         let current = failed.map_or_else(Current::new, |span| Current::new().with_remote_span_context(span));
         run.with_context(current).await
-    }
-
-    /// Note that messages were fetched.
-    pub(crate) fn consumed(&self, partition: &TopicPartition, messages: usize) {
-        if let Some(metrics) = &self.shared.metrics {
-            let of = self.of(partition);
-            let attributes = and(&of.poll, metrics.partition(partition));
-            metrics.instruments.consumed.add(messages as u64, &attributes);
-        }
     }
 
     /// Note that a message is tried again.
@@ -320,6 +344,9 @@ struct InFlight {
 
 impl InFlight {
     fn count(&self, metrics: &Metrics, executions: i64) {
+        if let Some(bound) = &self.of.bound {
+            return bound.inflight.add(executions);
+        }
         let attributes = and(&self.of.plain, self.partition.clone());
         metrics.instruments.inflight.add(executions, &attributes);
     }
@@ -343,20 +370,29 @@ impl Processing {
         if let Some(Traced(current)) = &self.traced {
             let span = current.span();
             if let Some((error_type, error)) = failed {
+                let text = bounded(&error, TEXT);
+                let told = vec![
+                    attribute(names::EXCEPTION_TYPE, error_type.to_owned()),
+                    attribute(names::EXCEPTION_MESSAGE, text.clone()),
+                ];
+                span.add_event(names::EXCEPTION, told);
                 span.set_attribute(attribute(names::ERROR_TYPE, error_type.to_owned()));
-                span.set_status(Status::error(bounded(&error, TEXT)));
+                span.set_status(Status::error(text));
             }
             span.end();
         }
         if let Some(inflight) = &self.inflight
             && let Some(metrics) = &inflight.shared.metrics
         {
+            let seconds = inflight.began.elapsed().as_secs_f64();
+            if let (Some(bound), None) = (&inflight.of.bound, failed) {
+                return bound.processed.record(seconds);
+            }
             let error = failed.map(|(error_type, _)| attribute(names::ERROR_TYPE, error_type.to_owned()));
             let attributes = and(
                 &inflight.of.process,
                 inflight.partition.clone().into_iter().chain(error),
             );
-            let seconds = inflight.began.elapsed().as_secs_f64();
             metrics.instruments.process_duration.record(seconds, &attributes);
         }
     }
@@ -379,14 +415,14 @@ impl Drop for InFlight {
 
 impl Metrics {
     /// Return the attribute that names a partition, where the settings want it.
-    fn partition(&self, partition: &TopicPartition) -> Option<KeyValue> {
+    pub(super) fn partition(&self, partition: &TopicPartition) -> Option<KeyValue> {
         let named = || attribute(names::PARTITION, partition.partition.to_string());
         self.with_partition.then(named)
     }
 }
 
 /// Return attributes and some more; nothing is copied where there are none more.
-fn and(some: &[KeyValue], more: impl IntoIterator<Item = KeyValue>) -> Cow<'_, [KeyValue]> {
+pub(super) fn and(some: &[KeyValue], more: impl IntoIterator<Item = KeyValue>) -> Cow<'_, [KeyValue]> {
     let mut more = more.into_iter().peekable();
     if more.peek().is_none() {
         return Cow::Borrowed(some);

@@ -16,7 +16,7 @@ use super::super::Written;
 use super::super::names::{self, operation};
 use super::process::HandlerTelemetry;
 use super::{Spans, Telemetry, attribute, convert};
-use crate::context::BAGGAGE;
+use crate::context::{BAGGAGE, Propagation};
 use crate::dead_letter::headers::{DLQ_ID, REDRIVE_OF, RETRY_ATTEMPTS};
 use crate::delay::ENVELOPE;
 use crate::message::{Headers, MESSAGE_ID};
@@ -102,7 +102,8 @@ impl ConnectionTelemetry {
         operation: &'static str,
         written: Written,
     ) -> Current {
-        let named = convert::named_by(&record.headers);
+        let Propagation { trace, baggage } = spans.propagation;
+        let named = convert::named_by(&record.headers).filter(|_| trace);
         let is_replay = is_replay(record);
         let (parent, links) = if is_replay {
             (Current::new(), convert::links(named))
@@ -118,10 +119,10 @@ impl ConnectionTelemetry {
             .with_links(links)
             .start_with_context(&spans.tracer, &parent);
         let current = parent.with_span(span);
-        if is_replay || written == Written::Message {
+        if trace && (is_replay || written == Written::Message) {
             convert::inject(current.span().span_context(), &mut record.headers);
         }
-        if written == Written::Message && !current.baggage().is_empty() {
+        if baggage && written == Written::Message && !current.baggage().is_empty() {
             BaggagePropagator::new().inject_context(&current, &mut Put(&mut record.headers));
         }
         current

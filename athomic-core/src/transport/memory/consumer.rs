@@ -14,7 +14,7 @@ use super::group::Claim;
 use super::member::PendingEvent;
 use super::stream::MemoryStream;
 use super::{MemberId, MemoryBroker};
-use crate::message::PartitionOffset;
+use crate::message::{Offset, PartitionOffset, TopicPartition};
 use crate::settings::OffsetReset;
 use crate::transport::{Assignment, ClientCondition, Consumer, ConsumerEvent, Revocation, TransportError};
 
@@ -186,6 +186,13 @@ impl Consumer for MemoryConsumer {
             connected: !state.down && !silenced,
             ..ClientCondition::default()
         }
+    }
+
+    fn log_end(&self, partition: &TopicPartition) -> Option<Offset> {
+        let mut state = self.broker.lock();
+        let (topics, _) = state.logs();
+        let log = topics.get_mut(&partition.topic)?.log_mut(partition.partition)?;
+        Some(log.range().end)
     }
 
     async fn close(&self) -> Result<(), TransportError> {

@@ -15,10 +15,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use athomic_core::message::{PartitionOffset, TopicPartition};
+use athomic_core::message::{Offset, PartitionOffset, TopicPartition};
 use athomic_core::transport::{ClientCondition, ConsumerEvent, Revocation, Subscription, TransportError};
 use tokio::sync::{mpsc, watch};
 
@@ -58,6 +58,8 @@ pub(crate) struct Member {
     leaving: Arc<AtomicBool>,
     departure: watch::Receiver<Departure>,
     group: Arc<Client>,
+    /// What fetches. Not kept alive from here: when it goes is for those who read.
+    fetch: Weak<Client>,
     turned: Arc<Mutex<Instant>>,
 }
 
@@ -84,6 +86,7 @@ impl Member {
             leaving: Arc::default(),
             departure,
             group: Arc::clone(&group),
+            fetch: Arc::downgrade(&fetch),
             turned: Arc::new(Mutex::new(Instant::now())),
         };
         let protocol = options.group.get("group.protocol").map(String::as_str);
@@ -134,6 +137,11 @@ impl Member {
             connected: self.group.connected(),
             unserved: turned.elapsed(),
         }
+    }
+
+    /// Return where a partition's log ended when it was fetched last.
+    pub(crate) fn log_end(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.fetch.upgrade()?.log_end(partition)
     }
 
     /// Say that the member is about to leave.

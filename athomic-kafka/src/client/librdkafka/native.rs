@@ -250,6 +250,24 @@ impl Client {
         }
     }
 
+    /// Return where a partition's log ended when it was fetched last. Asks nobody.
+    pub(super) fn log_end(&self, partition: &TopicPartition) -> Option<Offset> {
+        let topic = CString::new(partition.topic.as_bytes()).ok()?;
+        let (mut low, mut high) = (-1, -1);
+        // SAFETY: handle and topic are valid, and the two numbers live for the call, which keeps neither.
+        let known = unsafe {
+            check(sys::rd_kafka_get_watermark_offsets(
+                self.handle.as_ptr(),
+                topic.as_ptr(),
+                partition.partition,
+                &raw mut low,
+                &raw mut high,
+            ))
+        };
+        // Negative where nothing was fetched yet.
+        known.ok().map(|()| high).filter(|end| *end >= 0)
+    }
+
     /// Begin to leave the group; `queue` goes on to report until [`closed`](Self::closed). Idempotent.
     pub(super) fn close(&self, queue: &Queue) -> Result<(), Fault> {
         if self.closing.swap(true, Ordering::SeqCst) {

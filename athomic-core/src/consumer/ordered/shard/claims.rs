@@ -130,6 +130,12 @@ where
             _ => None,
         };
         local.phase = Phase::Idle;
+        if let Claim::Granted(grant, _) = &claim {
+            let counters = &self.caller.counters;
+            counters.claims.add(1);
+            counters.takeovers.add(u64::from(grant.deliveries > 1));
+        }
+        let local = &mut self.locals[index];
         let (grant, frames) = match claim {
             Claim::Granted(grant, frames) | Claim::Mine(grant, frames) => (grant, frames),
             Claim::Gap {
