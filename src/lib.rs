@@ -23,8 +23,9 @@ pub mod prelude;
 
 pub use athomic_core::app::{App, AppBuilder, RunningApp};
 pub use athomic_core::{
-    app, commit, consumer, context, dead_letter, handler, health, idempotency, lifecycle, lineage, message,
-    ordering, outcome, payload, publisher, queue, retry, settings, store, telemetry, transport,
+    app, circuit_breaker, commit, consumer, context, dead_letter, handler, health, idempotency, lifecycle,
+    lineage, message, ordering, outcome, payload, publisher, queue, retry, settings, store, telemetry,
+    transport,
 };
 #[cfg(feature = "kafka")]
 pub use athomic_kafka::KafkaTransport;

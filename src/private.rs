@@ -13,9 +13,10 @@ pub use athomic_core::handler::compile_time::{
     Topics, assert_distinct, assert_send, assert_target, assert_topic,
 };
 pub use athomic_core::handler::{
-    AggregateKey, BatchContext, BatchHandler, ExtractError, FromBatch, FromMessage, Handler, HandlerKind,
-    HandlerRegistration, IdempotencyOptions, MessageContext, MissingState, OrderedHandler, Ordering,
-    Priorities, Priority, RetryOptions, SequenceId, SourceLocation, StateMap, SubscriptionOptions,
+    AggregateKey, BatchContext, BatchHandler, CircuitBreakerOptions, ExtractError, FromBatch, FromMessage,
+    Handler, HandlerKind, HandlerRegistration, IdempotencyOptions, MessageContext, MissingState,
+    OrderedHandler, Ordering, Priorities, Priority, RetryOptions, SequenceId, SourceLocation, StateMap,
+    SubscriptionOptions,
 };
 pub use athomic_core::ordering::{
     CompleteMode, DurabilityRule, FirstSequenceRule, GapAction, GapRule, OnLate, OnPoison, OnRegression,

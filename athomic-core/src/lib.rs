@@ -18,6 +18,7 @@ pub mod telemetry;
 
 pub mod payload;
 
+pub mod circuit_breaker;
 pub mod idempotency;
 pub mod ordering;
 pub mod store;

@@ -3,9 +3,11 @@
 //! The table says how a key is written, which attribute takes it and what it means. Reading,
 //! repetition, unknown keys and the tables in the docs all come from it.
 
+mod circuit_breaker;
 mod policies;
 mod retry;
 
+pub(crate) use circuit_breaker::CIRCUIT_BREAKER_KEYS;
 pub(crate) use policies::{POLICIES, Policy, variant};
 pub(crate) use retry::RETRY_KEYS;
 
@@ -341,6 +343,15 @@ pub(crate) static KEYS: &[Key] = &[
         read: retry::retry,
     },
     Key {
+        name: "circuit_breaker",
+        kind: Kind::Group(CIRCUIT_BREAKER_KEYS),
+        need: SUBSCRIBED,
+        example: "circuit_breaker(open_for = \"30s\")",
+        doc: "Leave the handler alone for a while when too many of its messages fail.",
+        default: "it has none",
+        read: circuit_breaker::circuit_breaker,
+    },
+    Key {
         name: "codec",
         kind: Kind::Word(&["json", "msgpack", "cbor", "raw"]),
         need: BOTH,
@@ -462,6 +473,8 @@ pub(crate) struct Args {
     pub(crate) enable_lineage: Option<bool>,
     /// What `retry(..)` says, as the values of its fields.
     pub(crate) retry: Option<Vec<(&'static str, TokenStream)>>,
+    /// What `circuit_breaker(..)` says, as the values of its fields.
+    pub(crate) circuit_breaker: Option<Vec<(&'static str, TokenStream)>>,
     /// What happens when order is in danger, by the names of the keys.
     pub(crate) policies: Vec<(&'static str, Policy)>,
     pub(crate) handler_id: Option<LitStr>,
@@ -791,7 +804,11 @@ fn nested(args: &mut Args, key: &Key, input: ParseStream) -> syn::Result<()> {
         let key = keys.iter().find(|key| name == key.name);
         key.ok_or_else(|| unknown_key(name, keys.iter()))
     };
+    // Keys of other groups may have the same names.
+    let mut written = std::mem::take(&mut args.written);
     read_list(&content, find, args, &mut errors);
+    written.append(&mut args.written);
+    args.written = written;
     errors.into_result()
 }
 
@@ -880,7 +897,12 @@ mod tests {
             let (_, messages) = parse(attribute, &all.join(", "));
             assert_eq!(messages, [""; 0], "{attribute}");
         }
-        for (group, keys) in [("idempotency_settings", IDEMPOTENCY_KEYS), ("retry", RETRY_KEYS)] {
+        let groups = [
+            ("idempotency_settings", IDEMPOTENCY_KEYS),
+            ("retry", RETRY_KEYS),
+            ("circuit_breaker", CIRCUIT_BREAKER_KEYS),
+        ];
+        for (group, keys) in groups {
             for key in keys {
                 check(&format!("topic = \"a\", {group}({})", key.example), &[]);
             }
@@ -889,7 +911,8 @@ mod tests {
 
     #[test]
     fn names_and_docs_are_in_order() {
-        for key in all_keys().chain(IDEMPOTENCY_KEYS).chain(RETRY_KEYS) {
+        let groups = [IDEMPOTENCY_KEYS, RETRY_KEYS, CIRCUIT_BREAKER_KEYS];
+        for key in all_keys().chain(groups.into_iter().flatten()) {
             assert!(key.doc.ends_with('.'), "{}", key.name);
             assert!(key.example.starts_with(key.name), "{}", key.name);
             assert!(all_keys().filter(|other| other.name == key.name).count() <= 1);
@@ -953,8 +976,7 @@ mod tests {
 
     #[test]
     fn idempotency_is_read_within_its_parentheses() {
-        let text =
-            "topic = \"a\", idempotency_settings(ttl = \"24h\", lock_timeout = \"10s\", enabled = true)";
+        let text = "topic = \"a\", circuit_breaker(enabled = true), idempotency_settings(ttl = \"24h\", lock_timeout = \"10s\", enabled = true)";
         let (args, messages) = parse(Attribute::SubscribeTo, text);
         assert_eq!(messages, [""; 0]);
         let idempotency = args.idempotency.unwrap();
@@ -968,6 +990,28 @@ mod tests {
                 "this is not a duration",
                 "`ttl` is set more than once",
             ],
+        );
+    }
+
+    #[test]
+    fn a_circuit_breaker_that_cannot_be_is_refused_on_its_own_token() {
+        check("topic = \"a\", circuit_breaker()", &[]);
+        check(
+            "topic = \"a\", circuit_breaker(failure_rate = 50, failure_percent = 101, open_for = \"0s\", trials = 0)",
+            &[
+                "unknown key `failure_rate`",
+                "`failure_percent` is too large",
+                "this duration is zero",
+                "`trials` is a whole number from 1 to 1000000",
+            ],
+        );
+        check(
+            "topic = \"a\", circuit_breaker(window = \"1m\", window_calls = 50)",
+            &["`window` and `window_calls` are two windows"],
+        );
+        check(
+            "topic = \"a\", circuit_breaker(window_calls = 5, minimum_calls = 6)",
+            &["`minimum_calls` is more than `window_calls`: it would never open"],
         );
     }
 

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::args::{Attribute, IDEMPOTENCY_KEYS, Key, Need, RETRY_KEYS};
+use crate::args::{Attribute, CIRCUIT_BREAKER_KEYS, IDEMPOTENCY_KEYS, Key, Need, RETRY_KEYS};
 
 fn table<'a>(keys: impl Iterator<Item = &'a Key>, is_required: impl Fn(&Key) -> bool) -> String {
     let mut table = "| parameter | value | meaning | left out |\n|---|---|---|---|\n".to_owned();
@@ -26,7 +26,16 @@ fn tables(attribute: Attribute) -> String {
             .filter(|key| key.need(attribute) != Need::Refused),
         |_| false,
     );
-    format!("{own}\nIn `idempotency_settings(..)`:\n\n{idempotency}\nIn `retry(..)`:\n\n{retry}")
+    let mut page =
+        format!("{own}\nIn `idempotency_settings(..)`:\n\n{idempotency}\nIn `retry(..)`:\n\n{retry}");
+    let breaker = CIRCUIT_BREAKER_KEYS
+        .iter()
+        .filter(|key| key.need(attribute) != Need::Refused);
+    if breaker.clone().next().is_some() {
+        let breaker = table(breaker, |_| false);
+        write!(page, "\nIn `circuit_breaker(..)`:\n\n{breaker}").unwrap();
+    }
+    page
 }
 
 fn page() -> String {

@@ -363,6 +363,7 @@ fn options(args: &Args) -> Vec<TokenStream> {
             .as_ref()
             .map(|_| quote!(has_idempotency_key_resolver: true)),
         args.retry.as_deref().map(retry),
+        args.circuit_breaker.as_deref().map(circuit_breaker),
         args.codec.map(|word| {
             let variant = format_ident!(
                 "{}",
@@ -400,6 +401,13 @@ fn idempotency(options: &Idempotency) -> TokenStream {
 fn retry(fields: &[(&'static str, TokenStream)]) -> TokenStream {
     let fields = fields.iter().map(|(name, value)| some(name, value));
     quote!(retry: __athomic::RetryOptions { #(#fields,)* ..__athomic::RetryOptions::new() })
+}
+
+fn circuit_breaker(fields: &[(&'static str, TokenStream)]) -> TokenStream {
+    let fields = fields.iter().map(|(name, value)| some(name, value));
+    let options =
+        quote!(__athomic::CircuitBreakerOptions { #(#fields,)* ..__athomic::CircuitBreakerOptions::new() });
+    some("circuit_breaker", options)
 }
 
 /// What happens when order is in danger.

@@ -239,10 +239,12 @@ impl AppBuilder {
         let health = manager.health();
         let ordering = manager.ordering();
         let idempotency = manager.idempotency();
+        let circuit_breakers = manager.circuit_breakers();
         let consumption = manager.consumption();
         if let Some(telemetry) = &telemetry {
             let observed = Observed {
                 idempotency: idempotency.clone(),
+                circuits: circuit_breakers.clone(),
                 ordering: ordering.clone(),
                 consumption: consumption.clone(),
             };
@@ -265,6 +267,7 @@ impl AppBuilder {
             ordering,
             idempotency,
             consumption,
+            circuit_breakers,
             republisher,
             lineage: self.parts.lineage,
             telemetry,

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::circuit_breaker::CircuitMonitor;
 use crate::consumer::ConsumptionMonitor;
 use crate::dead_letter::DeadLetterDesk;
 use crate::delay::DelayedMessageHandler;
@@ -62,6 +63,7 @@ pub struct App {
     ordering: OrderingDesk,
     idempotency: IdempotencyMonitor,
     consumption: ConsumptionMonitor,
+    circuit_breakers: CircuitMonitor,
     republisher: Option<Arc<DelayedMessageHandler>>,
     lineage: Option<Arc<Reporter>>,
     telemetry: Option<Arc<Telemetry>>,
@@ -156,6 +158,7 @@ impl App {
             ordering: self.ordering,
             idempotency: self.idempotency,
             consumption: self.consumption,
+            circuit_breakers: self.circuit_breakers,
             republisher: self.republisher,
             lineage: self.lineage,
             telemetry: self.telemetry,
@@ -186,6 +189,12 @@ impl App {
     #[must_use]
     pub fn consumption(&self) -> ConsumptionMonitor {
         self.consumption.clone()
+    }
+
+    /// Return the circuit breakers of the handlers that have one.
+    #[must_use]
+    pub fn circuit_breakers(&self) -> CircuitMonitor {
+        self.circuit_breakers.clone()
     }
 
     /// Return the dead letters on the default connection: what there is, and how it is replayed.
@@ -255,6 +264,7 @@ pub struct RunningApp {
     ordering: OrderingDesk,
     idempotency: IdempotencyMonitor,
     consumption: ConsumptionMonitor,
+    circuit_breakers: CircuitMonitor,
     republisher: Option<Arc<DelayedMessageHandler>>,
     lineage: Option<Arc<Reporter>>,
     telemetry: Option<Arc<Telemetry>>,
@@ -327,6 +337,12 @@ impl RunningApp {
     #[must_use]
     pub fn consumption(&self) -> ConsumptionMonitor {
         self.consumption.clone()
+    }
+
+    /// Return the circuit breakers of the handlers that have one.
+    #[must_use]
+    pub fn circuit_breakers(&self) -> CircuitMonitor {
+        self.circuit_breakers.clone()
     }
 
     /// Return what publishes delayed messages when they are due, if this program does

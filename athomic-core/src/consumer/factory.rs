@@ -18,6 +18,7 @@ use super::lane::{BatchSettings, LaneSettings};
 use super::ordered::{Flows, Losses, OrderedSettings, StoreTrouble};
 use super::priorities;
 use super::service::ConsumerService;
+use crate::circuit_breaker::{self, CircuitBreaker, CircuitBreakerPolicy};
 use crate::dead_letter::{Chain, DeadLetterProcessor, DlqHandler};
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::handler::{HandlerScope, Ordering, Priorities, RetryOptions, StateMap};
@@ -142,6 +143,8 @@ pub struct ConsumerDescription {
     pub batch_size: Option<usize>,
     /// For how many seconds handled messages are remembered; nothing if they are not.
     pub remember_seconds: Option<u64>,
+    /// When it is left alone for a while; nothing if it has no circuit breaker.
+    pub circuit_breaker: Option<CircuitBreakerPolicy>,
     /// How payloads are read: the format and the steps behind it.
     pub payload: String,
     /// Whether it is kept from consuming by `handler_tuning`.
@@ -157,6 +160,7 @@ struct Resolved<'a> {
     batch: Option<BatchSettings>,
     ordering_of_aggregates: Option<HandlerOrdering<'a>>,
     idempotency: Option<IdempotencyPolicy>,
+    circuit_breaker: Option<CircuitBreakerPolicy>,
     retry: RetryOptions,
     paused: bool,
 }
@@ -222,6 +226,7 @@ impl<'a> ConsumerFactory<'a> {
             },
             batch_size: resolved.batch.map(|batch| batch.size),
             remember_seconds: resolved.idempotency.map(|policy| policy.ttl.as_secs()),
+            circuit_breaker: resolved.circuit_breaker,
             payload: (self.connections.get(&resolved.connection.name))
                 .map(|connection| self.payloads(definition, connection).describe())
                 .unwrap_or_default(),
@@ -266,6 +271,10 @@ impl<'a> ConsumerFactory<'a> {
                 Arc::new(telemetry.handler(handler_id, &resolved.group_id, &options.topics))
             }),
         };
+        let breaker = resolved.circuit_breaker.map(|policy| {
+            let handler_id = Arc::clone(&scope.handler_id);
+            Arc::new(CircuitBreaker::new(handler_id, policy))
+        });
         let window = FetchLimits {
             messages: consumer.max_in_flight_messages.get(),
             bytes: consumer.max_in_flight_bytes,
@@ -306,6 +315,7 @@ impl<'a> ConsumerFactory<'a> {
                 batch: resolved.batch,
                 ordered: ordered.clone(),
                 guard: guard.clone(),
+                breaker: breaker.clone(),
                 lineage,
                 failures: failures.clone(),
                 has_read: AtomicBool::new(false),
@@ -320,6 +330,7 @@ impl<'a> ConsumerFactory<'a> {
                 consumer.commit_interval,
                 ordered,
                 guard,
+                breaker,
                 Arc::clone(failures.trouble()),
             )),
         }
@@ -416,6 +427,7 @@ impl<'a> ConsumerFactory<'a> {
         if let Some((problem, remedy)) = idempotency.as_ref().and_then(idempotency::fault) {
             check.fault(problem, remedy);
         }
+        let circuit_breaker = check.circuit_breaker(definition, tuning);
         if (self.connections.get(definition.connection()))
             .is_some_and(|connection| self.payloads(definition, connection).is_open())
         {
@@ -453,6 +465,7 @@ impl<'a> ConsumerFactory<'a> {
             concurrency: concurrency.or(ordering_of_aggregates.as_ref().map(|_| SHARED_CONCURRENCY)),
             ordering_of_aggregates,
             idempotency,
+            circuit_breaker,
             retry,
             ordering: match concurrency {
                 Some(_) => options.ordering.unwrap_or(by_default),
@@ -756,6 +769,27 @@ impl Check {
                 "remove `order` from `retry`; `mode = \"in_place\"` keeps the order of the partition",
             );
         }
+    }
+
+    /// Return the handler's circuit breaker, if it has one that can be.
+    fn circuit_breaker(
+        &mut self,
+        definition: &HandlerDefinition,
+        tuning: Option<&HandlerTuning>,
+    ) -> Option<CircuitBreakerPolicy> {
+        let attribute = definition.options.circuit_breaker;
+        let tuning = tuning.map(|tuning| tuning.circuit_breaker).unwrap_or_default();
+        for (problem, remedy) in circuit_breaker::faults(attribute, tuning) {
+            self.fault(problem, remedy);
+        }
+        let policy = circuit_breaker::resolve(attribute, tuning)?;
+        if definition.processor.is_ordered() {
+            self.fault(
+                "a circuit breaker of an ordered consumer is not built",
+                "remove `circuit_breaker`; its retries wait in place, and hold up their own aggregate alone",
+            );
+        }
+        Some(policy)
     }
 
     fn combinations(&mut self, options: &HandlerOptions, concurrency: Option<usize>, is_batch: bool) {

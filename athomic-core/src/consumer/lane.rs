@@ -19,6 +19,7 @@ use super::priorities::Priorities;
 use super::processor::LaneProcessor;
 use super::readings::PartitionReading;
 use super::vitals::Vitals;
+use crate::circuit_breaker::{CircuitBreaker, Pass};
 use crate::commit::{OffsetTracker, Slot};
 use crate::context::HeadersOrchestrator;
 use crate::dead_letter::{Chain, DlqHandler};
@@ -56,6 +57,8 @@ pub(crate) struct LaneSettings {
     pub(crate) ordered: Option<Arc<OrderedSettings>>,
     /// What lets each message run once; `None` for handlers without idempotency.
     pub(crate) guard: Option<Arc<Guard>>,
+    /// What keeps the handler from running while it fails; `None` for handlers without a circuit breaker.
+    pub(crate) breaker: Option<Arc<CircuitBreaker>>,
     /// Told what is read and run; `None` for handlers that report nothing.
     pub(crate) lineage: Option<Arc<HandlerLineage>>,
     /// What follows a failure.
@@ -86,6 +89,61 @@ impl LaneSettings {
             self.has_read.store(true, Relaxed);
         }
         self.news.notify_one();
+    }
+
+    /// Say whether the handler's circuit is open or half-open.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.breaker.as_ref().is_some_and(|breaker| !breaker.is_closed())
+    }
+
+    /// Turn leave to execute into leave to run the handler; `None` while its circuit lets nothing more run.
+    pub(crate) fn admit(&self, execution: Option<OwnedSemaphorePermit>) -> Option<Permit> {
+        let pass = match &self.breaker {
+            None => None,
+            Some(breaker) => Some(breaker.pass()?),
+        };
+        Some(Permit {
+            _execution: execution,
+            _pass: pass,
+        })
+    }
+
+    /// Return leave to run the handler if there is any at once.
+    pub(crate) fn try_permit(&self) -> Option<Permit> {
+        let execution = match &self.executions {
+            None => None,
+            Some(executions) => Some(Arc::clone(executions).try_acquire_owned().ok()?),
+        };
+        self.admit(execution)
+    }
+
+    /// Wait for leave to run the handler. An execution is taken only when the circuit may let it run, so that
+    /// nobody holds one who waits for the circuit.
+    async fn permit(&self) -> Permit {
+        loop {
+            if let Some(breaker) = self.breaker.as_ref().filter(|breaker| !breaker.is_closed()) {
+                // Boxed, so that the future of messages that need not wait is no larger for it.
+                Box::pin(breaker.passable()).await;
+            }
+            let execution = match &self.executions {
+                None => None,
+                Some(executions) => {
+                    let execution = Arc::clone(executions).acquire_owned().await;
+                    Some(execution.expect("nobody closes the semaphore"))
+                }
+            };
+            if let Some(permit) = self.admit(execution) {
+                return permit;
+            }
+        }
+    }
+
+    /// Wait until the handler's circuit is not closed; for ever if it has none.
+    async fn broken(&self) {
+        match &self.breaker {
+            None => std::future::pending().await,
+            Some(breaker) => breaker.broken().await,
+        }
     }
 
     /// Say whether a message that is left as it is may lie below others that are settled.
@@ -269,17 +327,15 @@ pub(crate) enum Settlement {
 #[derive(Debug)]
 pub(crate) struct Permit {
     _execution: Option<OwnedSemaphorePermit>,
+    _pass: Option<Pass>,
 }
 
-impl Permit {
-    /// Leave where executions are not limited.
-    const UNLIMITED: Self = Self { _execution: None };
-}
-
+/// For ordered handlers, which have no circuit breaker.
 impl From<OwnedSemaphorePermit> for Permit {
     fn from(permit: OwnedSemaphorePermit) -> Self {
         Self {
             _execution: Some(permit),
+            _pass: None,
         }
     }
 }
@@ -327,27 +383,28 @@ impl LaneContext {
     }
 
     async fn permit_unless(&self, refused: impl Future<Output = ()>) -> Option<Permit> {
-        let Some(executions) = &self.settings.executions else {
-            return Some(Permit::UNLIMITED);
-        };
-        if let Ok(permit) = Arc::clone(executions).try_acquire_owned() {
-            return Some(permit.into());
+        if let Some(permit) = self.settings.try_permit() {
+            return Some(permit);
         }
         tokio::select! {
             biased;
             () = refused => None,
-            permit = Arc::clone(executions).acquire_owned() => Some(permit.expect("nobody closes the semaphore").into()),
+            permit = self.settings.permit() => Some(permit),
         }
     }
 
     /// Wait until a message whose next attempt is due at a moment is to be left as it is: when the lane
     /// is told to stop, or, where later messages are settled that would come again with it, when the
-    /// time to drain does not suffice.
+    /// time to drain does not suffice or the handler's circuit is open.
     async fn abandoned(&self, due: Instant) {
         self.state.stopped().await;
         let deadline = *self.state.deadline.get().expect("set before the stop is told");
         if self.settings.leaves_holes() && due < deadline {
-            tokio::time::sleep_until(deadline).await;
+            tokio::select! {
+                biased;
+                () = self.settings.broken() => {}
+                () = tokio::time::sleep_until(deadline) => {}
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use super::factory::{ConsumerDescription, ConsumerFactory, ConsumerParts};
 use super::ordered::OrderingDesk;
 use super::readings::ConsumptionMonitor;
 use super::service::ConsumerService;
+use crate::circuit_breaker::CircuitMonitor;
 use crate::dead_letter::{Chain, DeadLetterProcessor, Routes};
 use crate::delay;
 use crate::handler::register::HandlerDefinition;
@@ -111,6 +112,18 @@ impl ConsumerManager {
     #[must_use]
     pub fn consumption(&self) -> ConsumptionMonitor {
         ConsumptionMonitor::new(self.consumers.iter())
+    }
+
+    /// Return the circuit breakers of the handlers that have one.
+    #[must_use]
+    pub fn circuit_breakers(&self) -> CircuitMonitor {
+        let mut monitor = CircuitMonitor::default();
+        for lane in self.consumers.iter().map(ConsumerService::lane) {
+            if let Some(breaker) = &lane.breaker {
+                monitor.add(lane.scope.handler_id.to_string(), Arc::clone(breaker));
+            }
+        }
+        monitor
     }
 
     /// Hand the consumers to the lifecycle, behind the check of their topics.

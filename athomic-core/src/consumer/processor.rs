@@ -20,6 +20,7 @@ use futures_util::FutureExt;
 use super::lane::{LaneContext, LaneSettings, LaneSource, Permit, Settlement};
 use super::ordered::{Orchestration, OrderedMessageProcessor, OrderedOrchestrationStrategy};
 use super::strategies::{batch, keyed, single};
+use crate::circuit_breaker::{self, Tally};
 use crate::commit::Slot;
 use crate::context::TraceContext;
 use crate::dead_letter::{Chain, error_type};
@@ -491,8 +492,36 @@ impl<H: BatchHandler> BatchMessageProcessor<H> {
             telemetry.map(|telemetry| telemetry.begin_batch(&context.headers, messages, attempt));
         // Messages of a batch may come of many runs.
         let run = watched(run, context, messages[0].offset(), None);
+        let turn = turn(context);
         let result = within(processing.as_ref(), run).await.and_then(whole);
+        let asked = outcomes.iter().filter(|outcome| outcome.is_none()).count();
+        tell_breaker(context, turn, || tally(&result, asked));
         merge(outcomes, note(processing, result), messages, attempt)
+    }
+}
+
+/// Count what a batch handler said of its messages, as far as that tells of what it needs.
+fn tally(result: &Result<BatchOutcome, Failure>, asked: usize) -> Tally {
+    let all = |failed: bool| {
+        let total = u32::try_from(asked).unwrap_or(u32::MAX);
+        let failed = if failed { total } else { 0 };
+        Tally { failed, total }
+    };
+    match result {
+        Ok(BatchOutcome::Each(each)) => {
+            let mut tally = Tally::default();
+            each.iter()
+                .filter_map(|outcome| match outcome {
+                    Outcome::Ack => Some(false),
+                    Outcome::Retry { .. } => Some(true),
+                    Outcome::DeadLetter { .. } | Outcome::Ignore { .. } => None,
+                })
+                .for_each(|failed| tally.add(Tally::one(failed)));
+            tally
+        }
+        Ok(BatchOutcome::All(_)) => all(false),
+        Err(failure) if failure.counts() => all(true),
+        Err(_) => Tally::default(),
     }
 }
 
@@ -645,6 +674,13 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Say whether it counts for a circuit breaker.
+    fn counts(&self) -> bool {
+        circuit_breaker::counts(self.stage, self.wish)
+    }
+}
+
 impl Finished for Failure {
     fn fault(&self) -> Option<String> {
         Some(Chain(self.error.as_ref()).to_string())
@@ -705,8 +741,27 @@ pub(super) async fn guarded(
     let telemetry = context.scope().telemetry.as_ref();
     let processing = telemetry.map(|telemetry| telemetry.begin(&context.headers, message, attempt));
     let run = watched(run, context, message.offset(), Some(message));
+    let turn = turn(context);
     let ended = within(processing.as_ref(), run).await.and_then(failed);
+    tell_breaker(context, turn, || match &ended {
+        Ok(()) => Tally::one(false),
+        Err(failure) if failure.counts() => Tally::one(true),
+        Err(_) => Tally::default(),
+    });
     note(processing, ended)
+}
+
+/// Return in which turn of its handler's circuit breaker an execution begins.
+fn turn(context: &LaneContext) -> u64 {
+    let breaker = context.settings.breaker.as_ref();
+    breaker.map_or(0, |breaker| breaker.begin())
+}
+
+/// Tell the handler's circuit breaker, if it has one, what came of an execution.
+fn tell_breaker(context: &LaneContext, turn: u64, outcomes: impl FnOnce() -> Tally) {
+    if let Some(breaker) = &context.settings.breaker {
+        breaker.note(turn, outcomes());
+    }
 }
 
 /// Run something in the span of an execution, if it has one.

@@ -17,8 +17,8 @@ pub use context::{BatchContext, HandlerScope, Message, MessageContext, Meta, Sta
 pub use extract::{ExtractError, FromBatch, FromKey, FromMessage, Key, MissingState, State};
 pub use ordered::{AggregateKey, OrderedHandler, SequenceId};
 pub use registration::{
-    HandlerKind, HandlerRegistration, IdempotencyOptions, Ordering, Priorities, Priority, RetryOptions,
-    SourceLocation, SubscriptionOptions,
+    CircuitBreakerOptions, HandlerKind, HandlerRegistration, IdempotencyOptions, Ordering, Priorities,
+    Priority, RetryOptions, SourceLocation, SubscriptionOptions,
 };
 pub use registry::{HandlerConflict, Handlers};
 

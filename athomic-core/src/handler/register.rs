@@ -23,8 +23,8 @@ use std::marker::PhantomData;
 use std::panic::Location;
 
 use super::registration::{
-    HandlerKind, HandlerRegistration, IdempotencyOptions, Ordering, Priorities, RetryOptions, SourceLocation,
-    SubscriptionOptions,
+    CircuitBreakerOptions, HandlerKind, HandlerRegistration, IdempotencyOptions, Ordering, Priorities,
+    RetryOptions, SourceLocation, SubscriptionOptions,
 };
 use super::{
     BatchContext, BatchHandler, ExtractError, FromBatch, FromMessage, Handler, MessageContext, MissingState,
@@ -77,6 +77,7 @@ pub struct HandlerOptions {
     pub enable_lineage: Option<bool>,
     pub policies: OrderingOptions,
     pub retry: RetryOptions,
+    pub circuit_breaker: Option<CircuitBreakerOptions>,
 }
 
 impl From<&SubscriptionOptions> for HandlerOptions {
@@ -101,6 +102,7 @@ impl From<&SubscriptionOptions> for HandlerOptions {
             enable_lineage: Some(options.enable_lineage),
             policies: options.policies,
             retry: options.retry,
+            circuit_breaker: options.circuit_breaker,
         }
     }
 }
@@ -232,6 +234,24 @@ impl Subscribe {
     /// Change any other option.
     pub fn options(mut self, change: impl FnOnce(&mut HandlerOptions)) -> Self {
         change(&mut self.options);
+        self
+    }
+
+    /// Leave the handler alone for a while when too many of its messages fail, see
+    /// [`circuit_breaker`](crate::circuit_breaker). What is left out of the options has its default.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use athomic_core::handler::{CircuitBreakerOptions, register::subscribe};
+    ///
+    /// let options = CircuitBreakerOptions { open_for: Some(Duration::from_secs(60)), ..Default::default() };
+    /// let definition = subscribe("payments.v1")
+    ///     .circuit_breaker(options)
+    ///     .handler(async |payment: u64| println!("{payment}"));
+    /// assert!(definition.options.circuit_breaker.is_some());
+    /// ```
+    pub fn circuit_breaker(mut self, options: CircuitBreakerOptions) -> Self {
+        self.options.circuit_breaker = Some(options);
         self
     }
 

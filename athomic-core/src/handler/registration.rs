@@ -150,6 +150,58 @@ pub struct IdempotencyOptions {
     pub lock_timeout: Option<Duration>,
 }
 
+/// What `circuit_breaker(..)` says, and an entry of `handler_tuning`; `None` leaves it to the defaults, see
+/// [`CircuitBreakerPolicy`](crate::circuit_breaker::CircuitBreakerPolicy).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CircuitBreakerOptions {
+    /// Whether the handler has one.
+    pub enabled: Option<bool>,
+    /// How many percent of the messages in the window fail when it opens.
+    pub failure_percent: Option<u8>,
+    /// The outcomes of this last time are looked at. One of the two windows.
+    pub window: Option<Duration>,
+    /// So many last outcomes are looked at. One of the two windows.
+    pub window_calls: Option<u32>,
+    /// How many outcomes there are at least when it opens.
+    pub minimum_calls: Option<u32>,
+    /// How long nothing runs.
+    pub open_for: Option<Duration>,
+    /// How many messages are tried then.
+    pub trials: Option<u32>,
+}
+
+impl CircuitBreakerOptions {
+    /// Leave all to the defaults.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            enabled: None,
+            failure_percent: None,
+            window: None,
+            window_calls: None,
+            minimum_calls: None,
+            open_for: None,
+            trials: None,
+        }
+    }
+
+    /// Leave what is not said here to others; the window as a whole.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        let has_window = self.window.is_some() || self.window_calls.is_some();
+        let window = if has_window { self } else { others };
+        Self {
+            enabled: self.enabled.or(others.enabled),
+            failure_percent: self.failure_percent.or(others.failure_percent),
+            window: window.window,
+            window_calls: window.window_calls,
+            minimum_calls: self.minimum_calls.or(others.minimum_calls),
+            open_for: self.open_for.or(others.open_for),
+            trials: self.trials.or(others.trials),
+        }
+    }
+}
+
 /// What `retry(..)` says, and an entry of `handler_tuning`; `None` leaves it to the settings below `dlq`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RetryOptions {
@@ -240,6 +292,8 @@ pub struct SubscriptionOptions {
     pub policies: OrderingOptions,
     /// How failures are tried again.
     pub retry: RetryOptions,
+    /// When the handler is left alone for a while.
+    pub circuit_breaker: Option<CircuitBreakerOptions>,
 }
 
 impl SubscriptionOptions {
@@ -266,6 +320,7 @@ impl SubscriptionOptions {
             enable_lineage: true,
             policies: OrderingOptions::new(),
             retry: RetryOptions::new(),
+            circuit_breaker: None,
         }
     }
 }

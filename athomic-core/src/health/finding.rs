@@ -113,6 +113,16 @@ pub enum Finding {
         /// What came of the last call.
         error: String,
     },
+    /// Its circuit breaker lets nothing run, or only a few messages to try: too many failed.
+    CircuitOpen {
+        /// How long.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
+        lasting: Duration,
+        /// How many messages had failed when it opened.
+        failed: u32,
+        /// Of how many.
+        total: u32,
+    },
     /// Its dead letters are not acknowledged: what failed waits, and what waits behind it.
     DeadLettersFail {
         /// How long none got through.
@@ -143,7 +153,8 @@ impl Finding {
             | Self::CannotRead { .. }
             | Self::DeadLettersFail { .. }
             | Self::OrderingStoreDown { .. }
-            | Self::IdempotencyStoreDown { .. } => Severity::NotReady,
+            | Self::IdempotencyStoreDown { .. }
+            | Self::CircuitOpen { .. } => Severity::NotReady,
             Self::HandlerStuck { .. } | Self::HandlerBlocks { .. } | Self::Unserved { .. } => Severity::Dead,
         }
     }
@@ -213,6 +224,15 @@ impl fmt::Display for Finding {
             } => write!(
                 f,
                 "its idempotency store `{store}` gives no answer for {} s: {error}",
+                lasting.as_secs()
+            ),
+            Self::CircuitOpen {
+                lasting,
+                failed,
+                total,
+            } => write!(
+                f,
+                "paused by its circuit breaker since {} s: {failed} of {total} messages had failed",
                 lasting.as_secs()
             ),
             Self::DeadLettersFail {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{ConsumerHealth, Finding};
+use crate::circuit_breaker::CircuitBreaker;
 use crate::consumer::{OrderedSettings, PartitionReading, PartitionState};
 use crate::dead_letter::{Chain, Trouble};
 use crate::idempotency::Guard;
@@ -28,6 +29,8 @@ pub(crate) struct Pulse {
     ordered: Option<Arc<OrderedSettings>>,
     /// What its idempotency store is known to be in.
     guard: Option<Arc<Guard>>,
+    /// What keeps it from running.
+    breaker: Option<Arc<CircuitBreaker>>,
     /// What it cannot give up.
     dead_letters: Arc<Trouble>,
     state: Mutex<State>,
@@ -82,6 +85,7 @@ impl Pulse {
         commit_interval: Duration,
         ordered: Option<Arc<OrderedSettings>>,
         guard: Option<Arc<Guard>>,
+        breaker: Option<Arc<CircuitBreaker>>,
         dead_letters: Arc<Trouble>,
     ) -> Self {
         let state = State {
@@ -98,6 +102,7 @@ impl Pulse {
             unserved: UNSERVED.max(2 * commit_interval),
             ordered,
             guard,
+            breaker,
             dead_letters,
             state: Mutex::new(state),
         }
@@ -189,6 +194,9 @@ impl Pulse {
         }
         if let Some(guard) = &self.guard {
             guard.find(now, &mut findings);
+        }
+        if let Some(breaker) = &self.breaker {
+            breaker.find(now, &mut findings);
         }
         self.dead_letters.find(now, &mut findings);
         for partition in partitions {

@@ -18,6 +18,7 @@ use super::schema::{
 };
 use super::secret::MASK;
 use super::tree::{Node, Table, join, join_all, parse_key, quoted};
+use crate::handler::CircuitBreakerOptions;
 use crate::nearest::nearest;
 use crate::ordering::{FirstSequenceRule, GapRule, OrderingOptions};
 
@@ -533,10 +534,24 @@ impl Values {
             .put("enabled", idempotency.enabled.map(|enabled| enabled.to_string()))
             .put("ttl_seconds", seconds(idempotency.ttl))
             .put("lock_timeout_seconds", seconds(idempotency.lock_timeout));
+        self.circuit_breaker(index, &tuning.circuit_breaker);
         tuning
             .pipeline
             .iter()
             .for_each(|pipeline| self.pipeline(pipeline));
+    }
+
+    fn circuit_breaker(&mut self, index: usize, breaker: &CircuitBreakerOptions) {
+        let number = |value: Option<u32>| value.map(|value| value.to_string());
+        let seconds = |value: Option<Duration>| value.map(|value| value.as_secs_f64().to_string());
+        self.section(&format!("{TUNING}.{index}.circuit_breaker"))
+            .put("enabled", breaker.enabled.map(|enabled| enabled.to_string()))
+            .put("failure_percent", number(breaker.failure_percent.map(u32::from)))
+            .put("window_seconds", seconds(breaker.window))
+            .put("window_calls", number(breaker.window_calls))
+            .put("minimum_calls", number(breaker.minimum_calls))
+            .put("open_seconds", seconds(breaker.open_for))
+            .put("trials", number(breaker.trials));
     }
 
     fn no_tuning(&mut self, index: usize) {
@@ -551,6 +566,7 @@ impl Values {
         for name in ["enabled", "ttl_seconds", "lock_timeout_seconds"] {
             self.put(name, None);
         }
+        self.circuit_breaker(index, &CircuitBreakerOptions::new());
     }
 
     fn ordering(&mut self, options: &OrderingOptions) -> &mut Self {

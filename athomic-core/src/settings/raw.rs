@@ -117,6 +117,7 @@ pub(super) struct RawTuned {
     pub(super) ordering: RawOrdering,
     pub(super) idempotency: RawIdempotencyTuning,
     pub(super) retry: RawRetryTuning,
+    pub(super) circuit_breaker: RawCircuitBreaker,
     pub(super) pipeline: Option<RawPipeline>,
 }
 
@@ -390,6 +391,18 @@ section! {
     RawIdempotencyStore { namespace: String, }
 }
 section! {
+    /// The section `circuit_breaker` of an entry of `integration.messaging.handler_tuning`.
+    RawCircuitBreaker {
+        enabled: bool,
+        failure_percent: i128,
+        window_seconds: f64,
+        window_calls: i128,
+        minimum_calls: i128,
+        open_seconds: f64,
+        trials: i128,
+    }
+}
+section! {
     /// The section `idempotency` of an entry of `integration.messaging.handler_tuning`.
     RawIdempotencyTuning { enabled: bool, ttl_seconds: f64, lock_timeout_seconds: f64, }
 }
@@ -610,6 +623,10 @@ fn read_tuning(root: &Table) -> Vec<RawTuned> {
             idempotency: RawIdempotencyTuning::read(&join(&path, "idempotency"), within("idempotency")),
             pipeline: within("payload").and_then(|payload| read_pipeline(&join(&path, "payload"), payload)),
             retry: RawRetryTuning::read(&join(&path, "retry"), within("retry")),
+            circuit_breaker: RawCircuitBreaker::read(
+                &join(&path, "circuit_breaker"),
+                within("circuit_breaker"),
+            ),
         }
     };
     items.iter().enumerate().map(read).collect()

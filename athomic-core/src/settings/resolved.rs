@@ -41,7 +41,7 @@ use super::error::Origin;
 use super::explain::Traces;
 use super::secret::Secret;
 use crate::dead_letter::TopicTemplate;
-use crate::handler::{Priorities, RetryOptions};
+use crate::handler::{CircuitBreakerOptions, Priorities, RetryOptions};
 use crate::retry::Stages;
 
 /// The name of the connection that handlers use if they name none.
@@ -522,6 +522,8 @@ pub struct HandlerTuning {
     pub pipeline: Option<PipelineSettings>,
     /// How its messages are tried again.
     pub retry: RetryOptions,
+    /// When it is left alone for a while.
+    pub circuit_breaker: CircuitBreakerOptions,
     /// Where the entry was written, for messages.
     pub origin: Origin,
 }

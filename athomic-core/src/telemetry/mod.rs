@@ -36,6 +36,7 @@ pub(crate) use off::{ConnectionTelemetry, HandlerTelemetry, Processing, StepTele
 #[cfg(feature = "otel")]
 pub(crate) use otel::{ConnectionTelemetry, HandlerTelemetry, Processing, StepTelemetry, Telemetry};
 
+use crate::circuit_breaker::CircuitMonitor;
 use crate::consumer::ConsumptionMonitor;
 use crate::idempotency::IdempotencyMonitor;
 use crate::ordering::OrderingDesk;
@@ -48,6 +49,7 @@ use crate::ordering::OrderingDesk;
 #[derive(Debug)]
 pub(crate) struct Observed {
     pub(crate) idempotency: IdempotencyMonitor,
+    pub(crate) circuits: CircuitMonitor,
     pub(crate) ordering: OrderingDesk,
     pub(crate) consumption: ConsumptionMonitor,
 }

@@ -148,6 +148,10 @@ pub const PAYLOAD_STEP_DURATION: &str = "athomic.payload.step.duration";
 pub const PAYLOAD_BYTES: &str = "athomic.payload.bytes";
 /// Payloads that did not pass a step.
 pub const PAYLOAD_ERRORS: &str = "athomic.payload.errors";
+/// Whether a handler's circuit breaker lets it run: 0 is closed, 1 half-open, 2 open.
+pub const CIRCUIT_STATE: &str = "athomic.circuit_breaker.state";
+/// Times that a circuit breaker opened.
+pub const CIRCUIT_OPENED: &str = "athomic.circuit_breaker.opened";
 /// Gaps in the order of aggregates that lasted too long.
 pub const ORDERING_GAP_TIMEOUTS: &str = "athomic.ordering.gap.timeouts";
 /// Times that partitions were given to a consumer or taken from it.

@@ -6,6 +6,7 @@
 mod app;
 mod batch;
 mod batch_failures;
+mod circuit_breaker;
 mod commit;
 mod context;
 mod dead_letters;

@@ -193,7 +193,7 @@ struct Round {
     given_up: Vec<(FailureContext, Slot)>,
     /// What waits for its next attempt in a topic, and for how long.
     copied: Vec<(FailureContext, Slot, Duration)>,
-    /// What was not tried, since another one handles it.
+    /// What was not tried, since another one handles it or the handler's circuit is open.
     deferred: Batch,
     patience: Duration,
 }
@@ -227,12 +227,17 @@ impl Round {
     }
 
     /// Try one message after the other; none after the partition was lost, when what runs is about to be
-    /// cancelled and would come again.
+    /// cancelled and would come again. When the handler's circuit opens meanwhile, the rest waits for leave
+    /// of its own.
     async fn one_by_one(&mut self, processor: &dyn ErasedBatch, context: &LaneContext, part: &Part) {
         self.apart = true;
-        for (message, slot) in part.batch.messages.iter().zip(&part.batch.slots) {
+        for (index, (message, slot)) in part.batch.messages.iter().zip(&part.batch.slots).enumerate() {
             if context.state.is_lost() {
                 return;
+            }
+            if index > 0 && context.settings.is_broken() {
+                self.deferred.push(message.clone(), *slot);
+                continue;
             }
             let (message, slot) = (std::slice::from_ref(message), std::slice::from_ref(slot));
             let ended = processor.attempt(context, message, part.attempt).await;

@@ -8,10 +8,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::PollSemaphore;
 
 use super::super::lane::{LaneContext, LaneSource, Permit, Settlement};
@@ -43,9 +43,10 @@ struct KeyedLane<'a, F, Start> {
     context: &'a LaneContext,
     start: Start,
     running: Slots<F, Running>,
-    executions: &'a Arc<Semaphore>,
     /// Waits in line for a permit when there is none.
     permits: PollSemaphore,
+    /// Waits until the handler's circuit may let something run; only while it is not closed.
+    blocked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Its part in the handler's priorities, if there are several.
     turn: Option<Turn>,
     /// The messages that wait for each key that is busy; empty while only the running one is there.
@@ -112,8 +113,8 @@ where
             context,
             start,
             running: Slots::new(),
-            executions,
             permits: PollSemaphore::new(Arc::clone(executions)),
+            blocked: None,
             turn: context
                 .settings
                 .priorities
@@ -172,10 +173,10 @@ where
         }
         let is_first = self.turn.as_ref().is_none_or(Turn::is_first);
         let permit = (is_first && !self.has_startable())
-            .then(|| Arc::clone(self.executions).try_acquire_owned().ok())
+            .then(|| self.context.settings.try_permit())
             .flatten();
         match (permit, key) {
-            (Some(permit), _) if !self.context.state.is_stopping() => self.start(key, waiting, permit.into()),
+            (Some(permit), _) if !self.context.state.is_stopping() => self.start(key, waiting, permit),
             (_, None) => self.free.push_back(waiting),
             (_, Some(key)) => {
                 self.keys.insert(key, VecDeque::from([waiting]));
@@ -211,13 +212,23 @@ where
         }
     }
 
-    /// Run what is left until nothing runs and nothing can start.
+    /// Run what is left until nothing runs and nothing can start. What the handler's circuit does not let
+    /// run by then is left for the next owner of the partition.
     fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
+            if self.context.settings.is_broken() {
+                self.free.clear();
+                self.ready.clear();
+            }
             if self.running.running() == 0 && !self.has_startable() {
                 return Poll::Ready(());
             }
-            std::task::ready!(slots::poll_run(self, cx));
+            // The circuit may have opened only now: then there is something to be left.
+            if slots::poll_run(self, cx).is_pending()
+                && !(self.has_startable() && self.context.settings.is_broken())
+            {
+                return Poll::Pending;
+            }
         }
     }
 
@@ -245,13 +256,26 @@ where
         }
     }
 
-    /// Wait for leave to start a message: for the lane's turn first, where priorities share the executions.
+    /// Wait for leave to start a message: for the lane's turn first, where priorities share the executions, then
+    /// for the handler's circuit, if it has one that is not closed.
     fn poll_permit(&mut self, cx: &mut Context<'_>) -> Poll<Permit> {
         if let Some(turn) = &mut self.turn {
             std::task::ready!(turn.poll_ask(cx));
         }
-        let permit = std::task::ready!(self.permits.poll_acquire(cx));
-        Poll::Ready(permit.expect("nobody closes the semaphore").into())
+        loop {
+            if let Some(blocked) = &mut self.blocked {
+                std::task::ready!(blocked.as_mut().poll(cx));
+                self.blocked = None;
+            }
+            let permit = std::task::ready!(self.permits.poll_acquire(cx));
+            if let Some(permit) = self.context.settings.admit(permit) {
+                return Poll::Ready(permit);
+            }
+            let breaker = self.context.settings.breaker.clone();
+            self.blocked = breaker.map(|breaker| -> Pin<Box<dyn Future<Output = ()> + Send>> {
+                Box::pin(async move { breaker.passable().await })
+            });
+        }
     }
 
     /// Return what stands for a message's key; `None` if it waits for no other.

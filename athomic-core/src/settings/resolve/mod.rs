@@ -2,6 +2,7 @@
 //!
 //! Every fault is collected; where one is found, the default stands in, so that the rest is checked too.
 
+mod circuit_breaker;
 mod context;
 mod dead_letters;
 mod idempotency;
@@ -309,6 +310,7 @@ impl Resolver<'_> {
                 idempotency,
                 pipeline,
                 retry,
+                circuit_breaker,
             } = tuned_by;
             let handler_id = self.text(&raw.handler_id);
             let tuning = HandlerTuning {
@@ -320,6 +322,7 @@ impl Resolver<'_> {
                 idempotency: self.idempotency_tuning(idempotency),
                 pipeline: pipeline.as_ref().map(|pipeline| self.pipeline(pipeline)),
                 retry: self.retry_tuning(retry),
+                circuit_breaker: self.circuit_breaker(circuit_breaker),
                 origin: origin.clone(),
             };
             match &raw.handler_id {

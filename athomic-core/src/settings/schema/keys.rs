@@ -1,5 +1,6 @@
 //! The keys that athomic understands today.
 
+use super::circuit_breaker::CIRCUIT_BREAKER_KEYS;
 use super::idempotency::{IDEMPOTENCY_KEYS, IDEMPOTENCY_STORE_KEYS, IDEMPOTENCY_TUNING_KEYS};
 use super::lineage::{LINEAGE_COLLECTOR_KEYS, LINEAGE_KEYS, LINEAGE_PRODUCER_KEYS, LINEAGE_STORE_KEYS};
 use super::ordering::{ORDERING_KEYS, STORE_KEYS, STORE_PROVIDER_KEYS};
@@ -353,6 +354,11 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
             ),
             unset("max_delay_seconds", Kind::Seconds, "60", "The longest wait."),
         ],
+    },
+    Section {
+        paths: &["integration.messaging.handler_tuning.[].circuit_breaker"],
+        doc: "What an entry changes of its handler's circuit breaker: `circuit_breaker = { .. }`. Any key switches it on.",
+        keys: CIRCUIT_BREAKER_KEYS,
     },
     Section {
         paths: &["integration.messaging.handler_tuning.[].idempotency"],

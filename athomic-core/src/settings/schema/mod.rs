@@ -4,6 +4,7 @@
 //! reference file, the messages and the matching of environment variables come from it. [`PLANNED`] lists
 //! the rest of the schema, so that such a key is called "not built yet" and not "unknown".
 
+mod circuit_breaker;
 mod idempotency;
 mod keys;
 mod lineage;

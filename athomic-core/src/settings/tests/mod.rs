@@ -1,5 +1,6 @@
 //! The rules of reading, each stated by a test, and the agreement of table, reference file and types.
 
+mod circuit_breaker;
 mod context;
 mod dead_letters;
 mod environment;

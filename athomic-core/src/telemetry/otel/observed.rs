@@ -9,6 +9,7 @@ use opentelemetry::metrics::{AsyncInstrument, Meter};
 use super::super::{Observed, names};
 use super::attribute;
 use super::rooms::Rooms;
+use crate::circuit_breaker::{CircuitMonitor, CircuitState};
 use crate::consumer::{ConsumerReading, ConsumptionMonitor, OrderingCounts, PartitionReading};
 use crate::idempotency::{IdempotencyCounts, IdempotencyMonitor};
 use crate::ordering::{OrderingDesk, ScopeReport};
@@ -16,6 +17,7 @@ use crate::ordering::{OrderingDesk, ScopeReport};
 /// Register all of them.
 pub(super) fn register(meter: &Meter, observed: Observed, rooms: &Arc<Rooms>) {
     idempotency(meter, &observed.idempotency);
+    circuits(meter, &observed.circuits);
     consumption(meter, &observed.consumption);
     waiting_rooms(meter, rooms);
     events(meter, observed.ordering);
@@ -71,6 +73,28 @@ fn idempotency(meter: &Meter, monitor: &IdempotencyMonitor) {
     register(names::IDEMPOTENCY_HITS, hits, |counts| counts.duplicates);
     let conflicts = "Times that a message waited, since another execution had it.";
     register(names::IDEMPOTENCY_CONFLICTS, conflicts, |counts| counts.busy);
+}
+
+fn circuits(meter: &Meter, monitor: &CircuitMonitor) {
+    let states = monitor.clone();
+    let doc = "Whether a handler's circuit breaker lets it run: 0 is closed, 1 half-open, 2 open.";
+    gauge(meter, names::CIRCUIT_STATE, "1", doc, move |to| {
+        for (handler, report) in states.reports() {
+            let state = match report.state {
+                CircuitState::Closed => 0,
+                CircuitState::HalfOpen => 1,
+                CircuitState::Open => 2,
+            };
+            to.observe(state, &[of_handler(&handler)]);
+        }
+    });
+    let monitor = monitor.clone();
+    let doc = "Times that a handler's circuit breaker opened.";
+    counter(meter, names::CIRCUIT_OPENED, "{opening}", doc, move |to| {
+        for (handler, report) in monitor.reports() {
+            to.observe(report.opened, &[of_handler(&handler)]);
+        }
+    });
 }
 
 fn consumption(meter: &Meter, monitor: &ConsumptionMonitor) {

@@ -32,6 +32,7 @@ fn payment_key(paid: &Paid) -> String {
     connection_name = "analytics",
     idempotency_settings(enabled = true, ttl = "24h", lock_timeout = "1m30s"),
     idempotency_key_resolver = payment_key,
+    circuit_breaker(failure_percent = 50, window = "1m", minimum_calls = 20, open_for = "30s", trials = 3),
     retry(max_attempts = 5, classify = by_kind, min_delay = "1s"),
     enable_lineage = false,
     handler_id = "on-paid",

@@ -1,0 +1,37 @@
+//! Resolve `handler_tuning.[].circuit_breaker`. What contradicts what an attribute says is found with the handlers.
+
+use std::time::Duration;
+
+use super::Resolver;
+use crate::circuit_breaker::MOST_CALLS;
+use crate::handler::CircuitBreakerOptions;
+use crate::settings::error::Problem;
+use crate::settings::raw::{Field, RawCircuitBreaker};
+
+impl Resolver<'_> {
+    pub(super) fn circuit_breaker(&mut self, raw: &RawCircuitBreaker) -> CircuitBreakerOptions {
+        if let (Some(_), Some(written)) = (&raw.window_seconds, &raw.window_calls) {
+            let reason = "is a second window beside `window_seconds`; keep one of the two";
+            self.faults.push(written.fault(Problem::invalid(reason)));
+        }
+        let percent = self.number(&raw.failure_percent, 100);
+        CircuitBreakerOptions {
+            enabled: raw.enabled.as_ref().map(|written| written.value),
+            failure_percent: percent.and_then(|percent| u8::try_from(percent).ok()),
+            window: self.some_time(&raw.window_seconds),
+            window_calls: self.number(&raw.window_calls, MOST_CALLS),
+            minimum_calls: self.number(&raw.minimum_calls, MOST_CALLS),
+            open_for: self.some_time(&raw.open_seconds),
+            trials: self.number(&raw.trials, MOST_CALLS),
+        }
+    }
+
+    fn number(&mut self, field: &Field<i128>, most: u32) -> Option<u32> {
+        self.whole(field, 1, most.into())
+    }
+
+    fn some_time(&mut self, field: &Field<f64>) -> Option<Duration> {
+        field.as_ref()?;
+        Some(self.some_seconds(field, Duration::ZERO))
+    }
+}
