@@ -1000,7 +1000,7 @@ mod tests {
             "topic = \"a\", circuit_breaker(failure_rate = 50, failure_percent = 101, open_for = \"0s\", trials = 0)",
             &[
                 "unknown key `failure_rate`",
-                "`failure_percent` is too large",
+                "`failure_percent` is a whole number from 1 to 100",
                 "this duration is zero",
                 "`trials` is a whole number from 1 to 1000000",
             ],

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use athomic_core::store::{IdempotencyBackend, KeyValueBackend, OrderingBackend};
+use athomic_core::store::{IdempotencyBackend, IdempotencyStores, KeyValueBackend, OrderingBackend};
 
+use crate::server::Server;
 use crate::{RedisIdempotency, RedisKeyValue, RedisOrdering};
 
 inventory::submit! {
@@ -16,7 +17,10 @@ inventory::submit! {
 inventory::submit! {
     IdempotencyBackend {
         name: "redis",
-        connect: |settings, space| Ok(Arc::new(RedisIdempotency::connect(settings, &space)?)),
+        connect: |settings| {
+            let server = Arc::new(Server::new(settings)?);
+            Ok(IdempotencyStores::new(move |space| Arc::new(RedisIdempotency::on(&server, space))))
+        },
     }
 }
 

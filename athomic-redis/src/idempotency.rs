@@ -5,6 +5,7 @@
 //! each bucket, all sent at once.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use athomic_core::store::idempotency::{Acquisition, Each, Hold, IdempotencyStore, Lock};
@@ -27,7 +28,7 @@ const ELEMENTS: usize = 128;
 /// Connects when it is [opened](IdempotencyStore::open), or called first. A connection that breaks is made
 /// anew for as long as the store lives.
 pub struct RedisIdempotency {
-    server: Server,
+    server: Arc<Server>,
     space: String,
 }
 
@@ -46,17 +47,23 @@ impl RedisIdempotency {
     /// # Errors
     /// [`StoreError::Unfit`]: the URI cannot be used.
     pub fn connect(settings: &KeyValueSettings, space: &KeySpace) -> Result<Self, StoreError> {
-        Ok(Self {
-            server: Server::new(settings)?,
+        Ok(Self::on(&Arc::new(Server::new(settings)?), space))
+    }
+
+    /// Make the store of a space over a connection that others use as well.
+    pub(crate) fn on(server: &Arc<Server>, space: &KeySpace) -> Self {
+        Self {
+            server: Arc::clone(server),
             space: space.id().to_owned(),
-        })
+        }
     }
 
     /// Go by another clock than Redis'. For tests that let time pass.
     #[doc(hidden)]
     #[must_use]
     pub fn driven_by(mut self, clock: StoreClock) -> Self {
-        self.server.clock = Some(clock);
+        let server = Arc::get_mut(&mut self.server).expect("a store of its own");
+        server.clock = Some(clock);
         self
     }
 

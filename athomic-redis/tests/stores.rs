@@ -195,3 +195,27 @@ async fn a_write_whose_answer_is_lost_may_be_repeated() {
         assert_eq!(store.write(&change).await.expect("it answers"), [true]);
     }
 }
+
+#[tokio::test]
+async fn the_idempotency_stores_of_an_application_share_one_connection() {
+    let fake = Fake::start(&[]).await;
+    let backend = athomic_core::store::idempotency_backend("redis").expect("it is linked in");
+    let stores = (backend.connect)(&support::settings(&fake.uri())).expect("the URI can be used");
+    for handler in ["one", "two", "three"] {
+        let store = stores.of(&KeySpace::new("test", &[handler]));
+        let locks = [Lock::new(IdempotencyKey::new("a"))];
+        fake.then(&[Step::Say("*1\r\n:-1\r\n")]);
+        let answers = store.acquire(&locks, Duration::from_secs(10)).await;
+        assert!(matches!(answers[..], [Ok(Acquisition::Acquired)]), "{answers:?}");
+    }
+    let keys: std::collections::BTreeSet<_> = fake
+        .commands()
+        .into_iter()
+        .filter_map(|command| command.into_iter().find(|part| part.starts_with("ath:{")))
+        .collect();
+    assert_eq!(
+        (fake.connections(), keys.len()),
+        (1, 3),
+        "one connection, and no mark in common"
+    );
+}

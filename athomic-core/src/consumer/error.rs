@@ -44,6 +44,17 @@ pub enum ConsumeError {
         #[source]
         source: crate::store::StoreError,
     },
+    /// The idempotency store refuses, or is not fit.
+    #[error(
+        "handler `{handler}`: cannot remember which messages were handled; look at `resilience.idempotency.kvstore`"
+    )]
+    Idempotency {
+        /// The handler, with its place in the source.
+        handler: String,
+        /// Why.
+        #[source]
+        source: crate::store::StoreError,
+    },
     /// The ordering store has lost what it knew. What is not committed is read again.
     #[error("handler `{handler}`: the ordering store has lost its state")]
     OrderingStateLost {
@@ -77,7 +88,7 @@ impl ConsumeError {
             Self::Connection { source, .. } => source.is_retriable(),
             Self::Group { source, .. } => source.is_retriable(),
             Self::Partition { source, .. } => source.is_retriable(),
-            Self::Ordering { source, .. } => source.is_retriable(),
+            Self::Ordering { source, .. } | Self::Idempotency { source, .. } => source.is_retriable(),
             Self::OrderingStateLost { .. } | Self::OrderingOvertaken { .. } => true,
             Self::LanePanicked { .. } => false,
         }
@@ -90,7 +101,9 @@ impl ConsumeError {
             Self::Connection { source, .. } => source.0.is_refusal(),
             Self::Group { source, .. } => source.is_refusal(),
             Self::Partition { source, .. } => source.is_refusal(),
-            Self::Ordering { source, .. } => matches!(source, crate::store::StoreError::Refused { .. }),
+            Self::Ordering { source, .. } | Self::Idempotency { source, .. } => {
+                matches!(source, crate::store::StoreError::Refused { .. })
+            }
             Self::OrderingStateLost { .. } | Self::OrderingOvertaken { .. } | Self::LanePanicked { .. } => {
                 false
             }

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
@@ -38,7 +38,9 @@ use crate::settings::{
 use crate::store::idempotency::DynIdempotencyStore;
 use crate::store::memory::MemoryStores;
 use crate::store::ordering::DynOrderingStore;
-use crate::store::{KeySpace, KeyValueSettings, Scope, StoreError, idempotency_backend, ordering_backend};
+use crate::store::{
+    IdempotencyStores, KeySpace, KeyValueSettings, Scope, StoreError, idempotency_backend, ordering_backend,
+};
 use crate::transport::{
     Connection, Connections, DynConsumer, DynTransport, FetchLimits, FetchOverrides, Subscription,
     TransportError,
@@ -51,6 +53,8 @@ pub struct ConsumerFactory<'a> {
     connections: &'a Connections,
     states: &'a Arc<StateMap>,
     parts: &'a ConsumerParts,
+    /// The connection that all handlers' idempotency stores share, once the first one has made it.
+    marks: OnceLock<IdempotencyStores>,
 }
 
 /// What consumers need beside the settings.
@@ -169,6 +173,9 @@ struct Resolved<'a> {
 /// those of aggregates, and those of several priorities.
 const SHARED_CONCURRENCY: usize = 16;
 
+/// Where the settings have the store of idempotency.
+pub(super) const MARKS: &str = "resilience.idempotency.kvstore";
+
 type Faults = Vec<InvalidConsumerConfigurationError>;
 
 impl<'a> ConsumerFactory<'a> {
@@ -185,6 +192,7 @@ impl<'a> ConsumerFactory<'a> {
             connections,
             states,
             parts,
+            marks: OnceLock::new(),
         }
     }
 
@@ -559,8 +567,12 @@ impl<'a> ConsumerFactory<'a> {
             check.no_backend(&settings.name, name);
             return None;
         };
-        let connected = (backend.connect)(&key_value(settings), space);
-        check.connected(connected, "resilience.idempotency.kvstore")
+        if let Some(stores) = self.marks.get() {
+            return Some(stores.of(&space));
+        }
+        let connected = (backend.connect)(&key_value(settings));
+        let stores = check.connected(connected, MARKS)?;
+        Some(self.marks.get_or_init(|| stores).of(&space))
     }
 
     fn store(

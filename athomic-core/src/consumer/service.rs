@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::commit_timer::CommitTimer;
 use super::committer::Committer;
 use super::error::ConsumeError;
-use super::factory::ConsumerPlan;
+use super::factory::{ConsumerPlan, MARKS};
 use super::lane::{LaneEnded, LaneSettings, PartitionState, RunningLane};
 use super::ordered::{Orchestration, Stopped};
 use super::processor::LaneProcessor;
@@ -78,6 +78,7 @@ impl Service for ConsumerService {
     async fn start(&self, handle: ServiceHandle) -> Result<(), ServiceError> {
         let plan = Arc::clone(&self.plan);
         open_store(&plan, &handle).await?;
+        open_marks(&plan, &handle).await?;
         let consumer = join(&plan, 0).await?;
         let run = plan.lane.lineage.as_ref().map(HandlerLineage::begin);
         handle.clone().spawn(async move {
@@ -162,6 +163,30 @@ async fn open_store(plan: &ConsumerPlan, handle: &ServiceHandle) -> Result<(), C
         ordered.trouble.note(reason);
         tokio::time::sleep(OPEN_AGAIN.delay(failures)).await;
     }
+}
+
+/// Open the store of a handler with idempotency; ask again while it cannot be reached.
+async fn open_marks(plan: &ConsumerPlan, handle: &ServiceHandle) -> Result<(), ConsumeError> {
+    let Some(guard) = &plan.lane.guard else {
+        return Ok(());
+    };
+    let mut failures = 0;
+    while let Err(error) = guard.open_early().await {
+        if !error.is_retriable() {
+            return Err(ConsumeError::Idempotency {
+                handler: plan.handler.clone(),
+                source: error,
+            });
+        }
+        failures += 1;
+        let (store, reason) = (guard.store(), Chain(&error).to_string());
+        handle.wait_for(format!(
+            "the idempotency store `{store}` of handler `{}`, set by `{MARKS}`, is not there: {reason}",
+            plan.handler
+        ));
+        tokio::time::sleep(OPEN_AGAIN.delay(failures)).await;
+    }
+    Ok(())
 }
 
 /// Say whether the group has committed anything of the handler's topics: then a store that knows nothing

@@ -155,6 +155,24 @@ impl Guard {
         answers
     }
 
+    /// Return the name of the store.
+    pub(crate) fn store(&self) -> &str {
+        self.keeper.store.name()
+    }
+
+    /// Open the store before the first message, so that one that is not fit is known at the start.
+    ///
+    /// # Errors
+    /// It cannot be reached, or is not fit.
+    pub(crate) async fn open_early(&self) -> Result<(), StoreError> {
+        let opened = self.open().await;
+        match &opened {
+            Ok(()) => self.recover(),
+            Err(error) => drop(self.note(error)),
+        }
+        opened
+    }
+
     async fn open(&self) -> Result<(), StoreError> {
         if !self.is_open.load(Ordering::Relaxed) {
             self.keeper.store.open().await?;

@@ -107,6 +107,7 @@ impl Keeper {
             }
             let again = self.end_left().await;
             tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(due) => {
                     let all_answered = self.renew().await;
                     due = Instant::now() + if all_answered { period } else { period / 4 };

@@ -32,16 +32,40 @@ pub fn ordering_backend(name: &str) -> Option<&'static OrderingBackend> {
     inventory::iter::<OrderingBackend>().find(|backend| backend.name == name)
 }
 
-/// Makes the idempotency store of one handler. Opens no connection, likewise.
-pub type ConnectIdempotency =
-    fn(&KeyValueSettings, KeySpace) -> Result<Arc<dyn DynIdempotencyStore>, StoreError>;
+/// Makes what the idempotency stores of an application share. Opens no connection, likewise.
+pub type ConnectIdempotency = fn(&KeyValueSettings) -> Result<IdempotencyStores, StoreError>;
+
+/// The idempotency stores of an application, one for each handler, over one connection. Clones are the same.
+#[derive(Clone)]
+pub struct IdempotencyStores(Arc<MakeIdempotency>);
+
+type MakeIdempotency = dyn Fn(&KeySpace) -> Arc<dyn DynIdempotencyStore> + Send + Sync;
+
+impl IdempotencyStores {
+    /// Take what makes the store of a space.
+    pub fn new(make: impl Fn(&KeySpace) -> Arc<dyn DynIdempotencyStore> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(make))
+    }
+
+    /// Make the store of a space.
+    #[must_use]
+    pub fn of(&self, space: &KeySpace) -> Arc<dyn DynIdempotencyStore> {
+        (self.0)(space)
+    }
+}
+
+impl fmt::Debug for IdempotencyStores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdempotencyStores").finish_non_exhaustive()
+    }
+}
 
 /// An idempotency store that the settings can name, submitted likewise.
 #[derive(Debug)]
 pub struct IdempotencyBackend {
     /// The name as `resilience.idempotency.kvstore.provider.backend` has it.
     pub name: &'static str,
-    /// Makes the store.
+    /// Makes the stores.
     pub connect: ConnectIdempotency,
 }
 

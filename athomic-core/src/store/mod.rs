@@ -10,8 +10,9 @@ pub mod ordering;
 mod space;
 
 pub use backend::{
-    ConnectIdempotency, ConnectKeyValue, ConnectOrdering, IdempotencyBackend, KeyValueBackend,
-    KeyValueSettings, OrderingBackend, Scope, idempotency_backend, key_value_backend, ordering_backend,
+    ConnectIdempotency, ConnectKeyValue, ConnectOrdering, IdempotencyBackend, IdempotencyStores,
+    KeyValueBackend, KeyValueSettings, OrderingBackend, Scope, idempotency_backend, key_value_backend,
+    ordering_backend,
 };
 pub use error::StoreError;
 pub use space::KeySpace;

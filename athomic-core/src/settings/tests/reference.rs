@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::settings::raw::{
-    RawApp, RawConsumer, RawContext, RawCryptoKeys, RawDlq, RawIdempotencyKeys, RawIdempotencyStore,
-    RawIdempotencyTuning, RawKey, RawLifecycle, RawLineageCollector, RawLineageKeys, RawLineageProducer,
-    RawLineageStore, RawMetrics, RawObservability, RawOrdering, RawPayloadKeys, RawProducer, RawProvider,
-    RawRepublisher, RawRetry, RawRetryTuning, RawSecurity, RawStepKeys, RawStorage, RawStoreProvider,
-    RawStoreSwitch, RawSwitch, RawTopics, RawTuning,
+    RawApp, RawCircuitBreaker, RawConsumer, RawContext, RawCryptoKeys, RawDlq, RawIdempotencyKeys,
+    RawIdempotencyStore, RawIdempotencyTuning, RawKey, RawLifecycle, RawLineageCollector, RawLineageKeys,
+    RawLineageProducer, RawLineageStore, RawMetrics, RawObservability, RawOrdering, RawPayloadKeys,
+    RawProducer, RawProvider, RawRepublisher, RawRetry, RawRetryTuning, RawSecurity, RawStepKeys, RawStorage,
+    RawStoreProvider, RawStoreSwitch, RawSwitch, RawTopics, RawTuning,
 };
 use crate::settings::schema::SECTIONS;
 
@@ -120,6 +120,7 @@ fn the_table_and_the_mirror_have_the_same_keys() {
         RawOrdering::KEYS,
         RawTuning::KEYS,
         RawRetryTuning::KEYS,
+        RawCircuitBreaker::KEYS,
         RawIdempotencyTuning::KEYS,
         RawPayloadKeys::KEYS,
         RawStepKeys::KEYS,

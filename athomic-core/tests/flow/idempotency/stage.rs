@@ -12,7 +12,7 @@ use athomic_core::idempotency::IdempotencyCounts;
 use athomic_core::message::{Headers, MESSAGE_ID, Offset, Partition};
 use athomic_core::store::idempotency::{Acquisition, Each, Hold, IdempotencyKey, IdempotencyStore, Lock};
 use athomic_core::store::memory::{MemoryIdempotency, MemoryStores};
-use athomic_core::store::{IdempotencyBackend, KeySpace, StoreError};
+use athomic_core::store::{IdempotencyBackend, IdempotencyStores, KeySpace, StoreError};
 use athomic_core::transport::OutgoingMessage;
 
 use crate::support::{Cluster, GROUP, Journal, TOPIC, handler};
@@ -113,6 +113,7 @@ pub(crate) struct Faulty {
 #[derive(Debug, Default)]
 struct Plan {
     is_down: bool,
+    is_unfit: bool,
     next: BTreeMap<&'static str, VecDeque<Fault>>,
     calls: BTreeMap<&'static str, usize>,
 }
@@ -122,7 +123,11 @@ static STORES: Mutex<BTreeMap<String, Faulty>> = Mutex::new(BTreeMap::new());
 inventory::submit! {
     IdempotencyBackend {
         name: "redis",
-        connect: |settings, _| Ok(Arc::new(STORES.lock().unwrap()[settings.uri.expose()].clone())),
+        connect: |settings| {
+            let store = STORES.lock().unwrap()[settings.uri.expose()].clone();
+            store.plan().calls.entry("connect").and_modify(|calls| *calls += 1).or_insert(1);
+            Ok(IdempotencyStores::new(move |_| Arc::new(store.clone())))
+        },
     }
 }
 
@@ -144,6 +149,10 @@ impl Faulty {
 
     pub(crate) fn set_down(&self, is_down: bool) {
         self.plan().is_down = is_down;
+    }
+
+    pub(crate) fn set_unfit(&self) {
+        self.plan().is_unfit = true;
     }
 
     pub(crate) fn calls(&self, call: &'static str) -> usize {
@@ -197,10 +206,14 @@ impl IdempotencyStore for Faulty {
     }
 
     async fn open(&self) -> Result<(), StoreError> {
-        if self.plan().is_down {
-            Err(unreachable())
-        } else {
-            Ok(())
+        match &*self.plan() {
+            Plan { is_unfit: true, .. } => Err(StoreError::Unfit {
+                store: "faulty".to_owned(),
+                reason: "it is read-only".to_owned(),
+                remedy: "make it the master".to_owned(),
+            }),
+            Plan { is_down: true, .. } => Err(unreachable()),
+            _ => Ok(()),
         }
     }
 

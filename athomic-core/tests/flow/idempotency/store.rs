@@ -1,12 +1,23 @@
 //! A store that fails: messages wait or come again, and none is lost.
 
+use std::error::Error;
 use std::time::Duration;
 
 use athomic_core::health::Finding;
 use tokio::time::{Instant, sleep};
 
-use super::stage::{Fault, Faulty, LOCK, Stage, counts};
+use super::stage::{Fault, Faulty, LOCK, Stage, counts, guarded};
 use crate::support::until;
+
+/// Return an error's text with its causes.
+fn chain(error: &dyn Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
 
 #[tokio::test(start_paused = true)]
 async fn an_acquisition_whose_answer_is_lost_is_asked_for_again_under_the_same_token() {
@@ -77,9 +88,9 @@ async fn a_confirmation_that_stays_unknown_is_counted_and_the_message_settled() 
 async fn nothing_is_acknowledged_while_the_store_is_down_and_readiness_says_why() {
     let stage = Stage::new(1);
     let (store, settings) = Faulty::new("down");
+    let app = stage.start_with(&settings, stage.worker(0)).await;
     store.set_down(true);
     stage.publish(0, "a", 0);
-    let app = stage.start_with(&settings, stage.worker(0)).await;
     let down = || {
         let health = app.health().check();
         let mut findings = health
@@ -99,6 +110,71 @@ async fn nothing_is_acknowledged_while_the_store_is_down_and_readiness_says_why(
     stage.cluster.until_committed(0, 1).await;
     assert_eq!(stage.journal.offsets(), [0]);
     assert!(!down() && app.health().check().is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_waits_for_a_store_that_is_down_and_says_whose_and_where_it_is_set() {
+    let stage = Stage::new(1);
+    let (store, settings) = Faulty::new("down-at-the-start");
+    store.set_down(true);
+    let app = stage
+        .cluster
+        .app(&settings)
+        .register(stage.worker(0))
+        .build()
+        .unwrap();
+    let error = app.start().await.unwrap_err();
+    let text = chain(&error);
+    assert!(
+        text.contains("resilience.idempotency.kvstore") && text.contains("faulty"),
+        "{text}"
+    );
+    let app = stage
+        .cluster
+        .app(&settings)
+        .register(stage.worker(0))
+        .build()
+        .unwrap();
+    let starting = tokio::spawn(app.start());
+    sleep(Duration::from_secs(10)).await;
+    store.set_down(false);
+    let _app = starting.await.unwrap().unwrap();
+    stage.publish(0, "a", 0);
+    stage.cluster.until_committed(0, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_not_fit_ends_the_start_with_the_handler_and_the_settings_key() {
+    let stage = Stage::new(1);
+    let (store, settings) = Faulty::new("unfit");
+    store.set_unfit();
+    let app = stage
+        .cluster
+        .app(&settings)
+        .register(stage.worker(0))
+        .build()
+        .unwrap();
+    let text = chain(&app.start().await.unwrap_err());
+    assert!(
+        text.contains("stage.rs") && text.contains("resilience.idempotency.kvstore"),
+        "{text}"
+    );
+    assert!(text.contains("it is read-only"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_share_one_connection_and_no_mark() {
+    let stage = Stage::new(1);
+    let (store, settings) = Faulty::new("shared");
+    let app = stage.cluster.app(&settings);
+    let app = app.register(stage.worker(0)).register(
+        guarded()
+            .handler_id("other")
+            .group_id("other")
+            .handler(stage.journal.worker(1)),
+    );
+    let _app = app.build().unwrap().start().await.unwrap();
+    assert_eq!(store.calls("connect"), 1);
 }
 
 #[tokio::test(start_paused = true)]
