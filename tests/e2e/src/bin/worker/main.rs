@@ -1,7 +1,7 @@
 //! A consumer to be killed: it notes the start and the end of each message in a file.
 //!
 //! Told by the environment: `E2E_NAME`, `E2E_TOPIC`, `E2E_GROUP`, `E2E_JOURNAL`, `E2E_BOOTSTRAP`,
-//! `E2E_PROTOCOL`, `E2E_IDEMPOTENT` to handle each event once by its name, for the ordered mode those of the module `ordered`, and athomic's own `ATHOMIC_...` for other settings. A line of the journal is written
+//! `E2E_PROTOCOL`, `E2E_IDEMPOTENT` to handle each event once by its name, `E2E_GATE` to let keys be held, for the ordered mode those of the module `ordered`, and athomic's own `ATHOMIC_...` for other settings. A line of the journal is written
 //! by one system call to a file opened for appending, so that it is there or not there after a
 //! `kill -9`, never half.
 
@@ -11,6 +11,7 @@ use std::env;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -59,12 +60,17 @@ fn told(name: &str) -> Result<String, String> {
     env::var(name).map_err(|_| format!("{name} is not set"))
 }
 
-/// Some events fail at first, some panic at first, those of key `poison` fail always, and those of keys
-/// that begin with `slow` take ten minutes.
+/// Some events fail at first, some panic at first, those of key `poison` fail always, those of keys
+/// that begin with `slow` take ten minutes, and the first of keys that begin with `held` fails until the file
+/// `E2E_GATE` is there.
 async fn on_event(event: Event, meta: Meta, State(journal): State<Journal>) -> Result<(), HandlerError> {
     journal.note('S', &event, &meta)?;
     let slow = event.key.starts_with("slow");
     tokio::time::sleep(Duration::from_millis(if slow { 600_000 } else { 2 })).await;
+    let gate = env::var_os("E2E_GATE").unwrap_or_default();
+    if event.key.starts_with("held") && event.seq == 0 && !Path::new(&gate).exists() {
+        return Err(HandlerError::retry_after("told to wait", Duration::from_secs(1)));
+    }
     let is_first = meta.attempt() == 1;
     if event.key == "poison" || (is_first && event.seq % 97 == 13) {
         return Err(HandlerError::retry("told to fail"));
