@@ -10,7 +10,7 @@ pub use std::string::String;
 
 pub use athomic_core::consumer::MessageProcessor;
 pub use athomic_core::handler::compile_time::{
-    Topics, assert_distinct, assert_send, assert_target, assert_topic,
+    Topics, assert_avro, assert_distinct, assert_protobuf, assert_send, assert_target, assert_topic,
 };
 pub use athomic_core::handler::{
     AggregateKey, BatchContext, BatchHandler, CircuitBreakerOptions, ExtractError, FromBatch, FromMessage,

@@ -353,7 +353,7 @@ pub(crate) static KEYS: &[Key] = &[
     },
     Key {
         name: "codec",
-        kind: Kind::Word(&["json", "msgpack", "cbor", "raw"]),
+        kind: Kind::Word(&["json", "msgpack", "cbor", "avro", "protobuf", "raw"]),
         need: BOTH,
         example: "codec = \"msgpack\"",
         doc: "The format that payloads are read in, behind the other steps of their topics' pipeline.",

@@ -256,15 +256,25 @@ fn member(part: &str, span: Span) -> TokenStream {
     }
 }
 
-/// What only the compiler can check: that `target_type` is the argument's.
+/// What only the compiler can check: that `target_type` is the argument's, and that the argument can be read in the
+/// format that `codec` names.
 fn type_checks(subscription: &Subscription<'_>) -> TokenStream {
     let args = subscription.args;
     let item = subscription.item();
     let target = args.target_type.as_ref().map(
         |target| quote_spanned!(target.span()=> const _: () = __athomic::assert_target::<#target, #item>();),
     );
-    let target = target.into_iter();
-    quote!(#(#target)*)
+    let assertion = match args.codec {
+        Some("avro") => Some("assert_avro"),
+        Some("protobuf") => Some("assert_protobuf"),
+        _ => None,
+    };
+    let format = assertion.map(|name| {
+        let name = Ident::new(name, Span::mixed_site());
+        quote_spanned!(item.span()=> const _: () = __athomic::#name::<#item>();)
+    });
+    let checks = target.into_iter().chain(format);
+    quote!(#(#checks)*)
 }
 
 fn topics(args: &Args) -> TokenStream {
@@ -370,6 +380,8 @@ fn options(args: &Args) -> Vec<TokenStream> {
                 match word {
                     "msgpack" => "MessagePack",
                     "cbor" => "Cbor",
+                    "avro" => "Avro",
+                    "protobuf" => "Protobuf",
                     "raw" => "Raw",
                     _ => "Json",
                 }

@@ -436,6 +436,11 @@ impl<'a> ConsumerFactory<'a> {
             check.fault(problem, remedy);
         }
         let circuit_breaker = check.circuit_breaker(definition, tuning);
+        if let Some(connection) = self.connections.get(definition.connection())
+            && let Some((problem, remedy)) = connection.publisher().payloads().unreadable(definition)
+        {
+            check.fault(problem, remedy);
+        }
         if (self.connections.get(definition.connection()))
             .is_some_and(|connection| self.payloads(definition, connection).is_open())
         {

@@ -35,7 +35,7 @@ use crate::mutant::{self, Mutant};
 use crate::outcome::{
     BatchOutcome, BoxError, ConsumptionOutcome, FailureContext, FailureStage, Outcome, RetryWish, panic_text,
 };
-use crate::payload::{self, DecodeError, Payload};
+use crate::payload::{self, DecodeError, Payload, PayloadKind};
 use crate::retry::Standing;
 use crate::telemetry::Processing;
 use crate::transport::TransportError;
@@ -111,6 +111,16 @@ impl MessageProcessor {
         }
     }
 
+    /// Return what the handler's payload is.
+    pub(crate) fn payload(&self) -> PayloadKind {
+        match &self.0 {
+            Kind::Single(single) => single.payload(),
+            Kind::Batch(batch) => batch.payload(),
+            Kind::Ordered(ordered) => ordered.payload(),
+            Kind::Delayed(_) => PayloadKind::BYTES,
+        }
+    }
+
     /// Begin a membership: what runs its lanes, and for ordered handlers what runs beside them.
     pub(super) fn begin(&self, settings: &Arc<LaneSettings>) -> (LaneProcessor, Option<Orchestration>) {
         match &self.0 {
@@ -158,6 +168,9 @@ pub(super) trait ErasedOrdered: Send + Sync {
     /// See [`Handler::check`].
     fn check(&self, states: &StateMap) -> Result<(), MissingState>;
 
+    /// Return what the handler's payload is.
+    fn payload(&self) -> PayloadKind;
+
     /// Begin a membership.
     fn begin(self: Arc<Self>, settings: &Arc<LaneSettings>) -> (Arc<dyn OrderedLanes>, Orchestration);
 }
@@ -165,6 +178,10 @@ pub(super) trait ErasedOrdered: Send + Sync {
 impl<H: OrderedHandler> ErasedOrdered for OrderedMessageProcessor<H> {
     fn check(&self, states: &StateMap) -> Result<(), MissingState> {
         self.handler.check(states)
+    }
+
+    fn payload(&self) -> PayloadKind {
+        PayloadKind::of::<H::Payload>()
     }
 
     fn begin(self: Arc<Self>, settings: &Arc<LaneSettings>) -> (Arc<dyn OrderedLanes>, Orchestration) {
@@ -208,6 +225,9 @@ impl fmt::Debug for MessageProcessor {
 pub(super) trait ErasedSingle: Send + Sync {
     /// See [`Handler::check`].
     fn check(&self, states: &StateMap) -> Result<(), MissingState>;
+
+    /// Return what the handler's payload is.
+    fn payload(&self) -> PayloadKind;
 
     /// Process a fetched batch, one message after the other, until its end or the lane's; `slot` is
     /// that of its first message.
@@ -332,6 +352,10 @@ impl<H: Handler> ErasedSingle for SingleMessageProcessor<H> {
         self.handler.check(states)
     }
 
+    fn payload(&self) -> PayloadKind {
+        PayloadKind::of::<H::Payload>()
+    }
+
     fn process<'a>(
         &'a self,
         context: &'a LaneContext,
@@ -368,6 +392,9 @@ impl<H: Handler> ErasedSingle for SingleMessageProcessor<H> {
 pub(super) trait ErasedBatch: Send + Sync {
     /// See [`BatchHandler::check`].
     fn check(&self, states: &StateMap) -> Result<(), MissingState>;
+
+    /// Return what the handler's payload is.
+    fn payload(&self) -> PayloadKind;
 
     /// Decode and handle messages together, once; one outcome each, in their order.
     fn attempt<'a>(
@@ -546,6 +573,10 @@ fn decided(outcome: Option<ConsumptionOutcome>) -> ConsumptionOutcome {
 impl<H: BatchHandler> ErasedBatch for BatchMessageProcessor<H> {
     fn check(&self, states: &StateMap) -> Result<(), MissingState> {
         self.handler.check(states)
+    }
+
+    fn payload(&self) -> PayloadKind {
+        PayloadKind::of::<H::Item>()
     }
 
     fn attempt<'a>(

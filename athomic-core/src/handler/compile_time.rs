@@ -4,6 +4,7 @@ use std::future::Future;
 
 use super::Message;
 use crate::message::{TopicNameError, check_topic_name};
+use crate::payload::Nullable;
 
 /// The topics of an attribute.
 pub type Topics = &'static [&'static str];
@@ -19,6 +20,60 @@ pub trait TargetOf<Payload> {}
 impl<T> TargetOf<T> for T {}
 
 impl<T> TargetOf<Message<T>> for T {}
+
+#[cfg(feature = "protobuf")]
+mod protobuf {
+    use super::{Message, ProtobufPayload, TargetOf};
+    use crate::payload::Proto;
+
+    impl<T> TargetOf<Proto<T>> for T {}
+
+    impl<T> TargetOf<Message<Proto<T>>> for T {}
+
+    impl<T> ProtobufPayload for Proto<T> {}
+}
+
+#[cfg(feature = "avro")]
+mod avro {
+    use super::{AvroPayload, Message, TargetOf};
+    use crate::payload::Avro;
+
+    impl<T> TargetOf<Avro<T>> for T {}
+
+    impl<T> TargetOf<Message<Avro<T>>> for T {}
+
+    impl<T> AvroPayload for Avro<T> {}
+}
+
+/// The payloads that `codec = "avro"` reads.
+#[diagnostic::on_unimplemented(
+    message = "`codec = \"avro\"` does not read `{Self}`",
+    label = "not an Avro payload",
+    note = "take an `Avro<T>`, for a `T` that implements `AvroSchema`; it is there with the feature `avro`"
+)]
+pub trait AvroPayload {}
+
+impl<P: AvroPayload> AvroPayload for Message<P> {}
+
+impl<P: AvroPayload> AvroPayload for Nullable<P> {}
+
+/// Have the compiler check that the codec `avro` of an attribute reads the handler's payload.
+pub const fn assert_avro<Payload: AvroPayload>() {}
+
+/// The payloads that `codec = "protobuf"` reads.
+#[diagnostic::on_unimplemented(
+    message = "`codec = \"protobuf\"` does not read `{Self}`",
+    label = "not a Protobuf payload",
+    note = "take a `Proto<T>`, for a `T` that implements `prost::Message`; it is there with the feature `protobuf`"
+)]
+pub trait ProtobufPayload {}
+
+impl<P: ProtobufPayload> ProtobufPayload for Message<P> {}
+
+impl<P: ProtobufPayload> ProtobufPayload for Nullable<P> {}
+
+/// Have the compiler check that the codec `protobuf` of an attribute reads the handler's payload.
+pub const fn assert_protobuf<Payload: ProtobufPayload>() {}
 
 /// Have the compiler check that an attribute's `target_type` is the handler's.
 pub const fn assert_target<Target: TargetOf<Payload>, Payload>() {}

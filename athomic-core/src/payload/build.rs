@@ -12,6 +12,7 @@ use super::format::Format;
 use super::parts::Parts;
 use super::pipeline::{NamedStep, Pipeline};
 use super::step::{DecodeLimits, Step};
+use super::types::Reads;
 use crate::handler::Priority;
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::nearest::nearest;
@@ -226,15 +227,53 @@ impl Payloads {
         self.topics.get(base.unwrap_or(topic)).unwrap_or(&self.default)
     }
 
+    /// Say that a handler's type cannot be read in a format that was chosen for it, and what to do.
+    pub(crate) fn unreadable(&self, definition: &HandlerDefinition) -> Option<(String, String)> {
+        let target = &definition.target_type;
+        if let Err(wrong) = (definition.processor.payload().check)() {
+            return Some((
+                format!("it takes `{target}`: {wrong}"),
+                "correct that type".to_owned(),
+            ));
+        }
+        let tuned = self.handlers.get(&definition.handler_id);
+        let chosen = tuned.map(|pipeline| pipeline.format).or(definition.options.codec);
+        match (definition.processor.payload().reads, chosen) {
+            (_, Some(chosen)) if !chosen.is_built_in() => Some((
+                format!("it reads `{chosen}`, and this program was built without it"),
+                format!("add the feature: `cargo add athomic --features {chosen}`"),
+            )),
+            (Reads::Only(format), Some(chosen)) if chosen != format => Some((
+                format!("it takes `{target}`, which is read in `{format}`, and is told to read `{chosen}`"),
+                format!("take out `codec`, or name `{format}`, in the attribute and in `handler_tuning`"),
+            )),
+            (Reads::Serde, _) => {
+                let format = self.of_handler(definition).format_of_its_own()?;
+                let (wrapper, needed) = format.wrapper();
+                Some((
+                    format!(
+                        "it takes `{target}`, which has no form in the format `{format}` that it would read"
+                    ),
+                    format!("take a `{wrapper}` of a type that implements {needed}, or set another `codec`"),
+                ))
+            }
+            _ => None,
+        }
+    }
+
     /// Return how a handler reads its topics.
     pub(crate) fn of_handler(&self, definition: &HandlerDefinition) -> HandlerPayloads {
         let HandlerOptions { codec, encrypted, .. } = definition.options;
+        let own = match definition.processor.payload().reads {
+            Reads::Only(format) => Some(format),
+            Reads::Serde | Reads::Bytes => None,
+        };
         let (read, codec) = match self.handlers.get(&definition.handler_id) {
-            Some(tuned) => (HandlerPayloads::one(Arc::clone(tuned)), None),
+            Some(tuned) => (HandlerPayloads::one(Arc::clone(tuned)), own),
             None => {
                 let topics = definition.options.topics.iter();
                 let pipelines = topics.map(|topic| (topic.as_str().into(), Arc::clone(self.of(topic))));
-                (HandlerPayloads::by_topic(pipelines.collect()), codec)
+                (HandlerPayloads::by_topic(pipelines.collect()), own.or(codec))
             }
         };
         if codec.is_none() && !encrypted {
@@ -242,6 +281,8 @@ impl Payloads {
         }
         read.changed(|pipeline| Pipeline {
             format: codec.unwrap_or(pipeline.format),
+            // What a record says of itself does not change the handler's type.
+            accepted: own.map_or_else(|| pipeline.accepted.clone(), |_| Vec::new()),
             encrypted_only: encrypted,
             ..pipeline.clone()
         })
@@ -302,6 +343,13 @@ impl HandlerPayloads {
         let topics = self.topics.iter().map(|(_, pipeline)| pipeline);
         let mut pipelines = topics.chain([&self.all]);
         pipelines.any(|pipeline| pipeline.encrypted_only && !pipeline.has(CRYPTO))
+    }
+
+    /// Return a format among those that are read in which values of serde have no form.
+    fn format_of_its_own(&self) -> Option<Format> {
+        let topics = self.topics.iter().map(|(_, pipeline)| pipeline);
+        let formats = topics.chain([&self.all]).map(|pipeline| pipeline.format);
+        formats.into_iter().find(|format| !format.is_of_serde())
     }
 
     /// Return the pipeline for messages of a topic.
@@ -404,7 +452,7 @@ impl Builder<'_> {
         }
         if let Some(words) = options.text("accept") {
             let words = words.split(',').map(str::trim).filter(|word| !word.is_empty());
-            pipeline.accepted = words.map(|word| format(&mut options, "accept", word)).collect();
+            pipeline.accepted = words.map(|word| accepted(&mut options, word)).collect();
         }
         self.faults.append(&mut options.finish());
     }
@@ -494,6 +542,17 @@ impl Builder<'_> {
             );
         }
     }
+}
+
+/// Find a format that a record may choose: one that any type may be read in.
+fn accepted(options: &mut StepOptions<'_>, word: &str) -> Format {
+    let format = format(options, "accept", word);
+    if !format.is_of_serde() {
+        let reason =
+            format!("`{format}` is read by types of its own, which no record can choose; take it out");
+        options.refuse("accept", reason);
+    }
+    format
 }
 
 /// Find the format that a word stands for.

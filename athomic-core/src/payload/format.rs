@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// How deep a payload may be nested.
-#[cfg(any(feature = "msgpack", feature = "cbor"))]
-const MAX_DEPTH: usize = 128;
+#[cfg(any(feature = "msgpack", feature = "cbor", feature = "avro"))]
+pub(super) const MAX_DEPTH: usize = 128;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -26,13 +26,24 @@ pub enum Format {
     MessagePack,
     /// CBOR; needs the feature `cbor`.
     Cbor,
+    /// Avro, for payloads that are an `Avro`; needs the feature `avro`.
+    Avro,
+    /// Protocol Buffers, for payloads that are a `Proto`; needs the feature `protobuf`.
+    Protobuf,
     /// The bytes themselves, for `Vec<u8>`, `String`, `bytes::Bytes` and the like.
     Raw,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Json, Self::MessagePack, Self::Cbor, Self::Raw];
+    pub const ALL: [Self; 6] = [
+        Self::Json,
+        Self::MessagePack,
+        Self::Cbor,
+        Self::Avro,
+        Self::Protobuf,
+        Self::Raw,
+    ];
 
     /// Return the word that settings and attributes use.
     #[must_use]
@@ -41,6 +52,8 @@ impl Format {
             Self::Json => "json",
             Self::MessagePack => "msgpack",
             Self::Cbor => "cbor",
+            Self::Avro => "avro",
+            Self::Protobuf => "protobuf",
             Self::Raw => "raw",
         }
     }
@@ -59,6 +72,8 @@ impl Format {
             Self::Json => "application/json",
             Self::MessagePack => "application/vnd.msgpack",
             Self::Cbor => "application/cbor",
+            Self::Avro => "avro/binary",
+            Self::Protobuf => "application/protobuf",
             Self::Raw => "application/octet-stream",
         }
     }
@@ -71,6 +86,9 @@ impl Format {
         if is("application/msgpack") || is("application/x-msgpack") {
             return Some(Self::MessagePack);
         }
+        if is("application/x-protobuf") || is("application/vnd.google.protobuf") {
+            return Some(Self::Protobuf);
+        }
         Self::ALL.into_iter().find(|format| is(format.content_type()))
     }
 
@@ -81,7 +99,15 @@ impl Format {
             Self::Json | Self::Raw => true,
             Self::MessagePack => cfg!(feature = "msgpack"),
             Self::Cbor => cfg!(feature = "cbor"),
+            Self::Avro => cfg!(feature = "avro"),
+            Self::Protobuf => cfg!(feature = "protobuf"),
         }
+    }
+
+    /// Say whether any value that implements serde's traits has a form in it. The others have types of their own.
+    #[must_use]
+    pub const fn is_of_serde(self) -> bool {
+        !matches!(self, Self::Avro | Self::Protobuf)
     }
 
     /// Write a value.
@@ -100,6 +126,7 @@ impl Format {
                 ciborium::into_writer(value, &mut bytes)?;
                 Ok(bytes)
             }
+            Self::Avro | Self::Protobuf => Err(self.of_other_types::<T>()),
             #[cfg(not(all(feature = "msgpack", feature = "cbor")))]
             other => Err(other.missing()),
         }
@@ -117,8 +144,26 @@ impl Format {
             Self::MessagePack => message_pack(bytes),
             #[cfg(feature = "cbor")]
             Self::Cbor => cbor(bytes),
+            Self::Avro | Self::Protobuf => Err(self.of_other_types::<T>()),
             #[cfg(not(all(feature = "msgpack", feature = "cbor")))]
             other => Err(other.missing()),
+        }
+    }
+
+    /// Say that values of serde have no form in this format.
+    fn of_other_types<T: ?Sized>(self) -> BoxError {
+        let (wrapper, needed) = self.wrapper();
+        let target = std::any::type_name::<T>();
+        format!("`{target}` has no form in `{self}`: put it into a `{wrapper}`, which takes types that implement {needed}")
+            .into()
+    }
+
+    /// Return what payloads in a format of its own are put into, and what their types must be.
+    pub(crate) const fn wrapper(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Avro => ("Avro", "`AvroSchema`"),
+            Self::Protobuf => ("Proto", "`prost::Message`"),
+            _ => ("Message", "`serde::Deserialize`"),
         }
     }
 

@@ -48,6 +48,8 @@
 //! });
 //! ```
 
+#[cfg(feature = "avro")]
+mod avro;
 mod build;
 #[cfg(feature = "claim-check")]
 mod claim_check;
@@ -57,15 +59,26 @@ pub mod crypto;
 mod format;
 mod parts;
 mod pipeline;
+#[cfg(feature = "protobuf")]
+mod protobuf;
 mod raw;
 mod step;
+mod types;
+#[cfg(test)]
+mod warnings;
 
+#[cfg(feature = "avro")]
+pub use avro::{Avro, AvroSchema};
 pub use build::{HandlerPayloads, StepOptions};
 pub(crate) use build::{PayloadSteps, Payloads};
 pub use format::Format;
 pub(crate) use pipeline::Opening;
 pub use pipeline::{Pipeline, SealError};
+#[cfg(feature = "protobuf")]
+pub use protobuf::Proto;
 pub use step::{AsyncPayloadStep, DecodeLimits, PayloadContext, PayloadStep, Step, StepError};
+pub(crate) use types::PayloadKind;
+pub use types::{Encode, Nullable, Reads};
 
 use std::error::Error;
 use std::sync::Arc;
@@ -97,10 +110,12 @@ pub enum DecodeError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The payload is null, and the handler's type has no place for that.
-    #[error("the payload is null and `{target}` cannot be; take `Option<{target}>` to see tombstones")]
+    #[error("the payload is null and `{target}` cannot be; take `{instead}<{target}>` to see tombstones")]
     Null {
         /// The type that the handler takes.
         target: &'static str,
+        /// The type around it that takes tombstones too.
+        instead: &'static str,
     },
     /// A step of the pipeline refuses the bytes, or cannot do its part now.
     #[error("the payload does not pass the step `{step}`")]
@@ -131,6 +146,15 @@ impl DecodeError {
         }
     }
 
+    /// Say that a payload is null whose type is taken as `Nullable` then.
+    #[cfg(any(feature = "avro", feature = "protobuf"))]
+    const fn null(target: &'static str) -> Self {
+        Self::Null {
+            target,
+            instead: "Nullable",
+        }
+    }
+
     /// Say whether trying again can help: only if a step says that something was missing that may come back.
     #[must_use]
     pub const fn is_retriable(&self) -> bool {
@@ -140,55 +164,75 @@ impl DecodeError {
 
 /// What can stand first among a handler's arguments: a type to decode, or a [`Message`] of one.
 ///
-/// Types that implement `serde::Deserialize` have it. Implement it for a type of your own to take
-/// what no [`Format`] reads; [`MessageContext::payload`] has the bytes after all steps.
+/// Types that implement `serde::Deserialize` have it, `Avro` for types with a schema, and `Proto` for Protobuf
+/// messages. Implement it for a type of your own to take what no [`Format`] reads; [`MessageContext::payload`] has
+/// the bytes after all steps.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be decoded from a message",
     label = "not a payload",
     note = "derive `serde::Deserialize` for `{Self}`; it must own its data and be `Send + 'static`",
+    note = "a Protobuf message is taken as `Proto<{Self}>`, with the feature `protobuf`",
     note = "the payload is a handler's first argument; `Meta`, `State<S>` and the like come after it"
 )]
 pub trait Payload: Sized + Send + 'static {
     /// The type that the payload's bytes are decoded to.
     type Target;
 
+    /// The formats that it can be read in.
+    const READS: Reads = Reads::Bytes;
+
     /// Decode a message.
     ///
     /// # Errors
     /// The bytes are not of this type.
     fn decode(context: &MessageContext<'_>) -> Result<Self, DecodeError>;
+
+    /// Check what the type says of itself, such as a schema. Called when the application is built.
+    ///
+    /// # Errors
+    /// What is wrong with the type, for which no message can be decoded.
+    fn check() -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(())
+    }
 }
 
 #[diagnostic::do_not_recommend]
 impl<T: DeserializeOwned + Send + 'static> Payload for T {
     type Target = T;
 
+    const READS: Reads = Reads::Serde;
+
     fn decode(context: &MessageContext<'_>) -> Result<Self, DecodeError> {
-        decode_value(context)
+        let target = std::any::type_name::<T>();
+        match context.payload() {
+            Some(bytes) => {
+                let format = context.format();
+                format.decode(bytes).map_err(|source| DecodeError::Format {
+                    target,
+                    format,
+                    source,
+                })
+            }
+            None => serde_json::from_slice(b"null").map_err(|_| DecodeError::Null {
+                target,
+                instead: "Option",
+            }),
+        }
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: DeserializeOwned + Send + 'static> Payload for Message<T> {
-    type Target = T;
+impl<P: Payload> Payload for Message<P> {
+    type Target = P::Target;
+
+    const READS: Reads = P::READS;
 
     fn decode(context: &MessageContext<'_>) -> Result<Self, DecodeError> {
-        Ok(Message::new(decode_value(context)?, context.meta()))
+        Ok(Message::new(P::decode(context)?, context.meta()))
     }
-}
 
-fn decode_value<T: DeserializeOwned>(context: &MessageContext<'_>) -> Result<T, DecodeError> {
-    let target = std::any::type_name::<T>();
-    match context.payload() {
-        Some(bytes) => {
-            let format = context.format();
-            format.decode(bytes).map_err(|source| DecodeError::Format {
-                target,
-                format,
-                source,
-            })
-        }
-        None => serde_json::from_slice(b"null").map_err(|_| DecodeError::Null { target }),
+    fn check() -> Result<(), Box<dyn Error + Send + Sync>> {
+        P::check()
     }
 }
 

@@ -11,7 +11,7 @@ use super::error::PublishError;
 use crate::context::{Context, HeadersOrchestrator};
 use crate::handler::Priority;
 use crate::message::{Headers, MESSAGE_ID, Partition};
-use crate::payload::Format;
+use crate::payload::{Encode, Format};
 use crate::transport::OutgoingMessage;
 
 /// A message to publish: topic, payload, key, headers, partition, delay, priority.
@@ -48,8 +48,8 @@ impl NewMessage {
 
     /// Make a message whose payload is a value in a format, whatever the topic's is; then it goes through the
     /// topic's other steps.
-    pub fn new<T: Serialize + ?Sized>(topic: impl Into<String>, format: Format, payload: &T) -> Self {
-        let (payload, fault) = match format.encode(payload) {
+    pub fn new<T: Encode + ?Sized>(topic: impl Into<String>, format: Format, payload: &T) -> Self {
+        let (payload, fault) = match payload.encode(format) {
             Ok(bytes) => (Some(Bytes::from(bytes)), None),
             Err(error) => (None, Some(error)),
         };

@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Serialize;
 use tokio::sync::OnceCell;
 
 use crate::context::{Context, HeadersOrchestrator};
@@ -28,7 +27,7 @@ use crate::delay::Bucket;
 use crate::handler::Priority;
 use crate::lineage::HandlerLineage;
 use crate::message::{Headers, Partition, Timestamp};
-use crate::payload::Payloads;
+use crate::payload::{Encode, Payloads};
 use crate::settings::DEFAULT_CONNECTION;
 use crate::telemetry::{ConnectionTelemetry, Written};
 use crate::transport::{Delivery, DynPublisher, DynTransport, OutgoingMessage, TransportError};
@@ -139,19 +138,20 @@ impl Publisher {
         self.shared.telemetry.as_ref()
     }
 
-    /// Prepare a message for a topic, its payload in the topic's format (JSON, unless the settings name another).
+    /// Prepare a message for a topic, its payload in the topic's format (JSON, unless the settings name another), or
+    /// in the one that its type has, such as a `Proto`.
     /// Await it to publish: it returns when all in-sync replicas have it.
-    pub fn publish<T: Serialize + ?Sized>(&self, topic: impl Into<String>, payload: &T) -> Publish<'_> {
+    pub fn publish<T: Encode + ?Sized>(&self, topic: impl Into<String>, payload: &T) -> Publish<'_> {
         Publish {
             publisher: self,
             message: self.message(topic, payload),
         }
     }
 
-    /// Make a message in the topic's format, for [`publish_batch`](Self::publish_batch).
-    pub fn message<T: Serialize + ?Sized>(&self, topic: impl Into<String>, payload: &T) -> NewMessage {
+    /// Make a message in the topic's format, or its type's, for [`publish_batch`](Self::publish_batch).
+    pub fn message<T: Encode + ?Sized>(&self, topic: impl Into<String>, payload: &T) -> NewMessage {
         let topic = topic.into();
-        let format = self.shared.payloads.of(&topic).format();
+        let format = T::WRITES.unwrap_or_else(|| self.shared.payloads.of(&topic).format());
         NewMessage::new(topic, format, payload)
     }
 

@@ -30,3 +30,5 @@ mod retries;
 mod single;
 mod support;
 mod truncation;
+#[cfg(all(feature = "avro", feature = "protobuf"))]
+mod typed_payloads;

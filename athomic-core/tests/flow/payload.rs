@@ -494,7 +494,7 @@ fn lists_that_cannot_work_are_refused_with_what_to_do() {
     );
     check(
         "{ step = 'serializer', settings.backend = 'jsom' }",
-        &["`jsom` is not one of `json`, `msgpack`, `cbor`, `raw`; did you mean `json`?"],
+        &["`jsom` is not one of `json`, `msgpack`, `cbor`, `avro`, `protobuf`, `raw`; did you mean `json`?"],
     );
     check(
         "{ step = 'serializer', settings.bakend = 'json' }",
