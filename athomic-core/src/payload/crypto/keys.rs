@@ -39,6 +39,13 @@ impl Key {
         }
     }
 
+    /// Have it bear as many messages less.
+    #[cfg(test)]
+    pub(in crate::payload) fn used(self, nonces: u64) -> Self {
+        self.nonces.store(nonces, Relaxed);
+        self
+    }
+
     /// Return the key's id.
     #[must_use]
     pub fn id(&self) -> &str {

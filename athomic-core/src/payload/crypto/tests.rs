@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::payload::DecodeLimits;
+use crate::payload::warnings::warnings_of;
 
 const ALGORITHMS: [CryptoAlgorithm; 2] = CryptoAlgorithm::ALL;
 
@@ -52,6 +53,25 @@ fn check_closed(opened: Result<Vec<u8>, StepError>) {
     let error = opened.expect_err("it must not open");
     assert_eq!(error.to_string(), CLOSED);
     assert!(!error.is_retriable());
+}
+
+/// 2^32 random nonces of 96 bits are what a key bears; told at a quarter of it, and each time that they are used up.
+#[test]
+fn a_key_that_bore_many_messages_of_aes_is_warned_of() {
+    let warned = |algorithm, used| {
+        let crypto = crypto(algorithm, KeyRing::new(key("old").used(used)));
+        warnings_of(|| (0..3).for_each(|_| drop(sealed(&crypto))))
+    };
+    for at in [1 << 30, 1 << 32, 2 << 32] {
+        let [warning] = &warned(CryptoAlgorithm::Aes256Gcm, at - 2)[..] else {
+            panic!("one of three messages is the last of so many: {at}");
+        };
+        for part in ["key=\"old\"", &format!("messages={at}"), "make a new key active"] {
+            assert!(warning.contains(part), "{warning}");
+        }
+        assert_eq!(warned(CryptoAlgorithm::XChaCha20Poly1305, at - 2), [""; 0]);
+    }
+    assert_eq!(warned(CryptoAlgorithm::Aes256Gcm, 0), [""; 0]);
 }
 
 #[test]
