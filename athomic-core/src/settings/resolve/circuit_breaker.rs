@@ -1,19 +1,14 @@
-//! Resolve `handler_tuning.[].circuit_breaker`. What contradicts what an attribute says is found with the handlers.
+//! Resolve `handler_tuning.[].circuit_breaker`. What contradicts itself, or an attribute, is found with the handlers.
 
 use std::time::Duration;
 
 use super::Resolver;
 use crate::circuit_breaker::MOST_CALLS;
 use crate::handler::CircuitBreakerOptions;
-use crate::settings::error::Problem;
 use crate::settings::raw::{Field, RawCircuitBreaker};
 
 impl Resolver<'_> {
     pub(super) fn circuit_breaker(&mut self, raw: &RawCircuitBreaker) -> CircuitBreakerOptions {
-        if let (Some(_), Some(written)) = (&raw.window_seconds, &raw.window_calls) {
-            let reason = "is a second window beside `window_seconds`; keep one of the two";
-            self.faults.push(written.fault(Problem::invalid(reason)));
-        }
         let percent = self.number(&raw.failure_percent, 100);
         CircuitBreakerOptions {
             enabled: raw.enabled.as_ref().map(|written| written.value),
