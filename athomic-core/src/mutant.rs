@@ -46,11 +46,15 @@ pub enum Mutant {
     SettlesBeforeTheStoreKnows,
     /// Keeps an aggregate for ever that somebody else has messages for.
     KeepsWhatIsWanted,
+    /// Marks a message as done before its handler has ended.
+    ConfirmsBeforeTheEnd,
+    /// The idempotency store gives a lock up whoever has it by now.
+    UnlocksUnderAnyToken,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::CommitsThePosition,
         Self::CommitsForAnEarlierAssignment,
         Self::ForgetsTheWindow,
@@ -70,6 +74,8 @@ impl Mutant {
         Self::SettlesWhatWaits,
         Self::SettlesBeforeTheStoreKnows,
         Self::KeepsWhatIsWanted,
+        Self::ConfirmsBeforeTheEnd,
+        Self::UnlocksUnderAnyToken,
     ];
 
     /// Say whether it is a mistake with ordered handlers.

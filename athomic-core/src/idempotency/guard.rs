@@ -15,6 +15,7 @@ use super::{IdempotencyPolicy, key_of};
 use crate::dead_letter::Chain;
 use crate::health::Finding;
 use crate::message::RawMessage;
+use crate::mutant::{self, Mutant};
 use crate::retry::Backoff;
 use crate::store::StoreError;
 use crate::store::idempotency::{Acquisition, DynIdempotencyStore, Each, IdempotencyKey, Lock};
@@ -109,6 +110,10 @@ impl Guard {
             Entry::Duplicate => Once::Duplicate,
             Entry::Later(delay) => Once::Later(delay),
             Entry::Run(held) => {
+                if mutant::is(Mutant::ConfirmsBeforeTheEnd) {
+                    let locks: Vec<_> = held.lock.iter().cloned().collect();
+                    self.keeper.store.confirm(&locks, self.keeper.policy.ttl).await;
+                }
                 let result = run.await;
                 self.leave(vec![(held, result.is_ok())]).await;
                 Once::Ran(result)

@@ -32,6 +32,8 @@ pub(crate) struct Rules {
     /// How many messages may be in flight in a partition.
     pub(crate) window: usize,
     pub(crate) max_attempts: u32,
+    /// Whether others go on while a message waits for another instance that has it: in batches with idempotency.
+    pub(crate) overtakes: bool,
 }
 
 /// A message in the log.
@@ -75,6 +77,8 @@ pub(crate) struct Checker {
     written: BTreeMap<(Partition, Offset), Written>,
     /// What anybody has handled or written a dead letter about.
     settled: BTreeSet<(Partition, Offset)>,
+    /// What the store of marks was told to be done: it may be settled without running.
+    marked: BTreeSet<(Partition, Offset)>,
     committed: BTreeMap<Partition, Offset>,
     tenures: BTreeMap<Tenure, Progress>,
     /// The epoch under which an instance has a partition now.
@@ -92,6 +96,7 @@ impl Checker {
             ordered,
             written: BTreeMap::new(),
             settled: BTreeSet::new(),
+            marked: BTreeSet::new(),
             committed: BTreeMap::new(),
             tenures: BTreeMap::new(),
             present: BTreeMap::new(),
@@ -173,6 +178,7 @@ impl Checker {
                 partition, offset, ..
             } => self.committed(*partition, *offset),
             Event::Letter(partition, offset) => self.buried(*partition, *offset),
+            Event::Marked(_, partition, offset) => drop(self.marked.insert((*partition, *offset))),
             _ => {}
         }
     }
@@ -235,7 +241,8 @@ impl Checker {
             progress.position = progress.position.max(Some(offset + 1));
         }
         let fetched = &self.tenures[&tenure].fetched;
-        let waiting = fetched.values().skip_while(|state| **state == State::Settled);
+        let is_settled = |(offset, state): &(&Offset, &State)| self.is_settled(tenure, **offset, **state);
+        let waiting = fetched.iter().skip_while(is_settled);
         let (in_flight, window) = (waiting.count(), self.rules.window);
         self.demand(in_flight <= window, || {
             format!("{in_flight} messages of {tenure:?} are in flight, {window} may be")
@@ -293,13 +300,13 @@ impl Checker {
 
     /// Find what was fetched before, is not settled, and should have been.
     fn overtaken(&self, tenure: Tenure, offsets: &[Offset]) -> Vec<Offset> {
-        let Some(progress) = self.tenures.get(&tenure) else {
+        let Some(progress) = self.tenures.get(&tenure).filter(|_| !self.rules.overtakes) else {
             return Vec::new();
         };
         let open = progress
             .fetched
             .iter()
-            .filter(|(_, state)| !matches!(state, State::Settled | State::Doomed))
+            .filter(|(offset, state)| **state != State::Doomed && !self.is_settled(tenure, **offset, **state))
             .map(|(offset, _)| *offset)
             .filter(|open| !offsets.contains(open));
         let waits = |open: &Offset| {
@@ -373,7 +380,7 @@ impl Checker {
         let position = progress.position;
         let open = progress.fetched.range(..offset);
         let open: Vec<_> = open
-            .filter(|(_, state)| **state != State::Settled)
+            .filter(|(offset, state)| !self.is_settled(tenure, **offset, **state))
             .map(|(offset, _)| *offset)
             .collect();
         self.demand(open.is_empty(), || {
@@ -414,6 +421,11 @@ impl Checker {
         self.demand(lost.is_empty(), || format!("{lost:?} were lost"));
         let running = std::mem::take(&mut self.running);
         self.demand(running.is_empty(), || format!("{running:?} run after the end"));
+    }
+
+    /// Say whether a message may be settled in an assignment: it was, or it is a duplicate.
+    fn is_settled(&self, tenure: Tenure, offset: Offset, state: State) -> bool {
+        state == State::Settled || self.marked.contains(&(tenure.partition, offset))
     }
 
     fn state(&self, tenure: Tenure, offset: Offset) -> Option<&State> {

@@ -76,6 +76,12 @@ pub(crate) enum Event {
         token: u64,
         skip: bool,
     },
+    /// The store has locked a message for an instance.
+    Locked(Instance, Partition, Offset),
+    /// The store has given a lock up.
+    Unlocked(Instance, Partition, Offset),
+    /// The store has marked a message as done, as an instance says.
+    Marked(Instance, Partition, Offset),
     /// An instance is told to start.
     Starting(Instance),
     /// An instance has stopped in good order.

@@ -39,6 +39,8 @@ pub(crate) enum Point {
     Claim,
     /// It asks the ordering store something else.
     Store,
+    /// It asks the store of locks and marks.
+    Marks,
 }
 
 impl Point {
@@ -46,14 +48,18 @@ impl Point {
     pub(crate) fn effects(self) -> &'static [Effect] {
         match self {
             Self::Event | Self::Handler => &[],
-            Self::Beat | Self::Admit | Self::Complete | Self::Release | Self::Claim | Self::Store => {
-                &[Effect::Fail, Effect::LoseReply, Effect::ComeLate]
-            }
+            Self::Beat
+            | Self::Admit
+            | Self::Complete
+            | Self::Release
+            | Self::Claim
+            | Self::Store
+            | Self::Marks => &[Effect::Fail, Effect::LoseReply, Effect::ComeLate],
             _ => &[Effect::Fail, Effect::LoseReply],
         }
     }
 
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Admin,
         Self::Join,
         Self::Event,
@@ -69,6 +75,7 @@ impl Point {
         Self::Release,
         Self::Claim,
         Self::Store,
+        Self::Marks,
     ];
 }
 
@@ -87,11 +94,11 @@ pub(crate) enum Disturbance {
     Outage(Duration),
     /// The process that calls is gone.
     Kill,
-    /// The ordering store cannot be reached for so long.
+    /// The store cannot be reached for so long.
     StoreOutage(Duration),
-    /// The ordering store's clock jumps: to a process it is as if its own had stood still.
+    /// The store's clock jumps: to a process it is as if its own had stood still.
     StoreClock(Duration),
-    /// The ordering store forgets everything.
+    /// The store forgets everything.
     StoreLoss,
     /// The ordering store forgets what was written last.
     StoreFallback,
@@ -214,12 +221,12 @@ pub(crate) struct Weather {
     partitions: u64,
     /// How many processes may still be killed.
     kills: u8,
-    /// Whether there is an ordering store.
-    ordered: bool,
+    /// Whether there is a store.
+    stores: bool,
 }
 
 impl Weather {
-    pub(crate) fn new(chance: &mut Chance, partitions: Partition, ordered: bool) -> Self {
+    pub(crate) fn new(chance: &mut Chance, partitions: Partition, stores: bool) -> Self {
         Self {
             delays: chance.pick(&[3, 6, 12, 40]),
             longest_delay: chance.pick(&[10, 200, 900]),
@@ -228,7 +235,7 @@ impl Weather {
             yields: chance.pick(&[1, 2, 4]),
             partitions: partitions.unsigned_abs().into(),
             kills: 3,
-            ordered,
+            stores,
         }
     }
 
@@ -274,7 +281,7 @@ impl Weather {
     }
 
     pub(crate) fn disturbance(&mut self, chance: &mut Chance) -> Option<Disturbance> {
-        Some(match chance.below(if self.ordered { 20 } else { 12 }) {
+        Some(match chance.below(if self.stores { 20 } else { 12 }) {
             0..=2 => {
                 let partition = chance.below(self.partitions);
                 Disturbance::Revoke(Partition::try_from(partition).expect("a few"))

@@ -64,6 +64,21 @@ impl Strategy {
         Self::ALL[usize::try_from(index).expect("below a usize")]
     }
 
+    /// Return what a run is to keep to.
+    pub(crate) fn rules_of(seed: u64) -> Rules {
+        let strategy = Self::of(seed);
+        let is_batch = matches!(strategy, Self::Batch | Self::BatchLimited);
+        Rules {
+            overtakes: is_batch && Self::is_once(seed),
+            ..strategy.rules()
+        }
+    }
+
+    /// Say whether the messages of a run are handled once: in half of those that are not of ordered handlers.
+    pub(crate) fn is_once(seed: u64) -> bool {
+        Self::of(seed) != Self::Ordered && seed / 2 / (Self::ALL.len() as u64 - 1) % 2 == 1
+    }
+
     pub(crate) fn rules(self) -> Rules {
         let (order, concurrency) = match self {
             Self::Single | Self::Batch => (Order::Partition, None),
@@ -76,6 +91,7 @@ impl Strategy {
             concurrency,
             window: WINDOW,
             max_attempts: MAX_ATTEMPTS,
+            overtakes: false,
         }
     }
 

@@ -15,11 +15,13 @@ use std::env;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+mod calls;
 mod chance;
 mod checker;
 mod event;
 mod fate;
 mod handlers;
+mod marks;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod ordered;

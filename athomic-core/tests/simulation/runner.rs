@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use athomic_core::app::{App, RunningApp};
 use athomic_core::settings::Settings;
-use athomic_core::store::OrderingBackend;
+use athomic_core::store::{IdempotencyBackend, IdempotencyStores, OrderingBackend};
 use athomic_core::testing::{eventually, seed_jitter};
 use athomic_core::transport::{TransportBackend, memory::MemoryConsumerConfig};
 use futures_util::FutureExt;
@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::event::{End, Event, Instance};
 use crate::fate::{Kind, Point};
 use crate::handlers::{MAX_ATTEMPTS, Strategy, TIMEOUT, WINDOW};
+use crate::marks::{LOCK, SimulatedMarks};
 use crate::ordered::dead_letters::DeadLetters;
 use crate::ordered::{Plan, Producer, last_processed, operator, store::SimulatedStore};
 use crate::transport::SimulatedTransport;
@@ -91,7 +92,7 @@ pub(crate) fn run(seed: u64) -> Report {
         .block_on(async {
             let strategy = Strategy::of(seed);
             let plan = (strategy == Strategy::Ordered).then(|| Plan::new(seed));
-            let world = World::new(seed, strategy.rules(), plan);
+            let world = World::new(seed, Strategy::rules_of(seed), plan, Strategy::is_once(seed));
             let _letters = DeadLetters::of(&world);
             Run::new(&world).finish().await;
             let (violations, hash) = world.inspect(|checker, trace| {
@@ -232,7 +233,7 @@ impl Run {
         let handler = Strategy::of(self.world.seed).handler(&self.world, instance);
         let mut app = App::builder()
             .without_discovery()
-            .settings(settings(plan.map(Plan::settings)))
+            .settings(settings(plan.map(Plan::settings).or_else(|| self.once())))
             .register(handler);
         if plan.is_some_and(Plan::asks) {
             let world = Arc::clone(&self.world);
@@ -243,6 +244,23 @@ impl Run {
         // It may be told to start while the broker is away for longer than it waits, or be killed.
         let started = app.build().expect("it is valid").start().await;
         self.apps.push(started.ok());
+    }
+
+    /// Return the settings of runs with idempotency.
+    fn once(&self) -> Option<String> {
+        self.world.marks.as_ref().map(|_| {
+            format!(
+                "
+                [resilience.idempotency]
+                all_handlers = true
+                default_lock_timeout_seconds = {}
+                [resilience.idempotency.kvstore.provider]
+                backend = \"redis\"
+                uri = \"redis://simulated\"
+                ",
+                LOCK.as_secs()
+            )
+        })
     }
 
     async fn stop(&mut self, instance: Instance) {
@@ -290,11 +308,22 @@ inventory::submit! {
     }
 }
 
+inventory::submit! {
+    IdempotencyBackend {
+        name: "redis",
+        connect: |_| {
+            let (world, instance) = connecting();
+            let marks = SimulatedMarks { world, instance };
+            Ok(IdempotencyStores::new(move |_| Arc::new(marks.clone())))
+        },
+    }
+}
+
 fn connecting() -> (Arc<World>, Instance) {
     CONNECTING.with_borrow(|connecting| connecting.clone().expect("an application is being built"))
 }
 
-fn settings(ordering: Option<String>) -> Settings {
+fn settings(stores: Option<String>) -> Settings {
     let text = format!(
         "
         [integration.messaging.provider]
@@ -321,7 +350,7 @@ fn settings(ordering: Option<String>) -> Settings {
         ",
         TIMEOUT.as_millis(),
         DRAIN.as_secs(),
-        ordering.unwrap_or_default()
+        stores.unwrap_or_default()
     );
     let none: [(&str, &str); 0] = [];
     let loader = Settings::loader().text("simulation.toml", text).environment(none);

@@ -15,6 +15,7 @@ use crate::chance::Chance;
 use crate::checker::{Checker, Rules};
 use crate::event::{Event, Instance, Tenure, Trace};
 use crate::fate::{Disturbance, Effect, Fate, Leg, Point, Weather};
+use crate::marks::Marks;
 use crate::ordered::{Plan, checker::OrderChecker};
 
 pub(crate) const TOPIC: &str = "t";
@@ -29,6 +30,8 @@ pub(crate) struct World {
     pub(crate) control: BrokerControl,
     /// How aggregates are ordered, in runs of that.
     pub(crate) plan: Option<Plan>,
+    /// What is remembered of messages, in runs with idempotency.
+    pub(crate) marks: Option<Marks>,
     pub(crate) clock: StoreClock,
     began: Instant,
     state: Mutex<State>,
@@ -67,7 +70,7 @@ struct Process {
 const TOO_MANY_EVENTS: usize = 100_000;
 
 impl World {
-    pub(crate) fn new(seed: u64, rules: Rules, plan: Option<Plan>) -> Arc<Self> {
+    pub(crate) fn new(seed: u64, rules: Rules, plan: Option<Plan>, once: bool) -> Arc<Self> {
         let broker = MemoryBroker::started_at(Timestamp::from_millis(0));
         let control = broker.control();
         for topic in [TOPIC, LETTERS] {
@@ -76,7 +79,7 @@ impl World {
         control.record_commits(GROUP);
         let mut chance = Chance::new(seed);
         let state = State {
-            weather: Weather::new(&mut chance, PARTITIONS, plan.is_some()),
+            weather: Weather::new(&mut chance, PARTITIONS, plan.is_some() || once),
             chance,
             is_calm: false,
             trace: Trace::default(),
@@ -90,12 +93,14 @@ impl World {
             store_outages: 0,
             counted: BTreeMap::new(),
         };
+        let clock = StoreClock::starting_at(0);
         Arc::new(Self {
             seed,
             broker,
             control,
             plan,
-            clock: StoreClock::starting_at(0),
+            marks: once.then(|| Marks::new(&clock)),
+            clock,
             began: Instant::now(),
             state: Mutex::new(state),
         })
@@ -122,6 +127,12 @@ impl World {
     fn push(&self, event: Event) {
         let now = self.began.elapsed().as_millis();
         let mut state = self.state();
+        if let (Some(marks), Event::Begun { tenure, messages, .. }) = (&self.marks, &event) {
+            for (offset, _) in messages {
+                let wrong = marks.check(tenure.instance, (tenure.partition, *offset));
+                wrong.into_iter().for_each(|wrong| state.checker.complain(wrong));
+            }
+        }
         state.checker.see(&event);
         state.trace.push(now, event);
         assert!(
@@ -426,8 +437,12 @@ impl World {
         }
     }
 
-    /// Let the ordering store forget, where Kafka still has what waits.
+    /// Let the stores forget: that of order where Kafka still has what waits.
     fn lose_state(&self, lose: impl FnOnce(&MemoryOrdering)) {
+        if let Some(marks) = &self.marks {
+            marks.lose();
+            self.note(Event::StoreShaken { lost: true });
+        }
         if self.plan.as_ref().is_some_and(Plan::survives_loss)
             && let Some(store) = self.store()
         {

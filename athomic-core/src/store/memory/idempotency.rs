@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{StoreClock, millis};
+use crate::mutant::{self, Mutant};
 use crate::store::StoreError;
 use crate::store::idempotency::{Acquisition, Each, Hold, IdempotencyKey, IdempotencyStore, Lock, LockToken};
 
@@ -144,7 +145,8 @@ impl IdempotencyStore for MemoryIdempotency {
     async fn release(&self, locks: &[Lock]) -> Each<bool> {
         self.each(locks, |marks, now, lock| {
             let held = marks.at(now, &lock.key);
-            let held = held.is_some_and(|mark| !mark.is_done && mark.token == lock.token);
+            let is_own = |mark: Mark| mark.token == lock.token || mutant::is(Mutant::UnlocksUnderAnyToken);
+            let held = held.is_some_and(|mark| !mark.is_done && is_own(mark));
             if held {
                 marks.by_key.remove(&lock.key);
             }

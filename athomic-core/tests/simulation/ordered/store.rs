@@ -1,6 +1,4 @@
-//! The way between an instance and the ordering store.
-//!
-//! A call is on its way by itself: whoever made it may have gone, and it still arrives.
+//! The ordering store as an instance has it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,30 +10,16 @@ use athomic_core::store::ordering::{
 };
 use athomic_core::store::{Scope, StoreError};
 use futures_util::FutureExt;
-use tokio::sync::oneshot;
-use tokio::time::sleep;
 
+use crate::calls;
 use crate::event::{Event, Instance};
-use crate::fate::{Effect, Fate, Point};
+use crate::fate::Point;
 use crate::world::World;
-
-/// How late a call may be of which nothing was heard.
-const LATE: u64 = 3_000;
 
 pub(crate) struct SimulatedStore {
     world: Arc<World>,
     instance: Instance,
     inner: MemoryOrdering,
-}
-
-/// Which buckets of a call meet its fate; the others are served.
-#[derive(Clone, Copy)]
-struct Struck(u64);
-
-impl Struck {
-    fn hits(self, bucket: u16) -> bool {
-        self.0 == 2 || u64::from(bucket % 2) == self.0
-    }
 }
 
 impl SimulatedStore {
@@ -60,63 +44,14 @@ impl SimulatedStore {
         E: Clone + Send + Sync + 'static,
         T: Send + 'static,
     {
-        self.world.live(self.instance).await;
-        let fate = self.world.fate(self.instance, point);
-        let (struck, late) = self
-            .world
-            .draw(|chance| (Struck(chance.below(3)), chance.millis(LATE)));
-        let (answer, answered) = oneshot::channel();
         let there = Self {
             world: Arc::clone(&self.world),
             instance: self.instance,
             inner: self.inner.clone(),
         };
-        tokio::spawn(async move {
-            there
-                .travel(fate, struck, late, elements, bucket, apply, answer)
-                .await;
-        });
-        match answered.await {
-            Ok(answers) => answers,
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "all of what a call is")]
-    async fn travel<E: Clone, T>(
-        self,
-        fate: Fate,
-        struck: Struck,
-        late: Duration,
-        elements: Vec<E>,
-        bucket: impl Fn(&E) -> u16,
-        apply: impl Fn(&Self, &[E]) -> Each<T>,
-        answer: oneshot::Sender<Each<T>>,
-    ) {
-        self.world.travel(self.instance, fate.there).await;
-        if self.world.store_is_down() {
-            let _gone = answer.send(elements.iter().map(|_| Err(down())).collect());
-            return;
-        }
-        let hit = |element: &E| fate.effect != Effect::Nothing && struck.hits(bucket(element));
-        let is_lost = |element: &E| hit(element) && fate.effect != Effect::LoseReply;
-        let (lost, served): (Vec<_>, Vec<_>) = elements.iter().cloned().partition(is_lost);
-        let mut answers = apply(&self, &served).into_iter();
-        let answers = elements.iter().map(|element| {
-            if is_lost(element) {
-                return Err(unheard());
-            }
-            let answer = answers.next().expect("one for each that was served");
-            if hit(element) { Err(unheard()) } else { answer }
-        });
-        let answers = answers.collect();
-        self.world.travel(self.instance, fate.back).await;
-        let _gone = answer.send(answers);
-        if fate.effect == Effect::ComeLate && !lost.is_empty() {
-            sleep(late).await;
-            self.world.live(self.instance).await;
-            let _unheard = apply(&self, &lost);
-        }
+        let part = move |element: &E| bucket(element).into();
+        let apply = move |elements: &[E]| apply(&there, elements);
+        calls::call(&self.world, self.instance, point, elements, part, apply).await
     }
 
     /// Make a call about one aggregate.
@@ -173,20 +108,6 @@ impl SimulatedStore {
 
 fn number(aggregate: &Aggregate) -> u64 {
     aggregate.key().parse().expect("aggregates are numbers")
-}
-
-fn unheard() -> StoreError {
-    StoreError::Unreachable {
-        store: "simulated".into(),
-        source: "the seed wants it so".into(),
-    }
-}
-
-fn down() -> StoreError {
-    StoreError::Unavailable {
-        store: "simulated".into(),
-        reason: "the seed wants it so".into(),
-    }
 }
 
 /// Take the result of a call of the store in memory, which never waits.
