@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::Serialize;
 
+use crate::store::ordering::Grant;
+
 /// A number that rises.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -57,7 +59,7 @@ counters! {
     released,
     /// Aggregates with messages that wait, which were taken over to run them.
     claims,
-    /// Those of them that a process had left with a message begun: it died.
+    /// Leases of aggregates whose next message another process had begun, which died.
     takeovers,
     /// Messages that had been done before.
     duplicates,
@@ -94,6 +96,12 @@ counters! {
 }
 
 impl OrderingCounters {
+    /// Take note of a lease, if somebody died with it.
+    pub(super) fn takeover(&self, held: Option<Grant>, granted: Grant) {
+        let is_new = held.is_none_or(|held| held.token != granted.token);
+        self.takeovers.add(u64::from(is_new && granted.deliveries > 1));
+    }
+
     pub(super) fn round_trip(&self, elements: usize) {
         self.round_trips.add(1);
         self.elements.add(elements as u64);

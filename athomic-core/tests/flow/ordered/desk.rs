@@ -79,6 +79,7 @@ async fn skipping_goes_on_with_what_is_there_and_the_late_one_is_no_duplicate() 
     stage.until_all_committed().await;
     assert_eq!(stage.order("a"), [2, 3]);
     assert_eq!((desk.counts().late, desk.counts().duplicates), (1, 0));
+    assert_eq!((desk.counts().claims, desk.counts().takeovers), (1, 0));
     assert!(desk.events(10).await.unwrap()[0].contains("by an operator: what was missing is skipped"));
 }
 

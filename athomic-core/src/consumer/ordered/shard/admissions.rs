@@ -120,6 +120,7 @@ where
         };
         match admission {
             Admission::Run(grant) => {
+                self.caller.counters.takeover(local.lease, grant);
                 local.take_lease(grant);
                 local.next = Some(sequence);
             }

@@ -131,11 +131,9 @@ where
         };
         local.phase = Phase::Idle;
         if let Claim::Granted(grant, _) = &claim {
-            let counters = &self.caller.counters;
-            counters.claims.add(1);
-            counters.takeovers.add(u64::from(grant.deliveries > 1));
+            self.caller.counters.claims.add(1);
+            self.caller.counters.takeover(local.lease, *grant);
         }
-        let local = &mut self.locals[index];
         let (grant, frames) = match claim {
             Claim::Granted(grant, frames) | Claim::Mine(grant, frames) => (grant, frames),
             Claim::Gap {
