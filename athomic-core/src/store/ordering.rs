@@ -270,6 +270,8 @@ pub struct Grant {
     pub deliveries: u32,
     /// Messages are to be given up in their order, not run.
     pub condemned: bool,
+    /// Something waits in the room.
+    pub waits: bool,
 }
 
 /// Messages of an aggregate that are done or given up, under a lease: all from one to another.

@@ -116,6 +116,7 @@ impl Operation for Admissions {
                 token: FencingToken(reply.number()?),
                 deliveries: reply.number()?,
                 condemned: code == 12,
+                waits: reply.number::<u64>()? > 0,
             }),
             13 => return Ok(Answered::Lapsed),
             _ => return Err(UNKNOWN_CODE),
@@ -271,11 +272,13 @@ impl Operation for Claims {
     }
 }
 
+/// Read a grant of a claim, which is made where something waits.
 fn grant(reply: &mut Reply) -> Result<Grant, Unreadable> {
     Ok(Grant {
         token: FencingToken(reply.number()?),
         deliveries: reply.number()?,
         condemned: reply.number::<u8>()? == 1,
+        waits: true,
     })
 }
 

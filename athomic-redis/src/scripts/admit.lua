@@ -4,7 +4,7 @@
 -- are waited for; then for each bucket the number of elements and of each: sequence, digest, record's time,
 -- first, digest and frame.
 -- KEYS: for each bucket s f m r q g h, and of each element a w p.
--- Returns codes in the order of the elements; a grant is followed by token and deliveries.
+-- Returns codes in the order of the elements; a grant is followed by token, deliveries, and how many wait.
 local INVALID, UNKNOWN, LATE, CONFLICT, DUPLICATE, NEWER = 1, 2, 3, 4, 5, 6
 local PARKED, HALTED, NEED, FULL, RUN, CONDEMNED, LAPSED = 7, 8, 9, 10, 11, 12, 13
 
@@ -50,7 +50,7 @@ local function past(ka, x, sequence, digest, time)
 end
 
 -- Know from elsewhere what is next of an aggregate that waited to know it. What waits below is done; if it was
--- halted for that, it goes on. Returns why it is halted still.
+-- halted for that, it goes on. Returns why it is halted still, and how many were done.
 local function settle(ka, kw, kp, next, halted)
   call('HSET', ka, 'x', next)
   if halted and call('EXISTS', kw) == 1 then
@@ -70,7 +70,7 @@ local function settle(ka, kw, kp, next, halted)
       count_of_all, bytes_of_all = count_of_all - count, bytes_of_all - bytes
     end
   end
-  return halted
+  return halted, count
 end
 
 local function grant(ka, x, sequence, k)
@@ -138,13 +138,13 @@ local function park(ka, kw, kp, x, next, owner, halted, sequence, digest, frame)
 end
 
 local function admit(ka, kw, kp, sequence, digest, time, first, frame)
-  local state = call('HMGET', ka, 'x', 'o', 'f', 'k', 'h', 'c', 'z', 't')
+  local state = call('HMGET', ka, 'x', 'o', 'f', 'k', 'h', 'c', 'z', 't', 'n')
   local ends = state[7]
   if ends and ends ~= '' and tonumber(ends) <= now then
     call('DEL', ka)
     state = {}
   end
-  local x, owner, halted = state[1], state[2], state[5]
+  local x, owner, halted, waiting = state[1], state[2], state[5], tonumber(state[9] or 0)
   local kind = sub(first, 1, 1)
   local given = (kind == 'E' or kind == 'K') and sub(first, 2)
   if sequence == LAST or (kind == 'E' and sequence < given) then return answer(INVALID) end
@@ -155,7 +155,9 @@ local function admit(ka, kw, kp, sequence, digest, time, first, frame)
   end
   if next and sequence < next then return answer(past(ka, next, sequence, digest, time)) end
   if next and not x and state[8] then
-    halted = settle(ka, kw, kp, next, halted)
+    local done
+    halted, done = settle(ka, kw, kp, next, halted)
+    waiting = waiting - done
     x = next
   end
   if not owner or owner == '' or (owner ~= me and not is_live(owner)) then owner = nil end
@@ -172,6 +174,7 @@ local function admit(ka, kw, kp, sequence, digest, time, first, frame)
   answer(state[6] and CONDEMNED or RUN)
   answer(f)
   answer(deliveries(k))
+  answer(waiting)
 end
 
 while arg <= args do

@@ -171,10 +171,10 @@ impl<P> Local<P> {
         self.queue.remove(place)
     }
 
-    /// Take note of a lease; what waits in the room is not known yet.
+    /// Take note of a lease.
     pub(super) fn take_lease(&mut self, grant: Grant) {
         self.lease = Some(grant);
-        self.has_empty_room = false;
+        self.has_empty_room = !grant.waits;
     }
 
     /// Take note that all up to a sequence is done, and perhaps more.

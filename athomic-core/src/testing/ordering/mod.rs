@@ -88,6 +88,7 @@ macro_rules! ordering_conformance {
             what_was_halted_until_somebody_knows_goes_on_then,
             a_halted_aggregate_parks_and_says_so,
             a_condemned_aggregate_says_so_with_the_grant,
+            a_grant_says_whether_something_waits,
             keys_of_any_kind_are_kept_apart,
             aggregates_do_not_touch_each_other,
             elements_of_a_call_are_answered_in_their_order,

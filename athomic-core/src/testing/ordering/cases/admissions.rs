@@ -24,6 +24,24 @@ pub async fn asked_again_it_is_the_same_grant<R: TestStores>(stores: &R) {
     assert_eq!(one.run(1).await, grant);
 }
 
+pub async fn a_grant_says_whether_something_waits<R: TestStores>(stores: &R) {
+    let stage = Stage::new(stores).await;
+    let one = stage.fleet().await;
+    assert!(!one.run(1).await.waits);
+    one.park(3).await;
+    assert!(one.run(1).await.waits);
+    // What lies below is done when it becomes known what is next, and does not wait any more.
+    for (name, parked, waits) in [("some", &[3, 4, 7][..], true), ("none", &[3, 4][..], false)] {
+        let mut one = one.on(name, one.bucket());
+        one.first = First::Settle;
+        for &sequence in parked {
+            one.park(sequence).await;
+        }
+        one.first = First::Known(5);
+        assert_eq!(one.run(5).await.waits, waits, "{name}");
+    }
+}
+
 pub async fn a_message_that_came_too_early_is_parked_once<R: TestStores>(stores: &R) {
     let stage = Stage::new(stores).await;
     let one = stage.fleet().await;

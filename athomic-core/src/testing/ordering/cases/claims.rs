@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Stage;
 use crate::store::ordering::{
-    Claim, ClaimTerms, Completed, Completion, OrderingStore as _, SWEEP, SessionState,
+    Claim, ClaimTerms, Completed, Completion, Grant, OrderingStore as _, SWEEP, SessionState,
 };
 use crate::testing::ordering::TestStores;
 use crate::testing::ordering::fleet::{frames, one as only};
@@ -75,6 +75,7 @@ pub async fn a_claim_of_an_own_lease_says_so<R: TestStores>(stores: &R) {
     let grant = one.run(1).await;
     other.park(1).await;
     other.park(2).await;
+    let grant = Grant { waits: true, ..grant };
     assert_eq!(one.claim().await, Claim::Mine(grant, frames(1..=2)));
     assert_eq!(one.inspect().await.deliveries, 1);
 }

@@ -86,6 +86,7 @@ impl State {
             token: FencingToken(self.token),
             deliveries: self.fatal + 1,
             condemned: self.condemned.is_some(),
+            waits: !self.room.is_empty(),
         }
     }
 
