@@ -3,22 +3,31 @@
 //! A loss is written down in the store, so that instances that start later know of it. From then on what the
 //! store does not know of an aggregate may have been lost. Where it goes on is asked in this order:
 //! 1. the application, if it said how ([`Resync`](crate::ordering::Resync)): before anything of the aggregate is
-//!    run for the first time, or when messages of it wait;
+//!    run for the first time, or when messages of it wait. It is asked when no lease from before the loss can be
+//!    alive: until then a message that it takes for done may run once more, beside the one after it;
 //! 2. the instances that were alive at the loss: each writes back what it remembers, and the highest counts;
 //! 3. the messages that come again, where the lowest may begin (`first_sequence = "first_seen"`): the lowest
 //!    that came, when all partitions of this process are read up to the loss;
 //! 4. otherwise nobody: the aggregate is halted, loudly, when no lower message came for [`SETTLE`].
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::OrderedSettings;
+use crate::message::Timestamp;
 use crate::store::StoreError;
 use crate::store::ordering::{Opened, Past};
 
 /// How long it is waited for a lower message of an aggregate of which nobody knows where it stands: its first
 /// one may be on its way.
 pub(super) const SETTLE: Duration = Duration::from_secs(10);
+
+/// So long after a loss no lease from before it is alive, even if the clocks of this machine and of the store
+/// differ much.
+const LONG_AGO: Duration = Duration::from_secs(3600);
 
 /// What this process knows of losses.
 #[derive(Debug, Default)]
@@ -29,6 +38,8 @@ pub(crate) struct Losses {
     noticed: AtomicBool,
     /// When the store lost state last, in milliseconds by its clock; 0 is never.
     last: AtomicI64,
+    /// When that was heard of here, unless it is [`LONG_AGO`].
+    heard: Mutex<Option<Instant>>,
 }
 
 impl Losses {
@@ -40,6 +51,29 @@ impl Losses {
     /// Return when state was lost last.
     pub(super) fn last(&self) -> Option<i64> {
         Some(self.last.load(Relaxed)).filter(|last| *last != 0)
+    }
+
+    /// Return when the last lease from before the loss is over, if sessions live so long; `None` if there is
+    /// none by now.
+    pub(super) fn leases_end(&self, session_ttl: Duration) -> Option<Instant> {
+        let end = (*self.heard())? + session_ttl;
+        Some(end).filter(|end| *end > Instant::now())
+    }
+
+    /// Take note of when state was lost; says whether that is new.
+    fn hear(&self, lost: i64) -> bool {
+        let mut heard = self.heard();
+        if self.last.swap(lost, Relaxed) >= lost {
+            return false;
+        }
+        let ago = Timestamp::now().as_millis().saturating_sub(lost);
+        let is_long_ago = u128::try_from(ago).is_ok_and(|ago| ago > LONG_AGO.as_millis());
+        *heard = (!is_long_ago).then(Instant::now);
+        true
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,7 +107,7 @@ impl OrderedSettings {
             self.counters.state_losses.add(1);
         }
         if let Some(lost) = lost
-            && losses.last.swap(lost, Relaxed) < lost
+            && losses.hear(lost)
         {
             self.report(lost, is_new).await;
         }

@@ -134,11 +134,8 @@ impl Plan {
     }
 
     /// Say whether all is well in the end although the store forgets.
-    ///
-    /// Where the application is asked, it may put an aggregate behind a message that runs once more under a
-    /// lease from before the loss: fenced off, and beside the next one. That is not simulated.
     pub(crate) fn survives_loss(&self) -> bool {
-        !self.trusts_the_store() && !self.acts_on_gaps() && !self.begins_anywhere() && !self.asks()
+        !self.trusts_the_store() && !self.acts_on_gaps() && !self.begins_anywhere()
     }
 
     /// Say whether nothing waits in the store.

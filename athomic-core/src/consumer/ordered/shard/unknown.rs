@@ -90,7 +90,14 @@ where
         local.phase = Phase::Steering;
         local.calls += 1;
         let (caller, aggregate) = (self.caller.clone(), local.aggregate.clone());
+        let quiet = self
+            .settings
+            .losses
+            .leases_end(self.settings.policies.session_ttl);
         self.calls.push(Box::pin(async move {
+            if let Some(quiet) = quiet {
+                tokio::time::sleep_until(quiet).await;
+            }
             let last = match resync.last_processed(aggregate.key()).await {
                 Ok(last) => last,
                 Err(error) => return Reply::Resynced(index, Err(error), Ok(false)),
