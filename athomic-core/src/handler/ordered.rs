@@ -37,6 +37,14 @@ pub trait AggregateKey {
     /// Return the key as text, the same for all messages of the aggregate and in all versions of
     /// the program.
     fn aggregate_key(&self) -> Cow<'_, str>;
+
+    /// Turn into the key as text: without a copy, where that is what it is.
+    fn into_key(self) -> String
+    where
+        Self: Sized,
+    {
+        self.aggregate_key().into_owned()
+    }
 }
 
 /// A field that numbers the messages of an aggregate, one by one: an unsigned integer.
@@ -75,7 +83,17 @@ macro_rules! borrowed_keys {
     )*};
 }
 
-borrowed_keys!(String, &str, Box<str>, Arc<str>, Cow<'_, str>);
+impl AggregateKey for String {
+    fn aggregate_key(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self)
+    }
+
+    fn into_key(self) -> String {
+        self
+    }
+}
+
+borrowed_keys!(&str, Box<str>, Arc<str>, Cow<'_, str>);
 
 macro_rules! integer_keys {
     ($($kind:ty),*) => {$(

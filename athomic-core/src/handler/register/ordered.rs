@@ -186,7 +186,7 @@ pub trait KeyFunction<T>: Send + Sync + 'static {
 
 impl<T, A: AggregateKey, F: Fn(&T) -> A + Send + Sync + 'static> KeyFunction<T> for F {
     fn key_of(&self, payload: &T) -> String {
-        self(payload).aggregate_key().into_owned()
+        self(payload).into_key()
     }
 }
 
