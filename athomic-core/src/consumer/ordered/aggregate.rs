@@ -250,6 +250,19 @@ impl<P> Local<P> {
         front.is_some() && front == self.next
     }
 
+    /// Return the lease if a message may run under it at once that just came: it is the next one, and nothing
+    /// is under way or waits here. With `ahead` what is done need not be known to the store.
+    pub(super) fn grant_for(&self, sequence: u64, ahead: bool) -> Option<Grant> {
+        let follows = || self.done.last().map(|last| last + 1) == self.next;
+        let is_free = match self.phase {
+            Phase::Idle => self.done.is_empty() && !self.goes,
+            Phase::Completing => ahead && follows(),
+            _ => false,
+        };
+        let is_next = self.next == Some(sequence) && self.queue.is_empty() && self.held.is_empty();
+        self.lease.filter(|_| is_free && is_next)
+    }
+
     /// Say whether the first message here follows what is done under the lease and not told yet.
     pub(super) fn goes_on(&self) -> bool {
         let follows = || self.done.last().map(|last| last + 1) == self.next;

@@ -111,8 +111,8 @@ impl Flow {
 
     fn let_go(&self, weight: Weight) {
         let (messages, bytes) = match weight {
-            Weight::Active(bytes) => (1, bytes),
-            Weight::Done(bytes) => (0, bytes),
+            Weight::Active(bytes) => (1, bytes as usize),
+            Weight::Done(bytes) => (0, bytes as usize),
             Weight::Held => {
                 self.held.fetch_sub(1, Relaxed);
                 return self.wake();
@@ -145,9 +145,9 @@ pub(super) struct Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Weight {
     /// It is here, with so many bytes.
-    Active(usize),
+    Active(u32),
     /// It is done, and its bytes are here until the store knows.
-    Done(usize),
+    Done(u32),
     /// It is done, and its bytes were let go; the store is still to know.
     Gone,
     /// Its bytes were let go; its offset is held.

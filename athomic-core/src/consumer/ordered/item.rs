@@ -22,14 +22,15 @@ pub(super) struct Item {
 #[derive(Debug, Default)]
 pub(super) struct Places {
     first: Option<Place>,
-    others: Vec<Place>,
+    #[expect(clippy::box_collection, reason = "messages without any are smaller")]
+    others: Option<Box<Vec<Place>>>,
 }
 
 impl Places {
     pub(super) fn one(place: Place) -> Self {
         Self {
             first: Some(place),
-            others: Vec::new(),
+            others: None,
         }
     }
 
@@ -37,13 +38,15 @@ impl Places {
         for place in places.into_iter() {
             match self.first {
                 None => self.first = Some(place),
-                Some(_) => self.others.push(place),
+                Some(_) => self.others.get_or_insert_default().push(place),
             }
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Place> {
-        self.first.iter().chain(&self.others)
+        self.first
+            .iter()
+            .chain(self.others.iter().flat_map(|others| others.iter()))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -52,10 +55,7 @@ impl Places {
 
     /// Take note that the message is done; see [`Place::finish`].
     pub(super) fn finish(&mut self) {
-        self.first
-            .iter_mut()
-            .chain(&mut self.others)
-            .for_each(Place::finish);
+        self.iter_mut().for_each(Place::finish);
     }
 
     /// Take note that the message is done and let it go; where it is to be settled is added to others.
@@ -68,9 +68,11 @@ impl Places {
 
     /// Let go of those whose partition is on its way out.
     pub(super) fn drop_stopping(&mut self) {
-        self.others.retain(|place| !place.is_stopping());
+        if let Some(others) = &mut self.others {
+            others.retain(|place| !place.is_stopping());
+        }
         if self.first.as_ref().is_some_and(Place::is_stopping) {
-            self.first = self.others.pop();
+            self.first = self.others.as_mut().and_then(|others| others.pop());
         }
     }
 
@@ -85,23 +87,23 @@ impl Places {
     }
 
     fn into_iter(self) -> impl Iterator<Item = Place> {
-        self.first.into_iter().chain(self.others)
+        let others = self.others.map_or_else(Vec::new, |others| *others);
+        self.first.into_iter().chain(others)
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Place> {
+        let others = self.others.iter_mut().flat_map(|others| others.iter_mut());
+        self.first.iter_mut().chain(others)
     }
 
     /// Let the bytes go; see [`Place::hold`].
     pub(super) fn hold(&mut self) {
-        self.first
-            .iter_mut()
-            .chain(&mut self.others)
-            .for_each(Place::hold);
+        self.iter_mut().for_each(Place::hold);
     }
 
     /// See [`Place::begin_anew`].
     pub(super) fn begin_anew(&mut self) {
-        self.first
-            .iter_mut()
-            .chain(&mut self.others)
-            .for_each(Place::begin_anew);
+        self.iter_mut().for_each(Place::begin_anew);
     }
 }
 

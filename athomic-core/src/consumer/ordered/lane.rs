@@ -57,9 +57,14 @@ pub(super) async fn run<H: OrderedHandler>(
                 let last = batch.timestamp(batch.len() - 1);
                 flow.read_to
                     .store(last.map_or(i64::MAX, Timestamp::as_millis), Relaxed);
-                let Some(undecoded) = strategy.hand_over(context, &flow, &batch).await else {
+                let mut parts = strategy.parts(batch.len());
+                let undecoded = strategy.sort(context, &flow, &batch, &mut parts).await;
+                // Before anything of it can leave, be it because the lane stops.
+                flow.add(parts.messages, parts.bytes);
+                let Some(undecoded) = undecoded else {
                     break Ok(());
                 };
+                strategy.hand_over(parts);
                 if give_up(context, undecoded).await == Settlement::Abandoned {
                     break Ok(());
                 }
@@ -88,41 +93,50 @@ async fn give_up(context: &LaneContext, undecoded: Vec<(FailureContext, Slot)>) 
 }
 
 impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
-    /// Decode fetched messages and give each to the shard of its aggregate. Returns those that cannot be
-    /// decoded; nothing if the lane stops before all are, and none of them was handed over.
-    async fn hand_over(
+    /// Begin with a fetched batch of so many messages, of which each shard will get its part.
+    fn parts(&self, messages: usize) -> Parts<H::Payload> {
+        let share = messages.div_ceil(self.shards.len()) * 5 / 4;
+        let part = |_| Vec::with_capacity(share);
+        Parts {
+            of_shards: self.shards.iter().map(part).collect(),
+            messages: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Decode fetched messages and put each into the part of its aggregate's shard. Returns those that cannot
+    /// be decoded; nothing if the lane stops before all are.
+    async fn sort(
         &self,
         context: &LaneContext,
         flow: &Arc<Flow>,
         batch: &Arc<dyn RecordBatch>,
+        parts: &mut Parts<H::Payload>,
     ) -> Option<Vec<(FailureContext, Slot)>> {
         let mut undecoded = Vec::new();
         let mut slot = flow.state.track(batch.as_ref());
-        let share = batch.len().div_ceil(self.shards.len()) * 5 / 4;
-        let mut parts: Vec<Vec<Incoming<H::Payload>>> =
-            (self.shards.iter()).map(|_| Vec::with_capacity(share)).collect();
         for index in 0..batch.len() {
             let message = RawMessage::new(Arc::clone(batch), index);
             if context.is_for_others(&message) {
                 flow.state.settle(slot);
-                slot = slot.next();
-                continue;
-            }
-            match self.decode_until(context, &message).await? {
-                Ok(decoded) => {
-                    let (shard, incoming) = self.place(decoded, message, flow, slot);
-                    parts[shard].push(incoming);
+            } else {
+                match self.decode_until(context, &message).await? {
+                    Ok(decoded) => self.place(decoded, message, flow, slot, parts),
+                    Err(failure) => undecoded.push((failure, slot)),
                 }
-                Err(failure) => undecoded.push((failure, slot)),
             }
             slot = slot.next();
         }
-        for (shard, part) in self.shards.iter().zip(parts) {
+        Some(undecoded)
+    }
+
+    /// Give each shard its part.
+    fn hand_over(&self, parts: Parts<H::Payload>) {
+        for (shard, part) in self.shards.iter().zip(parts.of_shards) {
             if !part.is_empty() {
                 let _orchestration_gone = shard.send(Event::Arrived(part));
             }
         }
-        Some(undecoded)
     }
 
     /// Decode a message, again and again while that may pass and the policy allows it: without its fields nobody
@@ -169,41 +183,43 @@ impl<H: OrderedHandler> OrderedOrchestrationStrategy<H> {
         })
     }
 
-    /// Give a decoded message its place in its partition; return the shard of its aggregate with it.
+    /// Give a decoded message its place in its partition, and put it into the part of its aggregate's shard.
     fn place(
         &self,
         decoded: Decoded<H::Payload>,
         message: RawMessage,
         flow: &Arc<Flow>,
         slot: Slot,
-    ) -> (usize, Incoming<H::Payload>) {
-        let Decoded {
-            payload,
-            hash,
-            identity,
-            sequence,
-        } = decoded;
-        let size = message.size();
-        let bucket = Aggregate::bucket_of(hash, self.settings.policies.buckets);
-        // Before anything of it can leave.
-        flow.add(1, size);
+        parts: &mut Parts<H::Payload>,
+    ) {
+        let size = u32::try_from(message.size()).unwrap_or(u32::MAX);
+        parts.messages += 1;
+        parts.bytes += size as usize;
         let place = Place {
             flow: Arc::clone(flow),
             slot,
             weight: Weight::Active(size),
         };
-        let incoming = Incoming {
-            identity,
+        let bucket = Aggregate::bucket_of(decoded.hash, self.settings.policies.buckets);
+        parts.of_shards[usize::from(bucket) % self.shards.len()].push(Incoming {
+            identity: decoded.identity,
             item: Item {
-                sequence,
+                sequence: decoded.sequence,
                 digest: Digest::of(message.payload()),
                 message,
                 places: Places::one(place),
             },
-            payload,
-        };
-        (usize::from(bucket) % self.shards.len(), incoming)
+            payload: decoded.payload,
+        });
     }
+}
+
+/// A fetched batch on its way to the shards.
+struct Parts<P> {
+    of_shards: Vec<Vec<Incoming<P>>>,
+    /// How many messages and bytes there are.
+    messages: usize,
+    bytes: usize,
 }
 
 /// A decoded message, and where it belongs.

@@ -70,8 +70,8 @@ impl Verdict {
 /// How a message's turn ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// Handled, or given up alone.
-    Done,
+    /// Handled, or given up alone; with the leave to run, for the next message, if it still had it.
+    Done(Option<Permit>),
     /// Given up, and all later ones are to be.
     Condemn(String),
     /// Not given up: its aggregate is to be halted.
@@ -160,12 +160,15 @@ impl<H: OrderedHandler> OrderedMessageProcessor<H> {
             let tried = self
                 .attempt(context, &message, attempt, payload.take(), token)
                 .await;
-            drop(permit);
             drop(alone.take());
             let failure = match tried {
-                Once::Ran(Ok(())) | Once::Duplicate => return Ended::Done,
-                Once::Ran(Err(failure)) => failure.of(&message, attempt),
+                Once::Ran(Ok(())) | Once::Duplicate => return Ended::Done(Some(permit)),
+                Once::Ran(Err(failure)) => {
+                    drop(permit);
+                    failure.of(&message, attempt)
+                }
                 Once::Later(delay) => {
+                    drop(permit);
                     let stop = stop_of(context, stop.as_ref());
                     let Some(next) = Box::pin(stop.permit_after(delay)).await else {
                         return Ended::Abandoned;
@@ -248,7 +251,7 @@ async fn not_run(
 ) -> Ended {
     let Verdict::Deadly(deliveries) = verdict else {
         let error = "the messages of its aggregate are given up".into();
-        return given_up(context, unordered(&message, error), Ended::Done).await;
+        return given_up(context, unordered(&message, error), Ended::Done(None)).await;
     };
     let text = format!(
         "it was begun {} times and never ended: its process died or was stalled",
@@ -279,7 +282,7 @@ async fn after_failure(
         RetryDecision::GiveUp => return Err(poisoned(settings, context, failure).await),
         RetryDecision::Ignore => {
             failures.ignore(context.scope(), &failure);
-            return Err(Ended::Done);
+            return Err(Ended::Done(None));
         }
         RetryDecision::RetryAfter(delay) => delay,
     };
@@ -305,7 +308,7 @@ async fn poisoned(settings: &OrderedSettings, context: &LaneContext, failure: Fa
     }
     let ended = match settings.policies.on_poison {
         OnPoison::DlqSequence => Ended::Condemn(reason),
-        OnPoison::DlqAndContinue | OnPoison::Halt => Ended::Done,
+        OnPoison::DlqAndContinue | OnPoison::Halt => Ended::Done(None),
     };
     given_up(context, failure, ended).await
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures_util::task::AtomicWaker;
 
 /// After so many messages in one poll a task lets others have the thread.
-const MESSAGES_PER_POLL: usize = 512;
+pub(in super::super) const MESSAGES_PER_POLL: usize = 512;
 
 /// Who runs futures in slots: takes note of those that end, and starts others.
 pub(in super::super) trait Runner {

@@ -24,6 +24,7 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use std::vec;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -32,8 +33,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::PollSemaphore;
 
-use super::super::lane::LaneContext;
-use super::super::strategies::slots::{self, Slots};
+use super::super::lane::{LaneContext, Permit};
+use super::super::strategies::slots::{self, MESSAGES_PER_POLL, Slots};
 use super::aggregate::{Entry, Joined, Local, Phase};
 use super::calls::Caller;
 use super::flow::Flow;
@@ -105,10 +106,16 @@ pub(super) struct Shard<'a, H: OrderedHandler, F, Start> {
     running: Slots<F, Running>,
     executions: &'a Arc<Semaphore>,
     permits: PollSemaphore,
+    /// Whether it stands in line for a permit.
+    in_line: bool,
+    /// The permit of the message that ended last, for the next one; kept within a round.
+    spare: Option<Permit>,
     session: Option<Session>,
     locals: Slab<Local<H::Payload>>,
     /// Where each aggregate is in `locals`.
     names: Names,
+    /// What has arrived and is still to be taken in.
+    arrivals: VecDeque<vec::IntoIter<Incoming<H::Payload>>>,
     /// Aggregates whose next message may start, in turn.
     ready: VecDeque<usize>,
     /// Aggregates to ask about.
@@ -182,9 +189,12 @@ pub(super) async fn run<H, F, Start>(
         running: Slots::new(),
         executions,
         permits: PollSemaphore::new(Arc::clone(executions)),
+        in_line: false,
+        spare: None,
         session: None,
         locals: Slab::new(),
         names: Names::default(),
+        arrivals: VecDeque::new(),
         ready: VecDeque::new(),
         asks: VecDeque::new(),
         done: VecDeque::new(),
@@ -257,7 +267,7 @@ where
 {
     fn on_event(&mut self, event: Event<H::Payload>) {
         match event {
-            Event::Arrived(messages) => messages.into_iter().for_each(|message| self.arrive(message)),
+            Event::Arrived(messages) => self.arrivals.push_back(messages.into_iter()),
             Event::Leave(flow, told) => {
                 self.leaving.push((flow, told));
                 self.drop_what_waits();
@@ -272,6 +282,23 @@ where
                 let _membership_gone = told.send(known.collect());
             }
         }
+    }
+
+    /// Take in what has arrived, at most so many messages, and say how many they were.
+    fn take_arrivals(&mut self, limit: usize) -> usize {
+        let mut taken = 0;
+        while taken < limit
+            && let Some(some) = self.arrivals.front_mut()
+        {
+            match some.next() {
+                Some(incoming) => {
+                    self.arrive(incoming);
+                    taken += 1;
+                }
+                None => drop(self.arrivals.pop_front()),
+            }
+        }
+        taken
     }
 
     fn arrive(&mut self, incoming: Incoming<H::Payload>) {
@@ -292,8 +319,7 @@ where
             payload: Some(incoming.payload),
             parks: false,
         };
-        self.join(index, entry);
-        self.consider(index);
+        self.take_in_turn(index, entry);
     }
 
     /// Let a message join its aggregate.
@@ -338,7 +364,13 @@ where
             answered = true;
         }
         let polled = slots::poll_run(self, cx);
-        if answered { Poll::Ready(()) } else { polled }
+        let taken = self.take_arrivals(MESSAGES_PER_POLL);
+        self.give_permits_back();
+        if answered || taken > 0 {
+            Poll::Ready(())
+        } else {
+            polled
+        }
     }
 
     fn may_start(&self) -> bool {

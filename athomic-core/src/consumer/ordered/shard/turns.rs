@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::PollSemaphore;
 
 use super::super::super::lane::Permit;
 use super::super::super::strategies::slots::{Runner, Slots};
@@ -125,10 +126,23 @@ where
         // What was done already may have come since it was made ready, and stands first.
         let lease = local.lease.filter(|_| local.has_next());
         let next = lease.and_then(|grant| Some((grant, local.queue.pop_front()?)));
-        let Some((grant, mut entry)) = next else {
+        let Some((grant, entry)) = next else {
             local.pause();
             return self.consider(index);
         };
+        self.begin(index, entry, grant, permit, alone);
+    }
+
+    /// Begin with an aggregate's next message.
+    fn begin(
+        &mut self,
+        index: usize,
+        mut entry: Entry<H::Payload>,
+        grant: Grant,
+        permit: Permit,
+        alone: Option<Alone>,
+    ) {
+        let local = &mut self.locals[index];
         if mutant::is(Mutant::SettlesAtTheBeginning) {
             std::mem::take(&mut entry.item.places).settle();
         }
@@ -148,6 +162,48 @@ where
         let item = entry.item;
         if let Some((end, running)) = self.running.start(future, Running { index, item, token }) {
             self.finish(end, running);
+        }
+    }
+
+    /// Let a message that arrived join its aggregate; where nothing stands before it, it runs without that.
+    pub(super) fn take_in_turn(&mut self, index: usize, entry: Entry<H::Payload>) {
+        let nobody_waits = self.ready.is_empty() && self.session.is_some() && !self.is_far_ahead();
+        let grant = self.locals[index].grant_for(entry.sequence(), self.pipelined);
+        if let Some(grant) = grant.filter(|grant| nobody_waits && grant.deliveries <= 1)
+            && self.may_start()
+            && let Some(permit) = self.spare_permit()
+        {
+            return self.begin(index, entry, grant, permit, None);
+        }
+        self.join(index, entry);
+        self.consider(index);
+    }
+
+    /// Return leave to run a message at once, unless there is none or others stand in line for it.
+    fn spare_permit(&mut self) -> Option<Permit> {
+        let another = || Arc::clone(self.executions).try_acquire_owned().ok();
+        self.spare.take().or_else(|| another().map(Permit::from))
+    }
+
+    /// Return leave to run a message, or wait in line for it.
+    fn poll_permit(&mut self, cx: &mut Context<'_>) -> Option<Permit> {
+        if let Some(permit) = self.spare.take() {
+            return Some(permit);
+        }
+        let polled = self.permits.poll_acquire(cx);
+        self.in_line = polled.is_pending();
+        match polled {
+            Poll::Ready(permit) => Some(permit.expect("nobody closes the semaphore").into()),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Give back leave that nobody uses, and stand in line for none without a use for it.
+    pub(super) fn give_permits_back(&mut self) {
+        self.spare = None;
+        if self.in_line && self.ready.is_empty() {
+            self.permits = PollSemaphore::new(Arc::clone(self.executions));
+            self.in_line = false;
         }
     }
 
@@ -237,7 +293,9 @@ where
         } = running;
         let local = &mut self.locals[index];
         match ended {
-            Ended::Done => {
+            Ended::Done(permit) => {
+                // Who stands in line gets none sooner than others who do.
+                self.spare = permit.filter(|_| !self.in_line);
                 local.phase = Phase::Completing;
                 self.take_note(index, item, token);
                 if self.pipelined {
@@ -271,10 +329,9 @@ where
         let mut started = 0;
         // Asked for each: a handler may block, or the process stall, in the middle of this.
         while started < limit && !self.ready.is_empty() && !self.is_far_ahead() && self.may_start() {
-            let Poll::Ready(permit) = self.permits.poll_acquire(cx) else {
+            let Some(permit) = self.poll_permit(cx) else {
                 break;
             };
-            let permit = permit.expect("nobody closes the semaphore").into();
             self.start_next(permit);
             started += 1;
         }
