@@ -81,11 +81,7 @@ fn check(handler: fn(Subscribe, Arc<Counter>) -> HandlerDefinition) {
 }
 
 /// Check that messages cost next to nothing beside so many allocations each of the test's own.
-fn check_with(
-    settings: &Settings,
-    own: u64,
-    handler: fn(Subscribe, Arc<Counter>) -> HandlerDefinition,
-) {
+fn check_with(settings: &Settings, own: u64, handler: fn(Subscribe, Arc<Counter>) -> HandlerDefinition) {
     const FEW: u64 = 1_000;
     const MANY: u64 = 21_000;
     // The first run also pays for what is made once in a program.

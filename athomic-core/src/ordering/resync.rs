@@ -8,8 +8,8 @@ use crate::outcome::BoxError;
 /// Tells where an aggregate stands that the ordering store does not know: because it is new, and
 /// `first_sequence = "hook"`, or because the store lost its state. After a loss it is also asked about aggregates
 /// of which messages wait, since what the store knows of them may be too old: once for each in a process, as long
-/// as that remembers it. It is asked when one session's time has passed since the loss: until then somebody who has
-/// not heard of it may still run a message.
+/// as that remembers it. It is asked when one session's time has passed since the process heard of the loss: until
+/// then another one that has not may still run a message.
 ///
 /// Implemented for async functions and closures that take the aggregate's key. The answer is the last
 /// sequence that the application has processed, and `None` if it knows nothing of the aggregate: that one

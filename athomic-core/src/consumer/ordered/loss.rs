@@ -17,17 +17,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::OrderedSettings;
-use crate::message::Timestamp;
 use crate::store::StoreError;
 use crate::store::ordering::{Opened, Past};
 
 /// How long it is waited for a lower message of an aggregate of which nobody knows where it stands: its first
 /// one may be on its way.
 pub(super) const SETTLE: Duration = Duration::from_secs(10);
-
-/// So long after a loss no lease from before it is alive, even if the clocks of this machine and of the store
-/// differ much.
-const LONG_AGO: Duration = Duration::from_secs(3600);
 
 /// What this process knows of losses.
 #[derive(Debug, Default)]
@@ -38,7 +33,7 @@ pub(crate) struct Losses {
     noticed: AtomicBool,
     /// When the store lost state last, in milliseconds by its clock; 0 is never.
     last: AtomicI64,
-    /// When that was heard of here, unless it is [`LONG_AGO`].
+    /// When that was heard of here. How long ago it was then nobody can say who does not share the store's clock.
     heard: Mutex<Option<Instant>>,
 }
 
@@ -66,9 +61,7 @@ impl Losses {
         if self.last.swap(lost, Relaxed) >= lost {
             return false;
         }
-        let ago = Timestamp::now().as_millis().saturating_sub(lost);
-        let is_long_ago = u128::try_from(ago).is_ok_and(|ago| ago > LONG_AGO.as_millis());
-        *heard = (!is_long_ago).then(Instant::now);
+        *heard = Some(Instant::now());
         true
     }
 
