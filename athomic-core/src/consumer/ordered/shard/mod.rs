@@ -6,7 +6,8 @@
 //!
 //! What a message goes through: it *joins* its aggregate; the aggregate's first message is *asked* about,
 //! unless the lease is here already; the next one becomes *ready*, *runs* with a permit, and is
-//! *completed*; then its offset is settled. A message that is not next waits here for a moment, and then
+//! *completed*; then its offset is settled. One that comes as the next under a lease that is here, while nothing
+//! else of its aggregate waits or runs, begins at once. A message that is not next waits here for a moment, and then
 //! in the store's room, from where it comes back with a completion or a claim, here or elsewhere.
 
 mod admissions;
