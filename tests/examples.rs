@@ -32,11 +32,15 @@ fn build(example: &str) -> PathBuf {
     }
     // The features of this test, so that nothing is built twice.
     for (feature, enabled) in [
+        ("claim-check", cfg!(feature = "claim-check")),
+        ("crypto", cfg!(feature = "crypto")),
         ("kafka", cfg!(feature = "kafka")),
         ("kafka-tls", cfg!(feature = "kafka-tls")),
         ("kafka-tls-vendored", cfg!(feature = "kafka-tls-vendored")),
+        ("msgpack", cfg!(feature = "msgpack")),
         ("otel", cfg!(feature = "otel")),
         ("redis", cfg!(feature = "redis")),
+        ("zstd", cfg!(feature = "zstd")),
     ] {
         if enabled {
             cargo.args(["--features", feature]);
@@ -143,6 +147,33 @@ fn the_tracing_example_is_one_trace_for_one_tenant() {
     }
     let retried = text.lines().find(|line| line.contains("athomic_retries_total"));
     assert!(retried.is_some_and(|line| line.ends_with(" 1")), "{text}");
+}
+
+#[test]
+#[cfg(all(
+    feature = "claim-check",
+    feature = "crypto",
+    feature = "msgpack",
+    feature = "zstd"
+))]
+fn the_pipeline_example_shows_what_each_step_makes_of_a_payload() {
+    let (text, _errors) = output_of(&mut without_settings(build("pipeline")));
+    let expected = [
+        ("small: a note of 5 bytes", 20..200),
+        ("repeated: a note of 6000 bytes", 20..200),
+        // A reference: the payload is in the store.
+        ("large: a note of 40000 bytes", 61..62),
+    ];
+    let mut lines = text.lines().skip(1);
+    for (begins, sizes) in expected {
+        let line = lines.next().unwrap_or_default();
+        let (note, record) = line.split_once(", in the record ").unwrap_or_default();
+        assert_eq!(note.trim(), begins, "{text}");
+        let (bytes, steps) = record.split_once(" bytes ").unwrap_or_default();
+        assert!(sizes.contains(&bytes.parse().unwrap()), "{text}");
+        let expected = "(msgpack,zstd,xchacha20poly1305:example,claim_check), readable: false";
+        assert_eq!(steps, expected, "{text}");
+    }
 }
 
 #[test]
