@@ -5,72 +5,48 @@ use std::sync::OnceLock;
 
 use anyhow::Result;
 use athomic::App;
-use athomic::prelude::*;
+use athomic::handler::Ordering;
+use athomic::handler::register::{HandlerDefinition, ordered, subscribe};
 use athomic::settings::{DEFAULT_KVSTORE, KvStoreSettings, Settings, StoreBackend};
 use athomic::transport::OutgoingMessage;
 use athomic::transport::memory::MemoryBroker;
 use tokio::sync::Notify;
 
 use super::event::VersionedOrder;
-use super::question::Case;
+use super::question::{Case, Work};
 use crate::application;
 use crate::measurement::{Measurement, Meter};
-use crate::topic;
 
 /// The one run of this process. A static, because looking a state up would not be nothing.
 static METER: OnceLock<Meter> = OnceLock::new();
 static DONE: Notify = Notify::const_new();
 
-const KEYED: &str = topic::KEYED.name;
-const SCATTERED: &str = topic::SCATTERED.name;
-
 /// How many executions each case has at once.
 pub(super) const CONCURRENCY: usize = 64;
 
-#[subscribe_to(topic = KEYED, handler_id = "unordered", concurrency = 64, ordering = "key")]
 async fn on_version(order: VersionedOrder) {
-    handle(order);
-}
-
-#[ordered_consumer(
-    topic = KEYED,
-    handler_id = "sticky",
-    aggregate_key_field = "order_id",
-    sequence_id_field = "version",
-    concurrency = 64,
-    complete = "pipelined"
-)]
-async fn on_version_kept(order: VersionedOrder) {
-    handle(order);
-}
-
-#[ordered_consumer(
-    topic = KEYED,
-    handler_id = "sticky-sync",
-    aggregate_key_field = "order_id",
-    sequence_id_field = "version",
-    concurrency = 64
-)]
-async fn on_version_told(order: VersionedOrder) {
-    handle(order);
-}
-
-#[ordered_consumer(
-    topic = SCATTERED,
-    handler_id = "scattered",
-    aggregate_key_field = "order_id",
-    sequence_id_field = "version",
-    concurrency = 64
-)]
-async fn on_version_scattered(order: VersionedOrder) {
-    handle(order);
-}
-
-fn handle(order: VersionedOrder) {
     black_box(order);
     if METER.get().is_some_and(|meter| meter.count(1)) {
         DONE.notify_one();
     }
+}
+
+fn handler(case: &Case) -> HandlerDefinition {
+    let topic = case.topic.name;
+    let Work::Ordered(complete) = case.work else {
+        return subscribe(topic)
+            .handler_id(case.name)
+            .concurrency(CONCURRENCY)
+            .ordering(Ordering::Key)
+            .handler(on_version);
+    };
+    ordered(topic)
+        .handler_id(case.name)
+        .concurrency(CONCURRENCY)
+        .key(|order: &VersionedOrder| order.order_id.clone())
+        .sequence(|order: &VersionedOrder| order.version)
+        .policies(|policies| policies.complete = Some(complete))
+        .handler(on_version)
 }
 
 /// Add the store of ordered handlers to settings.
@@ -110,8 +86,11 @@ pub(super) fn run_embedded(case: &Case, messages: u64) -> Result<Measurement> {
 
 async fn run_on(case: &Case, settings: Settings, messages: u64, broker: MemoryBroker) -> Result<Measurement> {
     let meter = METER.get_or_init(|| Meter::start(messages));
-    let builder = App::builder().settings(settings).only([case.name]).broker(broker);
-    let mut app = builder.build()?.start().await?;
+    let builder = App::builder()
+        .settings(settings)
+        .without_discovery()
+        .broker(broker);
+    let mut app = builder.register(handler(case)).build()?.start().await?;
     tokio::select! {
         () = DONE.notified() => {}
         failure = app.failed() => return Err(failure.into()),

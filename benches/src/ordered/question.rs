@@ -1,6 +1,7 @@
 //! The cases, run in alternation, and what is promised of them.
 
 use anyhow::{Result, ensure};
+use athomic::ordering::CompleteMode;
 use serde::{Deserialize, Serialize};
 
 use super::redis::{Cost, Server};
@@ -30,15 +31,25 @@ pub enum Work {
     /// athomic: a handler whose messages are in order by key within their partitions.
     Unordered,
     /// athomic: an ordered handler.
-    Ordered,
+    Ordered(CompleteMode),
     /// The protocol message by message, with so many workers.
     Sequential(usize),
 }
 
 const CASES: &[Case] = &[
     Case::new("unordered", Work::Unordered, &topic::KEYED, "unordered"),
-    Case::new("sticky", Work::Ordered, &topic::KEYED, "unordered"),
-    Case::new("sticky-sync", Work::Ordered, &topic::KEYED, "unordered"),
+    Case::new(
+        "sticky",
+        Work::Ordered(CompleteMode::Pipelined),
+        &topic::KEYED,
+        "unordered",
+    ),
+    Case::new(
+        "sticky-sync",
+        Work::Ordered(CompleteMode::Sync),
+        &topic::KEYED,
+        "unordered",
+    ),
     Case::new("sequential", Work::Sequential(1), &topic::SCATTERED, "sequential"),
     Case::new(
         "sequential-64",
@@ -46,7 +57,12 @@ const CASES: &[Case] = &[
         &topic::SCATTERED,
         "sequential",
     ),
-    Case::new("scattered", Work::Ordered, &topic::SCATTERED, "sequential"),
+    Case::new(
+        "scattered",
+        Work::Ordered(CompleteMode::Sync),
+        &topic::SCATTERED,
+        "sequential",
+    ),
 ];
 
 /// How the bench is asked.
@@ -137,7 +153,7 @@ pub fn here(case: &Case, asking: &Asking, group: &str) -> Result<Report> {
                 let config = baseline::options(&asking.bootstrap, group, &asking.tuning);
                 sequential::run(config, case.topic, messages, workers, &server).await?
             }
-            Work::Unordered | Work::Ordered => {
+            Work::Unordered | Work::Ordered(_) => {
                 let settings = application::kafka(&asking.bootstrap, group, &asking.tuning)?;
                 let settings = handler::with_redis(settings, &asking.redis);
                 handler::run(case, settings, messages).await?
@@ -214,7 +230,7 @@ fn apart(case: &Case, asking: &Asking) -> Result<Report> {
         arguments.extend(["--set".to_owned(), format!("{name}={value}")]);
     }
     let report = child::run(case.name, &arguments)?;
-    if matches!(case.work, Work::Ordered | Work::Unordered) {
+    if matches!(case.work, Work::Ordered(_) | Work::Unordered) {
         let (committed, handled) = (
             case.topic.committed(&asking.bootstrap, &group)?,
             case.messages(asking.messages),
