@@ -86,8 +86,10 @@ fn check(steps: &[&str], producer: &str, expected: &[&str]) {
         .map(|step| format!("{{ step = '{step}' }}"))
         .collect();
     let text = format!(
-        "[integration.messaging.payload]\npipeline = [{}]\n[integration.messaging.producer]\n{producer}",
-        steps.join(", ")
+        "[integration.messaging.payload]\npipeline = [{}]\n[integration.messaging.producer]\n{producer}\n\
+         [security.crypto]\nactive_key = 'k'\nkeys = [{{ id = 'k', secret = '{}' }}]\n",
+        steps.join(", "),
+        "7e".repeat(32),
     );
     let none: [(&str, &str); 0] = [];
     let loaded = Settings::loader()
@@ -99,7 +101,7 @@ fn check(steps: &[&str], producer: &str, expected: &[&str]) {
     for name in [COMPRESSION, "crypto"] {
         registered.register(name.to_owned(), |_| Some(Step::immediate(Nothing)));
     }
-    let warned = warnings_of(|| assert!(Payloads::new(&settings, &registered).is_ok()));
+    let warned = warnings_of(|| assert!(Payloads::new(&settings, &registered, None).is_ok()));
     assert_eq!(warned.len(), expected.len(), "{warned:?}");
     for (warning, expected) in warned.iter().zip(expected) {
         assert!(warning.contains(expected), "{warning}");
