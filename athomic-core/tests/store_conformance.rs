@@ -1,8 +1,10 @@
-//! The stores in memory keep the contracts of key-value stores and of idempotency stores.
+//! The stores in memory keep the contracts of key-value stores, of idempotency stores and of delay stores.
 
 use athomic_core::store::KeySpace;
-use athomic_core::store::memory::{MemoryIdempotency, MemoryKeyValue, MemoryStores, StoreClock};
-use athomic_core::testing::{idempotency, key_value};
+use athomic_core::store::memory::{
+    MemoryDelays, MemoryIdempotency, MemoryKeyValue, MemoryStores, StoreClock,
+};
+use athomic_core::testing::{delay, idempotency, key_value};
 use std::sync::OnceLock;
 
 /// Stores by space, since one in memory is found again only by who has it.
@@ -31,6 +33,14 @@ impl idempotency::TestStores for Memory {
     }
 }
 
+impl delay::TestStores for Memory {
+    type Store = MemoryDelays;
+
+    async fn store(&self, space: &KeySpace, clock: StoreClock) -> MemoryDelays {
+        self.stores(clock).delays(space)
+    }
+}
+
 async fn setup() -> Memory {
     Memory::default()
 }
@@ -43,4 +53,9 @@ mod values {
 mod marks {
     use super::setup;
     athomic_core::idempotency_conformance!(setup);
+}
+
+mod delays {
+    use super::setup;
+    athomic_core::delay_conformance!(setup);
 }

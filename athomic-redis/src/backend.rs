@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use athomic_core::store::{IdempotencyBackend, IdempotencyStores, KeyValueBackend, OrderingBackend};
+use athomic_core::store::{
+    DelayStoreBackend, IdempotencyBackend, IdempotencyStores, KeyValueBackend, OrderingBackend,
+};
 
 use crate::server::Server;
-use crate::{RedisIdempotency, RedisKeyValue, RedisOrdering};
+use crate::{RedisDelays, RedisIdempotency, RedisKeyValue, RedisOrdering};
 
 inventory::submit! {
     OrderingBackend {
@@ -28,5 +30,12 @@ inventory::submit! {
     KeyValueBackend {
         name: "redis",
         connect: |settings, space| Ok(Arc::new(RedisKeyValue::connect(settings, &space)?)),
+    }
+}
+
+inventory::submit! {
+    DelayStoreBackend {
+        name: "redis",
+        connect: |settings, space| Ok(Arc::new(RedisDelays::connect(settings, &space)?)),
     }
 }

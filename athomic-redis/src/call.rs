@@ -67,6 +67,10 @@ scripts! {
     KV_SCAN = " flags=no-writes" ("", "") "time" "kv" "kv_scan";
     ACQUIRE = "" ("", "") "time" "marks" "acquire";
     HOLD = "" ("", "") "time" "marks" "hold";
+    DELAY_SCHEDULE = "" ("", "") "time" "delays" "delay_schedule";
+    DELAY_CLAIM = " flags=allow-oom" ("", "") "time" "delays" "delay_claim";
+    DELAY_HOLD = " flags=allow-oom" ("", "") "time" "delays" "delay_hold";
+    DELAY_REMOVE = " flags=allow-oom" ("", "") "time" "delays" "delay_remove";
     PENDING = " flags=allow-oom" ("", "") "pending";
     UNLOCK = " flags=allow-oom" ("", "") "time" "marks" "unlock";
 }

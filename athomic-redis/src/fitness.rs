@@ -47,6 +47,26 @@ impl Fitness<'_> {
         Ok(())
     }
 
+    /// Warn of servers that keep no log of their writes on disk.
+    pub(crate) async fn check_persistence(&self) -> Result<(), StoreError> {
+        let nodes: Vec<_> = if self.is_cluster {
+            self.connection.nodes().into_iter().map(Some).collect()
+        } else {
+            vec![None]
+        };
+        for node in nodes {
+            let info = self.ask(node.as_ref(), "INFO", &[]).await?;
+            if field(&info, "aof_enabled") == Some("0") {
+                tracing::warn!(
+                    store = self.store,
+                    "the store keeps no log on disk: delayed messages that wait there are lost when it restarts; set \
+                     `appendonly yes` there"
+                );
+            }
+        }
+        Ok(())
+    }
+
     async fn check_server(&self, node: Option<&Server>) -> Result<(), StoreError> {
         let info = self.ask(node, "INFO", &[]).await?;
         let version = field(&info, "redis_version").unwrap_or("0");

@@ -4,8 +4,9 @@
 //! one Lua script, so that it happens wholly or not at all; the scripts are in `src/scripts`, and
 //! `athomic_core::store::memory` has the same in Rust, as their specification.
 //!
-//! [`RedisStreamQueue`] is a stream as a queue of events. [`RedisIdempotency`] remembers which messages were handled, and [`RedisKeyValue`] keeps small values by
-//! their names. Both go over a `server::Server` of their own, likewise by scripts.
+//! [`RedisStreamQueue`] is a stream as a queue of events. [`RedisIdempotency`] remembers which messages were handled,
+//! [`RedisKeyValue`] keeps small values by their names, and [`RedisDelays`] messages that wait for their time. Each
+//! goes over a `server::Server` of its own, likewise by scripts.
 //!
 //! Modules in reading order: `settings` (a URI → what the client needs), `connection` (one connection that
 //! all calls share), `error` (what Redis says → [`StoreError`](athomic_core::store::StoreError)), `keys`,
@@ -22,6 +23,7 @@ mod backend;
 mod batch;
 mod call;
 mod connection;
+mod delay;
 mod error;
 mod fitness;
 mod idempotency;
@@ -34,6 +36,7 @@ mod server;
 mod settings;
 mod tls;
 
+pub use delay::RedisDelays;
 pub use fitness::COMMANDS;
 pub use idempotency::RedisIdempotency;
 pub use key_value::RedisKeyValue;

@@ -38,14 +38,25 @@ impl Server {
     /// Connect, and look whether the server keeps what is given to it.
     pub(crate) async fn open(&self, eviction: Eviction) -> Result<(), StoreError> {
         let connection = self.connection().await.map_err(|error| self.failed(error))?;
-        let fitness = Fitness {
+        self.fitness(&connection, eviction).check().await
+    }
+
+    /// Warn if the server forgets what is given to it when it restarts.
+    pub(crate) async fn check_persistence(&self) -> Result<(), StoreError> {
+        let connection = self.connection().await.map_err(|error| self.failed(error))?;
+        self.fitness(&connection, Eviction::Refused)
+            .check_persistence()
+            .await
+    }
+
+    fn fitness<'a>(&'a self, connection: &'a Connection, eviction: Eviction) -> Fitness<'a> {
+        Fitness {
             store: &self.target.name,
-            connection: &connection,
+            connection,
             is_cluster: self.target.is_cluster(),
             durability: Durability::Kafka,
             eviction,
-        };
-        fitness.check().await
+        }
     }
 
     /// Begin a call: its first argument is the time, where that is not Redis' own.

@@ -1,4 +1,4 @@
-//! Redis keeps the contracts of key-value stores and of idempotency stores, alone and as a cluster, and
+//! Redis keeps the contracts of key-value, idempotency and delay stores, alone and as a cluster, and
 //! says what it makes of a server that fails.
 
 mod support;
@@ -9,8 +9,8 @@ use athomic_core::store::idempotency::{Acquisition, IdempotencyKey, IdempotencyS
 use athomic_core::store::key_value::{Change, KeyValueStore as _};
 use athomic_core::store::memory::StoreClock;
 use athomic_core::store::{KeySpace, StoreError};
-use athomic_core::testing::{idempotency, key_value};
-use athomic_redis::{RedisIdempotency, RedisKeyValue};
+use athomic_core::testing::{delay, idempotency, key_value};
+use athomic_redis::{RedisDelays, RedisIdempotency, RedisKeyValue};
 use support::fake::{Fake, Step};
 
 struct Redis(Option<String>);
@@ -27,6 +27,22 @@ fn marks(uri: &str, space: &KeySpace) -> RedisIdempotency {
 
 fn values(uri: &str, space: &KeySpace) -> RedisKeyValue {
     RedisKeyValue::connect(&support::settings(uri), space).expect("the URI can be used")
+}
+
+fn delays(uri: &str, space: &KeySpace) -> RedisDelays {
+    RedisDelays::connect(&support::settings(uri), space).expect("the URI can be used")
+}
+
+impl delay::TestStores for Redis {
+    type Store = RedisDelays;
+
+    async fn store(&self, space: &KeySpace, clock: StoreClock) -> RedisDelays {
+        delays(self.uri(), space).driven_by(clock)
+    }
+
+    fn available(&self) -> bool {
+        self.0.is_some()
+    }
 }
 
 impl key_value::TestStores for Redis {
@@ -67,17 +83,24 @@ mod of_marks {
     athomic_core::idempotency_conformance!(setup);
 }
 
+mod of_delays {
+    use super::setup;
+    athomic_core::delay_conformance!(setup);
+}
+
 #[tokio::test]
 async fn random_calls_are_answered_as_by_the_store_in_memory() {
     let Some(uri) = support::redis() else { return };
     for seed in 0..20 {
         let setup = async |space: &KeySpace, clock| marks(&uri, space).driven_by(clock);
         idempotency::differential(seed, 200, setup).await;
+        let setup = async |space: &KeySpace, clock| delays(&uri, space).driven_by(clock);
+        delay::differential(seed, 200, setup).await;
     }
 }
 
 #[tokio::test]
-async fn a_cluster_keeps_both_contracts() {
+async fn a_cluster_keeps_the_contracts() {
     if support::redis().is_none() {
         return;
     }
@@ -87,6 +110,8 @@ async fn a_cluster_keeps_both_contracts() {
     idempotency::a_batch_is_answered_element_by_element(&redis).await;
     idempotency::a_batch_acquires_a_key_once(&redis).await;
     idempotency::keys_of_any_kind_are_kept_apart(&redis).await;
+    delay::one_of_many_racers_claims_an_entry(&redis).await;
+    delay::large_batches_are_answered_in_their_order(&redis).await;
     key_value::changes_of_a_call_see_those_before_them(&redis).await;
     key_value::a_scan_is_sorted_and_goes_page_by_page(&redis).await;
 }

@@ -100,6 +100,7 @@ async fn publish(
         PublishingOutcome::Delayed { bucket, .. } => {
             println!("  {user}: waits in {} for {after:?}", bucket.topic);
         }
+        PublishingOutcome::Scheduled { .. } => println!("  {user}: waits in the store for {after:?}"),
     }
     Ok(())
 }

@@ -4,19 +4,18 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::delays;
 use super::lineage::Lineage;
 use super::{App, BuildError, Description};
 use crate::consumer::{ConsumerManager, ConsumerParts};
 use crate::context::{HeadersAdapter, HeadersOrchestrator};
-use crate::delay::{self, DelayTopicCheck, DelayedMessageHandler};
 use crate::handler::register::HandlerDefinition;
 use crate::handler::{Handlers, StateMap};
 use crate::lifecycle::{Lifecycle, Service};
 use crate::lineage::{DynLineageStore, LineageStore};
 use crate::ordering::Resync;
 use crate::payload::{PayloadSteps, Payloads, Step, StepOptions};
-use crate::publisher::DelayedPublishStrategy;
-use crate::settings::{Loader, REPUBLISHER_CONNECTION, SettingValue, Settings};
+use crate::settings::{Loader, SettingValue, Settings};
 use crate::store::memory::MemoryStores;
 use crate::telemetry::{Exporter, Observed, Telemetry};
 use crate::transport::Connections;
@@ -211,7 +210,15 @@ impl AppBuilder {
             propagation.unwrap_or_default(),
         )?);
         let payloads = Arc::new(Payloads::new(&settings, &self.steps, telemetry.as_ref())?);
-        let connections = Connections::new(&settings, &self.broker, &headers, &payloads, telemetry.as_ref())?;
+        let delayed = delays::strategy(&settings, &self.parts.stores)?;
+        let connections = Connections::new(
+            &settings,
+            &self.broker,
+            &headers,
+            &payloads,
+            telemetry.as_ref(),
+            delayed.as_ref(),
+        )?;
         let connections = Arc::new(connections);
         let lineage = Lineage::new(&settings, &connections, self.lineage_stores)?;
         if let Some(collector) = lineage.collector {
@@ -221,22 +228,20 @@ impl AppBuilder {
             self.parts.lineage = Some(reporter);
             self.lifecycle.register(service);
         }
-        let mut republisher = None;
-        if let (true, Some(connection)) = (
-            settings.messaging.enabled,
-            connections.get(REPUBLISHER_CONNECTION),
-        ) && let Some(strategy) = DelayedPublishStrategy::new(&settings.messaging.republisher)
-        {
-            let topics = DelayTopicCheck::new(connection.transport(), strategy.buckets().clone());
-            self.lifecycle.register(topics);
-            let handler = Arc::new(DelayedMessageHandler::new(strategy, connection));
-            handlers.add(delay::definition(&settings.messaging.republisher, &handler));
-            republisher = Some(handler);
-        }
+        let republisher = delays::republisher(
+            &settings,
+            &connections,
+            delayed,
+            &mut handlers,
+            &mut self.lifecycle,
+        );
         let states = Arc::new(self.states);
         let manager = ConsumerManager::new(&handlers, &settings, &connections, &states, &self.parts)?;
         let description = Description::new(&settings, manager.descriptions(), states.type_names());
-        let health = manager.health();
+        let mut health = manager.health();
+        if let Some((monitor, Some(store))) = &republisher {
+            health = health.with_delays(Arc::clone(monitor), store);
+        }
         let ordering = manager.ordering();
         let idempotency = manager.idempotency();
         let circuit_breakers = manager.circuit_breakers();
@@ -247,6 +252,7 @@ impl AppBuilder {
                 circuits: circuit_breakers.clone(),
                 ordering: ordering.clone(),
                 consumption: consumption.clone(),
+                delays: republisher.as_ref().map(|(monitor, _)| Arc::clone(monitor)),
             };
             telemetry.observe(observed, &mut self.lifecycle);
         }
@@ -268,7 +274,7 @@ impl AppBuilder {
             idempotency,
             consumption,
             circuit_breakers,
-            republisher,
+            republisher: republisher.map(|(monitor, _)| monitor),
             lineage: self.parts.lineage,
             telemetry,
             exporter: listening,

@@ -7,6 +7,7 @@ use crate::context::AdapterNamesError;
 use crate::lifecycle::{OrderError, ServiceFailure};
 use crate::outcome::BoxError;
 use crate::settings::SettingsError;
+use crate::store::StoreError;
 use crate::telemetry::TelemetryError;
 use crate::transport::ConnectionsError;
 
@@ -45,6 +46,24 @@ pub enum BuildError {
     Lineage(
         /// Why.
         BoxError,
+    ),
+    /// The settings name a kind of store for delayed messages that this program was built without.
+    #[error(
+        "`integration.messaging.republisher.kvstore` names the store `{store}`, whose `backend` is \"{backend}\", and \
+         this program was built without it; add the feature: `cargo add athomic --features {backend}`"
+    )]
+    DelayStoreNotBuiltIn {
+        /// The store's name in the settings.
+        store: String,
+        /// Its kind, which is also the feature's name.
+        backend: &'static str,
+    },
+    /// The store for delayed messages refuses its settings.
+    #[error("cannot make the store for delayed messages, `integration.messaging.republisher.kvstore`")]
+    DelayStore(
+        /// Why.
+        #[source]
+        StoreError,
     ),
     /// The application's services cannot be put in an order.
     #[error(transparent)]

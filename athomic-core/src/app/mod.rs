@@ -1,6 +1,7 @@
 //! The application: handlers, states and settings together, from build to stop.
 
 mod builder;
+mod delays;
 mod describe;
 mod error;
 mod lineage;
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 use crate::circuit_breaker::CircuitMonitor;
 use crate::consumer::ConsumptionMonitor;
 use crate::dead_letter::DeadLetterDesk;
-use crate::delay::DelayedMessageHandler;
+use crate::delay::RepublisherMonitor;
 use crate::health::{HealthProbe, Phase};
 use crate::idempotency::IdempotencyMonitor;
 use crate::lifecycle::{Lifecycle, RunningLifecycle, ServiceFailure};
@@ -64,7 +65,7 @@ pub struct App {
     idempotency: IdempotencyMonitor,
     consumption: ConsumptionMonitor,
     circuit_breakers: CircuitMonitor,
-    republisher: Option<Arc<DelayedMessageHandler>>,
+    republisher: Option<Arc<RepublisherMonitor>>,
     lineage: Option<Arc<Reporter>>,
     telemetry: Option<Arc<Telemetry>>,
     exporter: Option<Listening>,
@@ -265,7 +266,7 @@ pub struct RunningApp {
     idempotency: IdempotencyMonitor,
     consumption: ConsumptionMonitor,
     circuit_breakers: CircuitMonitor,
-    republisher: Option<Arc<DelayedMessageHandler>>,
+    republisher: Option<Arc<RepublisherMonitor>>,
     lineage: Option<Arc<Reporter>>,
     telemetry: Option<Arc<Telemetry>>,
     exporter: Option<Listening>,
@@ -345,10 +346,10 @@ impl RunningApp {
         self.circuit_breakers.clone()
     }
 
-    /// Return what publishes delayed messages when they are due, if this program does
+    /// Return what is counted about delayed messages that are published when they are due, if this program does that
     /// (`integration.messaging.republisher.enabled`).
     #[must_use]
-    pub fn republisher(&self) -> Option<&DelayedMessageHandler> {
+    pub fn republisher(&self) -> Option<&RepublisherMonitor> {
         self.republisher.as_deref()
     }
 

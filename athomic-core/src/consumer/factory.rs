@@ -638,7 +638,7 @@ impl<'a> ConsumerFactory<'a> {
 }
 
 /// Return what a store on a server is told.
-fn key_value(settings: &KvStoreSettings) -> KeyValueSettings {
+pub(crate) fn key_value(settings: &KvStoreSettings) -> KeyValueSettings {
     KeyValueSettings {
         name: settings.name.clone(),
         namespace: settings.namespace.clone(),

@@ -21,7 +21,7 @@ use crate::idempotency::IdempotencyMonitor;
 use crate::lifecycle::{Lifecycle, Service, ServiceError, ServiceHandle};
 use crate::nearest::nearest;
 use crate::retry::Backoff;
-use crate::settings::{AutoCreate, Backend, DlqStrategy, Settings, TopicsSettings};
+use crate::settings::{AutoCreate, Backend, DlqStrategy, REPUBLISHER_CONNECTION, Settings, TopicsSettings};
 use crate::transport::{Connections, DynTransport, NewTopic, TransportError};
 
 /// The entry point of consuming: all handlers of a process and their consumers.
@@ -282,6 +282,10 @@ impl TopicCheck {
         mut pulses: Pulses,
     ) -> Self {
         let mut wanted: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
+        for letters in delay::letters(settings) {
+            let topics = wanted.entry(REPUBLISHER_CONNECTION).or_default();
+            topics.insert(letters, delay::REPUBLISHER.to_owned());
+        }
         for description in descriptions.iter().filter(|description| !description.paused) {
             let topics = wanted.entry(&description.connection).or_default();
             let dlq = &settings.messaging.dlq;

@@ -20,6 +20,7 @@ mod strategies;
 mod vitals;
 
 pub use error::{ConsumeError, InvalidConsumerConfigurationError, MessagingConnectionError};
+pub(crate) use factory::key_value;
 pub use factory::{ConsumerDescription, ConsumerFactory, ConsumerParts};
 pub(crate) use lane::{LaneContext, LaneSource, PartitionState, Settlement};
 pub use manager::{ConsumerManager, MissingTopics, TopicsOutOfReach, TopicsRefused};

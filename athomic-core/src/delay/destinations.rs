@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Buckets;
-
 /// The topics that delayed messages may be published to: an allow-list, if the settings have one, and never
 /// a delay topic or one of the broker's own.
 ///
@@ -44,12 +42,13 @@ pub enum ForbiddenDestination {
 }
 
 impl Destinations {
-    /// Allow topics by name, or by the beginning of a name followed by `*`; all, if the list is empty.
+    /// Allow topics by name, or by the beginning of a name followed by `*`; all, if the list is empty. Never the
+    /// delay topics.
     #[must_use]
-    pub fn new(allowed: &[String], buckets: &Buckets) -> Self {
+    pub fn new<T: Into<Arc<str>>>(allowed: &[String], delay_topics: impl IntoIterator<Item = T>) -> Self {
         Self {
             allowed: allowed.to_vec(),
-            delay_topics: buckets.iter().map(|bucket| Arc::clone(&bucket.topic)).collect(),
+            delay_topics: delay_topics.into_iter().map(Into::into).collect(),
         }
     }
 
@@ -81,14 +80,11 @@ impl Destinations {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn destinations(allowed: &[&str]) -> Destinations {
-        let buckets = Buckets::new([(Duration::from_secs(60), "delay-1m")]).unwrap();
         let allowed: Vec<String> = allowed.iter().map(|&name| name.to_owned()).collect();
-        Destinations::new(&allowed, &buckets)
+        Destinations::new(&allowed, ["delay-1m"])
     }
 
     #[test]

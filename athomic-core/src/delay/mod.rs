@@ -6,9 +6,13 @@
 //! *republisher*, a consumer like any other but for its lanes, holds each message until it is due,
 //! publishes it to its destination without that header, and commits.
 //!
+//! With `redis_sorted_set` they wait in a [store](crate::store::delay) instead, each until its own time: the same
+//! record in a frame, with the same envelope (`scheduler.rs`), claimed when it is due and published (`due.rs`).
+//!
 //! # Invariants
-//! - Nothing is published before it is due by the broker's clock.
-//! - A delay message is settled only when its destination, its next bucket or the dead letters have it.
+//! - Nothing is published before it is due by the clock of the broker, or of the store.
+//! - A delay message is settled, or removed from the store, only when its destination, its next bucket or the dead
+//!   letters have it.
 //! - What waits holds nothing but its place: a lane that waits does not read, the group is served meanwhile,
 //!   and a stop or a revocation ends the wait at once.
 //! - Nothing that a record says about itself is believed beyond its bounds: see [`Envelope`]; with
@@ -16,16 +20,23 @@
 
 mod buckets;
 mod destinations;
+mod due;
 mod envelope;
+mod monitor;
 mod republisher;
+mod scheduler;
 mod seal;
 mod topics;
 
 pub use buckets::{Bucket, Buckets};
 pub use destinations::{Destinations, ForbiddenDestination};
+pub(crate) use due::{DelayStoreService, DueRepublisher, letters};
 pub use envelope::{ENVELOPE, Envelope, MalformedEnvelope, SIGNATURE};
+pub use monitor::{RepublisherCounts, RepublisherMonitor};
 pub(crate) use republisher::definition;
-pub use republisher::{DelayedMessageHandler, REPUBLISHER, RepublishError, RepublisherCounts};
-pub(crate) use seal::{Seal, Sealed};
+pub use republisher::{DelayedMessageHandler, REPUBLISHER, RepublishError};
+pub use scheduler::DELAY_STORE;
+pub(crate) use scheduler::DelayScheduler;
+pub(crate) use seal::Sealing;
 pub use topics::UnfitDelayTopics;
 pub(crate) use topics::{DelayTopicCheck, settings_for};

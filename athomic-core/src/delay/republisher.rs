@@ -6,12 +6,12 @@
 //! were written, so a lane waits for the first of its partition and looks at no other meanwhile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::envelope::{Envelope, MalformedEnvelope};
+use super::monitor::RepublisherMonitor;
 use super::{Bucket, ForbiddenDestination};
 use crate::commit::Slot;
 use crate::consumer::{LaneContext, LaneSource, MessageProcessor, Settlement};
@@ -19,6 +19,7 @@ use crate::dead_letter::Chain;
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::handler::{HandlerKind, SourceLocation};
 use crate::message::{RawMessage, RecordBatch, Timestamp};
+use crate::ordering::frame::FrameError;
 use crate::outcome::{FailureContext, FailureStage, RetryWish};
 use crate::publisher::{DelayedPublishStrategy, PublishError, Publisher};
 use crate::retry::{Backoff, RetryDecision};
@@ -34,7 +35,7 @@ pub const REPUBLISHER: &str = "athomic::republisher";
 const STEP: Duration = Duration::from_secs(30);
 
 /// How long a lane waits before it publishes again what the connection failed for.
-const PUBLISH_AGAIN: Backoff = Backoff {
+pub(super) const PUBLISH_AGAIN: Backoff = Backoff {
     first: Duration::from_millis(250),
     longest: Duration::from_secs(15),
     factor: 2.0,
@@ -73,6 +74,9 @@ pub enum RepublishError {
     /// Its record is none of a delayed message.
     #[error("no delayed message")]
     Malformed(#[from] MalformedEnvelope),
+    /// It cannot be read.
+    #[error("no delayed message")]
+    Damaged(#[from] FrameError),
     /// It may not go where it says.
     #[error("a delayed message may not go where it says")]
     Forbidden(#[from] ForbiddenDestination),
@@ -92,9 +96,9 @@ pub enum RepublishError {
 impl RepublishError {
     /// Say where the message failed and what is to become of it; `None` if not the message is at fault, so
     /// that it is published again until it succeeds.
-    fn verdict(&self) -> Option<(FailureStage, RetryWish)> {
+    pub(super) fn verdict(&self) -> Option<(FailureStage, RetryWish)> {
         match self {
-            Self::Malformed(_) | Self::Forbidden(_) | Self::TooManyHops { .. } => {
+            Self::Malformed(_) | Self::Damaged(_) | Self::Forbidden(_) | Self::TooManyHops { .. } => {
                 Some((FailureStage::Decode, RetryWish::Never))
             }
             Self::Publish(error) if error.is_about_the_message() => {
@@ -103,26 +107,6 @@ impl RepublishError {
             Self::Publish(_) => None,
         }
     }
-}
-
-/// What a republisher has done so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RepublisherCounts {
-    /// Messages that are at their destination.
-    pub republished: u64,
-    /// Messages that went on to another delay topic.
-    pub passed_on: u64,
-    /// Messages that were given up: malformed, not allowed, or not published in as many attempts as the
-    /// dead-letter settings say.
-    pub given_up: u64,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    republished: AtomicU64,
-    passed_on: AtomicU64,
-    given_up: AtomicU64,
 }
 
 /// Handles the messages of delay topics: holds each until it is due, publishes it, and acknowledges it.
@@ -134,7 +118,7 @@ pub struct DelayedMessageHandler {
     strategy: DelayedPublishStrategy,
     clock: Clock,
     publisher: Publisher,
-    counters: Counters,
+    monitor: Arc<RepublisherMonitor>,
 }
 
 /// Tells the broker's time.
@@ -174,22 +158,16 @@ struct Held {
 
 impl DelayedMessageHandler {
     /// Publish over a connection what a strategy has delayed.
-    pub(crate) fn new(strategy: DelayedPublishStrategy, connection: &Connection) -> Self {
+    pub(crate) fn new(
+        strategy: DelayedPublishStrategy,
+        connection: &Connection,
+        monitor: Arc<RepublisherMonitor>,
+    ) -> Self {
         Self {
             strategy,
             clock: Clock(connection.transport()),
             publisher: connection.publisher().clone(),
-            counters: Counters::default(),
-        }
-    }
-
-    /// Return what has been done so far.
-    #[must_use]
-    pub fn counts(&self) -> RepublisherCounts {
-        RepublisherCounts {
-            republished: self.counters.republished.load(Relaxed),
-            passed_on: self.counters.passed_on.load(Relaxed),
-            given_up: self.counters.given_up.load(Relaxed),
+            monitor,
         }
     }
 
@@ -241,7 +219,7 @@ impl DelayedMessageHandler {
 
     /// Read a message's envelope and find out until when it is to be held.
     fn look(&self, message: &RawMessage) -> Result<Held, RepublishError> {
-        let envelope = self.strategy.envelope_of(message)?;
+        let envelope = self.strategy.sealing().envelope_of(message)?;
         self.strategy.destinations().check(&envelope.destination)?;
         let now = self.clock.0.now();
         // A record from the future has a wrong time: it is taken to be new.
@@ -366,7 +344,7 @@ impl DelayedMessageHandler {
             if context.give_up(failure).await == Settlement::Abandoned {
                 return None;
             }
-            self.counters.given_up.fetch_add(1, Relaxed);
+            self.monitor.gave_up();
             context.state.settle(slot);
         }
         Some((again, wait))
@@ -398,7 +376,7 @@ impl DelayedMessageHandler {
             Next::Arrive(envelope) => envelope.unwrap(message, message.headers()),
             Next::Hop(envelope, bucket) => {
                 let original = envelope.unwrap(message, message.headers());
-                self.strategy.wrap(envelope, original, bucket)
+                self.strategy.sealing().wrap(envelope, original, &bucket.topic)
             }
         }
     }
@@ -413,10 +391,9 @@ impl DelayedMessageHandler {
     }
 
     fn count(&self, next: Option<&Next>) {
-        let counter = match next {
-            Some(Next::Hop(..)) => &self.counters.passed_on,
-            _ => &self.counters.republished,
-        };
-        counter.fetch_add(1, Relaxed);
+        match next {
+            Some(Next::Hop(..)) => self.monitor.passed_on(),
+            _ => self.monitor.republished(),
+        }
     }
 }

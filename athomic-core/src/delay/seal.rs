@@ -11,13 +11,53 @@ use bytes::Bytes;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use super::envelope::{MalformedEnvelope, SIGNATURE};
-use crate::message::Headers;
-use crate::settings::Secret;
+use super::envelope::{Envelope, MalformedEnvelope, SIGNATURE};
+use crate::message::{Headers, RawMessage};
+use crate::settings::{RepublisherSettings, Secret};
+use crate::transport::OutgoingMessage;
+
+/// Puts envelopes on messages that are to wait, and reads them again; signed, if the settings have a key.
+#[derive(Debug, Clone)]
+pub(crate) struct Sealing(Option<Seal>);
+
+impl Sealing {
+    /// Seal as the settings say.
+    pub(crate) fn new(settings: &RepublisherSettings) -> Self {
+        let seal = |key| Seal::new(key, settings.envelope_previous_key.as_ref());
+        Self(settings.envelope_key.as_ref().map(seal))
+    }
+
+    /// Make the record that waits in a place.
+    pub(crate) fn wrap(&self, envelope: &Envelope, message: OutgoingMessage, place: &str) -> OutgoingMessage {
+        let mut record = envelope.wrap(message, place);
+        if let Some(seal) = &self.0 {
+            let signature = seal.sign(&Sealed {
+                key: record.key.as_deref(),
+                payload: record.payload.as_deref(),
+                headers: &record.headers,
+            });
+            record.headers.push(SIGNATURE, Some(signature));
+        }
+        record
+    }
+
+    /// Read the envelope of a record that waited, and check its signature.
+    pub(crate) fn envelope_of(&self, record: &RawMessage) -> Result<Envelope, MalformedEnvelope> {
+        let headers = record.headers();
+        if let Some(seal) = &self.0 {
+            seal.check(&Sealed {
+                key: record.key(),
+                payload: record.payload(),
+                headers: &headers,
+            })?;
+        }
+        Envelope::of(&headers)
+    }
+}
 
 /// Signs delayed messages, and checks the signatures of those that come due. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Seal {
+struct Seal {
     /// Signs, and is tried first.
     key: Hmac<Sha256>,
     /// Was used before: messages that it has signed still wait.
@@ -25,15 +65,15 @@ pub(crate) struct Seal {
 }
 
 /// What a signature is over.
-pub(crate) struct Sealed<'a> {
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) payload: Option<&'a [u8]>,
+struct Sealed<'a> {
+    key: Option<&'a [u8]>,
+    payload: Option<&'a [u8]>,
     /// All headers, the envelope among them.
-    pub(crate) headers: &'a Headers,
+    headers: &'a Headers,
 }
 
 impl Seal {
-    pub(crate) fn new(key: &Secret, previous: Option<&Secret>) -> Self {
+    fn new(key: &Secret, previous: Option<&Secret>) -> Self {
         Self {
             key: hmac(key),
             previous: previous.map(hmac),
@@ -41,13 +81,13 @@ impl Seal {
     }
 
     /// Sign a record.
-    pub(crate) fn sign(&self, record: &Sealed<'_>) -> Bytes {
+    fn sign(&self, record: &Sealed<'_>) -> Bytes {
         let signed = record.feed(self.key.clone()).finalize().into_bytes();
         Bytes::copy_from_slice(&signed)
     }
 
     /// Check the signature of a record, in a time that tells nothing about it.
-    pub(crate) fn check(&self, record: &Sealed<'_>) -> Result<(), MalformedEnvelope> {
+    fn check(&self, record: &Sealed<'_>) -> Result<(), MalformedEnvelope> {
         let signature = record.headers.get(SIGNATURE).ok_or(MalformedEnvelope::Unsigned)?;
         let is_of = |key: &Hmac<Sha256>| record.feed(key.clone()).verify_slice(signature).is_ok();
         if is_of(&self.key) || self.previous.as_ref().is_some_and(is_of) {

@@ -123,6 +123,16 @@ pub enum Finding {
         /// Of how many.
         total: u32,
     },
+    /// The store in which delayed messages wait gives no answer: what is due waits on.
+    DelayStoreDown {
+        /// The store, by its name in the settings, with its address.
+        store: String,
+        /// How long.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
+        lasting: Duration,
+        /// What came of the last call.
+        error: String,
+    },
     /// Its dead letters are not acknowledged: what failed waits, and what waits behind it.
     DeadLettersFail {
         /// How long none got through.
@@ -152,6 +162,7 @@ impl Finding {
             | Self::CommitsFail { .. }
             | Self::CannotRead { .. }
             | Self::DeadLettersFail { .. }
+            | Self::DelayStoreDown { .. }
             | Self::OrderingStoreDown { .. }
             | Self::IdempotencyStoreDown { .. }
             | Self::CircuitOpen { .. } => Severity::NotReady,
@@ -233,6 +244,15 @@ impl fmt::Display for Finding {
             } => write!(
                 f,
                 "paused by its circuit breaker since {} s: {failed} of {total} messages had failed",
+                lasting.as_secs()
+            ),
+            Self::DelayStoreDown {
+                store,
+                lasting,
+                error,
+            } => write!(
+                f,
+                "the store of delayed messages `{store}` gives no answer for {} s: {error}",
                 lasting.as_secs()
             ),
             Self::DeadLettersFail {

@@ -23,6 +23,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Serialize;
 
+use crate::delay::RepublisherMonitor;
+
 /// Looks at an application's health. Cheap to clone; outlives the application.
 ///
 /// ```
@@ -49,6 +51,8 @@ use serde::Serialize;
 pub struct HealthProbe {
     phase: Arc<PhaseCell>,
     pulses: Arc<[Arc<Pulse>]>,
+    /// The republisher of a delay store, and the store's name; that of delay topics is a consumer.
+    delays: Option<(Arc<RepublisherMonitor>, Arc<str>)>,
 }
 
 impl HealthProbe {
@@ -56,6 +60,15 @@ impl HealthProbe {
         Self {
             phase: Arc::default(),
             pulses: pulses.into(),
+            delays: None,
+        }
+    }
+
+    /// Look at the republisher of a delay store too.
+    pub(crate) fn with_delays(self, monitor: Arc<RepublisherMonitor>, store: &str) -> Self {
+        Self {
+            delays: Some((monitor, store.into())),
+            ..self
         }
     }
 
@@ -68,7 +81,11 @@ impl HealthProbe {
     pub fn check(&self) -> Health {
         let phase = self.phase.get();
         let consumers = match phase {
-            Phase::Starting | Phase::Running => self.pulses.iter().map(|pulse| pulse.check()).collect(),
+            Phase::Starting | Phase::Running => {
+                let pulses = self.pulses.iter().map(|pulse| pulse.check());
+                let delays = self.delays.iter().map(|(monitor, store)| monitor.check(store));
+                pulses.chain(delays).collect()
+            }
             _ => Vec::new(),
         };
         Health { phase, consumers }

@@ -66,6 +66,16 @@ impl Headers {
         self.push(name, Some(value.into()));
     }
 
+    /// Put a header before all others, in the place of all of its name.
+    pub fn set_first(&mut self, name: &str, value: impl Into<Bytes>) {
+        self.remove(name);
+        let header = Header {
+            name: name.to_owned(),
+            value: Some(value.into()),
+        };
+        self.0.insert(0, header);
+    }
+
     /// Take all headers of this name away.
     pub fn remove(&mut self, name: &str) {
         self.0.retain(|header| header.name != name);

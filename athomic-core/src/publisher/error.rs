@@ -8,6 +8,7 @@ use crate::consumer::MessagingConnectionError;
 use crate::context::ContextError;
 use crate::delay::ForbiddenDestination;
 use crate::payload::{Format, SealError};
+use crate::store::StoreError;
 use crate::transport::{DeliveryState, TransportError};
 
 /// Publishing a message failed.
@@ -88,6 +89,15 @@ pub enum PublishError {
         #[source]
         source: Arc<TransportError>,
     },
+    /// The store in which it was to wait did not take it, or did not say so.
+    #[error("cannot publish to topic `{topic}` with a delay")]
+    Store {
+        /// Where it should have gone.
+        topic: String,
+        /// Why. What may pass was tried again for half a minute.
+        #[source]
+        source: StoreError,
+    },
     /// The broker did not acknowledge.
     #[error("cannot publish to topic `{topic}`")]
     Transport {
@@ -104,7 +114,8 @@ pub enum PublishError {
 #[error(
     "no strategy for delayed messages is configured for connection `{connection}`: name delay topics in \
      `integration.messaging.republisher.delay_topics`, such as `60 = \"platform.internal.delay-1m.v1\"`, and set \
-     `integration.messaging.republisher.enabled = true` in one program{}",
+     `integration.messaging.republisher.enabled = true` in one program; or have them wait in a store, \
+     `delay_strategy_backend = \"redis_sorted_set\"`{}",
     if connection == crate::settings::DEFAULT_CONNECTION { "" } else {
         "; of named connections, only those to the republisher's servers have it"
     }
@@ -179,6 +190,7 @@ impl PublishError {
             Self::Forbidden(_) => "forbidden_destination",
             Self::Connection { .. } => "connection",
             Self::NotSent { .. } => "not_sent",
+            Self::Store { .. } => "store",
             Self::Transport { .. } => "transport",
         }
     }
@@ -196,6 +208,7 @@ impl PublishError {
             Self::Payload { source, .. } => source.is_retriable(),
             Self::Connection { source, .. } => source.is_retriable(),
             Self::NotSent { source, .. } => source.is_retriable(),
+            Self::Store { source, .. } => source.is_retriable(),
             Self::Transport { source, .. } => source.is_retriable(),
         }
     }
@@ -212,7 +225,7 @@ impl PublishError {
     #[must_use]
     pub fn is_about_the_message(&self) -> bool {
         match self {
-            Self::Connection { .. } | Self::NotSent { .. } => false,
+            Self::Connection { .. } | Self::NotSent { .. } | Self::Store { .. } => false,
             Self::Transport { source, .. } => match source {
                 TransportError::Delivery { retriable, .. } => !retriable,
                 TransportError::UnknownTopic { .. }
@@ -241,7 +254,11 @@ impl PublishError {
                     | TransportError::Settings { .. },
                 ..
             } => DeliveryState::NotWritten,
-            Self::Transport { .. } => DeliveryState::Unknown,
+            Self::Store {
+                source: StoreError::Refused { .. } | StoreError::Unfit { .. },
+                ..
+            } => DeliveryState::NotWritten,
+            Self::Transport { .. } | Self::Store { .. } => DeliveryState::Unknown,
             _ => DeliveryState::NotWritten,
         }
     }

@@ -103,7 +103,7 @@ impl NewMessage {
 
     /// Have it published after a delay, never earlier. With `kafka_topic_delay_strategy` it is late by at
     /// most the difference to its bucket's delay, with `kafka_cascade_delay_strategy` by the smallest
-    /// bucket's. Zero, the default, is at once.
+    /// bucket's, with `redis_sorted_set` by less than a second. Zero, the default, is at once.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -117,7 +117,7 @@ impl NewMessage {
 
     /// Set the message's id in the place of a random one.
     pub fn message_id(mut self, id: impl Into<Bytes>) -> Self {
-        self.message.headers.set(MESSAGE_ID, id);
+        self.message.headers.set_first(MESSAGE_ID, id);
         self
     }
 
@@ -154,7 +154,8 @@ impl NewMessage {
             return Err(PublishError::Context { topic, source });
         }
         if self.message.headers.get(MESSAGE_ID).is_none() {
-            self.message.headers.push(MESSAGE_ID, Some(new_id()));
+            // First: the bulk publisher of Kafka takes headers that are sorted, and other names come after.
+            self.message.headers.set_first(MESSAGE_ID, new_id());
         }
         Ok(Finished {
             message: self.message,

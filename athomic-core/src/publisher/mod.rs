@@ -23,16 +23,17 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use crate::context::{Context, HeadersOrchestrator};
-use crate::delay::Bucket;
+use crate::delay::{Bucket, DELAY_STORE, DelayScheduler};
 use crate::handler::Priority;
 use crate::lineage::HandlerLineage;
-use crate::message::{Headers, Partition, Timestamp};
+use crate::message::{Headers, Partition, Timestamp, TopicPartition};
 use crate::payload::{Encode, Payloads};
 use crate::settings::DEFAULT_CONNECTION;
 use crate::telemetry::{ConnectionTelemetry, Written};
 use crate::transport::{Delivery, DynPublisher, DynTransport, OutgoingMessage, TransportError};
 use error::NoClient;
 use message::Finished;
+pub(crate) use strategy::Delays;
 use strategy::outcome;
 
 /// Publishes messages over one connection. Cheap to clone; a handler takes it as an argument.
@@ -62,7 +63,7 @@ struct Shared {
     connection: String,
     transport: Arc<dyn DynTransport>,
     /// How messages with a delay are published, if the settings say how.
-    delayed: Option<DelayedPublishStrategy>,
+    delayed: Option<Delays>,
     /// Puts the context on messages.
     headers: Arc<HeadersOrchestrator>,
     /// How payloads are written.
@@ -71,6 +72,14 @@ struct Shared {
     telemetry: Option<Arc<ConnectionTelemetry>>,
     /// Made at the first message; kept until the last clone of the publisher goes.
     client: OnceCell<Box<dyn DynPublisher>>,
+}
+
+/// A message as its strategy wants it.
+enum Ready {
+    /// To be sent.
+    Record(Prepared),
+    /// To wait in the store for so long.
+    Waits(OutgoingMessage, Duration),
 }
 
 /// The result of one message.
@@ -92,6 +101,7 @@ impl Publisher {
         delayed: Option<DelayedPublishStrategy>,
         headers: Arc<HeadersOrchestrator>,
     ) -> Self {
+        let delayed = delayed.map(Delays::Topics);
         Self::over(connection, transport, delayed, headers, Arc::default())
     }
 
@@ -99,7 +109,7 @@ impl Publisher {
     pub(crate) fn over(
         connection: impl Into<String>,
         transport: Arc<dyn DynTransport>,
-        delayed: Option<DelayedPublishStrategy>,
+        delayed: Option<Delays>,
         headers: Arc<HeadersOrchestrator>,
         payloads: Arc<Payloads>,
     ) -> Self {
@@ -161,25 +171,34 @@ impl Publisher {
         let now = self.shared.transport.now();
         let mut results: Vec<Option<Published>> = Vec::new();
         let (mut places, mut records) = (Vec::new(), Vec::new());
+        let (mut waiting, mut schedule) = (Vec::new(), Vec::new());
         // Gathered first: an iterator that borrows, held over an await, makes the future of a caller no `Send`.
         let messages: Vec<_> = messages.into_iter().collect();
         for (place, message) in messages.into_iter().enumerate() {
             let written = self.lineage.is_some().then(|| message.target());
             match self.prepare(message, now).await {
-                Ok(Prepared { record, waits }) => {
+                Ok(Ready::Record(Prepared { record, waits })) => {
                     places.push((place, waits, written));
                     records.push(record);
+                    results.push(None);
+                }
+                Ok(Ready::Waits(record, delay)) => {
+                    waiting.push((place, written));
+                    schedule.push((record, delay));
                     results.push(None);
                 }
                 Err(error) => results.push(Some(Err(error))),
             }
         }
+        let scheduled = self.schedule(schedule, Written::Message).await;
+        for ((place, written), result) in waiting.into_iter().zip(scheduled) {
+            self.note_written(written, result.is_ok());
+            results[place] = Some(result.map(|due| PublishingOutcome::Scheduled { due }));
+        }
         for ((place, waits, written), result) in
             places.into_iter().zip(self.send(records, Written::Message).await)
         {
-            if let (Some(lineage), Some((topic, bytes)), true) = (&self.lineage, written, result.is_ok()) {
-                lineage.wrote(&topic, bytes);
-            }
+            self.note_written(written, result.is_ok());
             let published = result.map(|delivery| outcome(waits, delivery));
             if let (Some(telemetry), Ok(PublishingOutcome::Delayed { bucket, .. })) =
                 (&self.shared.telemetry, &published)
@@ -194,8 +213,15 @@ impl Publisher {
             .collect()
     }
 
+    /// Tell lineage of a message that was published.
+    fn note_written(&self, written: Option<(String, usize)>, published: bool) {
+        if let (Some(lineage), Some((topic, bytes)), true) = (&self.lineage, written, published) {
+            lineage.wrote(&topic, bytes);
+        }
+    }
+
     /// Make the record of a message.
-    async fn prepare(&self, message: NewMessage, now: Timestamp) -> Result<Prepared, PublishError> {
+    async fn prepare(&self, message: NewMessage, now: Timestamp) -> Result<Ready, PublishError> {
         let Finished {
             mut message,
             delay,
@@ -209,10 +235,12 @@ impl Publisher {
             }
         }
         if delay.is_zero() {
-            return DirectPublishStrategy.prepare(message, delay, now);
+            let prepared = DirectPublishStrategy.prepare(message, delay, now);
+            return prepared.map(Ready::Record);
         }
         match &self.shared.delayed {
-            Some(strategy) => strategy.prepare(message, delay, now),
+            Some(Delays::Topics(strategy)) => strategy.prepare(message, delay, now).map(Ready::Record),
+            Some(Delays::Store(_)) => Ok(Ready::Waits(message, delay)),
             None => Err(PublishError::NotConfigured {
                 topic: message.topic,
                 source: StrategyNotConfigured {
@@ -236,6 +264,54 @@ impl Publisher {
         let results = Box::pin(sending.run(self.write(records))).await;
         telemetry.finish(sending, &results);
         results
+    }
+
+    /// Have messages wait in the store; return for each when it is due.
+    async fn schedule(
+        &self,
+        messages: Vec<(OutgoingMessage, Duration)>,
+        written: Written,
+    ) -> Vec<Result<Timestamp, PublishError>> {
+        let Some(Delays::Store(scheduler)) = self.shared.delayed.as_ref().filter(|_| !messages.is_empty())
+        else {
+            return Vec::new();
+        };
+        let Some(telemetry) = &self.shared.telemetry else {
+            return scheduler.schedule(messages, self.now()).await;
+        };
+        // Boxed, likewise.
+        Box::pin(self.schedule_recorded(scheduler, messages, written, telemetry)).await
+    }
+
+    async fn schedule_recorded(
+        &self,
+        scheduler: &DelayScheduler,
+        messages: Vec<(OutgoingMessage, Duration)>,
+        written: Written,
+        telemetry: &ConnectionTelemetry,
+    ) -> Vec<Result<Timestamp, PublishError>> {
+        let (mut records, delays): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
+        let sending = telemetry.start(&mut records, written);
+        let messages = records.into_iter().zip(delays).collect();
+        let results = sending.run(scheduler.schedule(messages, self.now())).await;
+        let (mut due, mut delivered) = (Vec::new(), Vec::new());
+        for result in results {
+            let (time, delivery) = match result {
+                Ok(time) => {
+                    telemetry.delayed(DELAY_STORE);
+                    let partition = TopicPartition::new(DELAY_STORE, 0);
+                    (Some(time), Ok(Delivery { partition, offset: 0 }))
+                }
+                Err(error) => (None, Err(error)),
+            };
+            due.push(time);
+            delivered.push(delivery);
+        }
+        telemetry.finish(sending, &delivered);
+        let result = |(time, delivery): (Option<Timestamp>, Result<_, _>)| {
+            delivery.map(|_| time.expect("what was taken is due at a time"))
+        };
+        due.into_iter().zip(delivered).map(result).collect()
     }
 
     async fn write(&self, records: Vec<OutgoingMessage>) -> Vec<Result<Delivery, PublishError>> {
@@ -283,7 +359,13 @@ impl Publisher {
         delay: Duration,
     ) -> Result<(), PublishError> {
         let record = match &self.shared.delayed {
-            Some(strategy) if !delay.is_zero() => strategy.prepare(record, delay, self.now())?.record,
+            Some(Delays::Topics(strategy)) if !delay.is_zero() => {
+                strategy.prepare(record, delay, self.now())?.record
+            }
+            Some(Delays::Store(_)) if !delay.is_zero() => {
+                let taken = self.schedule(vec![(record, delay)], Written::Copy).await.pop();
+                return taken.expect("one message has one result").map(drop);
+            }
             _ => record,
         };
         let sent = self.send(vec![record], Written::Copy).await.pop();
@@ -305,10 +387,13 @@ impl Publisher {
         self.shared.transport.now()
     }
 
-    /// Return the delay topic in which a message would wait that is published now with this delay.
+    /// Return the delay topic in which a message would wait that is published now with this delay; `None` if
+    /// there is none, or messages wait in a store.
     #[must_use]
     pub fn bucket_for(&self, delay: Duration) -> Option<&Bucket> {
-        let strategy = self.shared.delayed.as_ref()?;
+        let Delays::Topics(strategy) = self.shared.delayed.as_ref()? else {
+            return None;
+        };
         match strategy.max_hops() {
             None => strategy.buckets().at_least(delay),
             Some(_) => Some(strategy.buckets().for_hop(delay)),

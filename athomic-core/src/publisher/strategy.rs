@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::error::PublishError;
 use super::outcome::PublishingOutcome;
-use crate::delay::{Bucket, Buckets, Destinations, Envelope, MalformedEnvelope, SIGNATURE, Seal, Sealed};
-use crate::message::{RawMessage, Timestamp};
+use crate::delay::{Bucket, Buckets, DelayScheduler, Destinations, Envelope, Sealing};
+use crate::message::Timestamp;
 use crate::settings::{DelayBackend, RepublisherSettings};
 use crate::transport::{Delivery, OutgoingMessage};
 
@@ -55,6 +55,15 @@ impl PublishingStrategy for DirectPublishStrategy {
     }
 }
 
+/// Where messages wait that are published with a delay.
+#[derive(Debug, Clone)]
+pub(crate) enum Delays {
+    /// In delay topics.
+    Topics(DelayedPublishStrategy),
+    /// In a store.
+    Store(DelayScheduler),
+}
+
 /// Publishes to a delay topic, from which the republisher takes the message when it is due.
 #[derive(Debug, Clone)]
 pub struct DelayedPublishStrategy {
@@ -62,8 +71,7 @@ pub struct DelayedPublishStrategy {
     destinations: Destinations,
     /// In how many buckets a message may wait in turn; `None` is one, the plain strategy.
     max_hops: Option<u32>,
-    /// Signs envelopes, if the settings have a key.
-    seal: Option<Seal>,
+    sealing: Sealing,
 }
 
 impl DelayedPublishStrategy {
@@ -73,15 +81,13 @@ impl DelayedPublishStrategy {
         let topics = settings.delay_topics.iter();
         let buckets = Buckets::new(topics.map(|(delay, topic)| (*delay, topic.as_str())))?;
         Some(Self {
-            destinations: Destinations::new(&settings.destinations, &buckets),
+            destinations: Destinations::new(&settings.destinations, settings.delay_topics.values().cloned()),
             buckets,
-            seal: settings
-                .envelope_key
-                .as_ref()
-                .map(|key| Seal::new(key, settings.envelope_previous_key.as_ref())),
+            sealing: Sealing::new(settings),
             max_hops: match settings.strategy {
                 DelayBackend::KafkaTopic => None,
-                DelayBackend::KafkaCascade => Some(settings.max_hops.get()),
+                // What waits in topics from before there was a store may be on its way through several.
+                DelayBackend::KafkaCascade | DelayBackend::RedisSortedSet => Some(settings.max_hops.get()),
             },
         })
     }
@@ -104,36 +110,9 @@ impl DelayedPublishStrategy {
         self.max_hops
     }
 
-    /// Put a message into a delay topic, signed if the settings have a key.
-    pub(crate) fn wrap(
-        &self,
-        envelope: &Envelope,
-        message: OutgoingMessage,
-        bucket: &Bucket,
-    ) -> OutgoingMessage {
-        let mut record = envelope.wrap(message, &bucket.topic);
-        if let Some(seal) = &self.seal {
-            let signature = seal.sign(&Sealed {
-                key: record.key.as_deref(),
-                payload: record.payload.as_deref(),
-                headers: &record.headers,
-            });
-            record.headers.push(SIGNATURE, Some(signature));
-        }
-        record
-    }
-
-    /// Read the envelope of a record, and check its signature if the settings have a key.
-    pub(crate) fn envelope_of(&self, record: &RawMessage) -> Result<Envelope, MalformedEnvelope> {
-        let headers = record.headers();
-        if let Some(seal) = &self.seal {
-            seal.check(&Sealed {
-                key: record.key(),
-                payload: record.payload(),
-                headers: &headers,
-            })?;
-        }
-        Envelope::of(&headers)
+    /// Return what puts envelopes on messages.
+    pub(crate) fn sealing(&self) -> &Sealing {
+        &self.sealing
     }
 
     fn bucket(&self, topic: &str, delay: Duration) -> Result<&Bucket, PublishError> {
@@ -176,7 +155,7 @@ impl PublishingStrategy for DelayedPublishStrategy {
         let bucket = self.bucket(&message.topic, delay)?;
         let envelope = Envelope::new(&message, delay, now);
         Ok(Prepared {
-            record: self.wrap(&envelope, message, bucket),
+            record: self.sealing.wrap(&envelope, message, &bucket.topic),
             waits: Some((bucket.clone(), envelope.due())),
         })
     }

@@ -436,6 +436,8 @@ impl Values {
             .is("enabled", republisher.enabled)
             .text("delay_strategy_backend", republisher.strategy.as_str())
             .is("max_hops", republisher.max_hops)
+            .text("kvstore", &republisher.kvstore)
+            .seconds("max_delay_seconds", republisher.max_delay)
             .maybe_text("envelope_key", republisher.envelope_key.as_ref().map(|_| MASK))
             .maybe_text(
                 "envelope_previous_key",

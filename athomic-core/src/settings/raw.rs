@@ -319,6 +319,8 @@ section! {
         delay_topics: BTreeMap<String, Written<String>>,
         destinations: Vec<String>,
         max_hops: i128,
+        kvstore: String,
+        max_delay_seconds: f64,
         envelope_key: RawSecret,
         envelope_previous_key: RawSecret,
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::delay::DynDelayStore;
 use super::idempotency::DynIdempotencyStore;
 use super::key_value::DynKeyValueStore;
 use super::ordering::DynOrderingStore;
@@ -95,6 +96,26 @@ inventory::collect!(KeyValueBackend);
 #[must_use]
 pub fn key_value_backend(name: &str) -> Option<&'static KeyValueBackend> {
     inventory::iter::<KeyValueBackend>().find(|backend| backend.name == name)
+}
+
+/// Makes a delay store. Opens no connection, likewise.
+pub type ConnectDelays = fn(&KeyValueSettings, KeySpace) -> Result<Arc<dyn DynDelayStore>, StoreError>;
+
+/// A delay store that the settings can name, submitted likewise.
+#[derive(Debug)]
+pub struct DelayStoreBackend {
+    /// The name as `database.kvstore.NAME.provider.backend` has it.
+    pub name: &'static str,
+    /// Makes the store.
+    pub connect: ConnectDelays,
+}
+
+inventory::collect!(DelayStoreBackend);
+
+/// Find a backend that is linked into this program.
+#[must_use]
+pub fn delay_store_backend(name: &str) -> Option<&'static DelayStoreBackend> {
+    inventory::iter::<DelayStoreBackend>().find(|backend| backend.name == name)
 }
 
 /// A named store: `database.kvstore.NAME`.

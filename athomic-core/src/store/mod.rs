@@ -2,6 +2,7 @@
 //! crates of their own.
 
 mod backend;
+pub mod delay;
 mod error;
 pub mod idempotency;
 pub mod key_value;
@@ -10,9 +11,9 @@ pub mod ordering;
 mod space;
 
 pub use backend::{
-    ConnectIdempotency, ConnectKeyValue, ConnectOrdering, IdempotencyBackend, IdempotencyStores,
-    KeyValueBackend, KeyValueSettings, OrderingBackend, Scope, idempotency_backend, key_value_backend,
-    ordering_backend,
+    ConnectDelays, ConnectIdempotency, ConnectKeyValue, ConnectOrdering, DelayStoreBackend,
+    IdempotencyBackend, IdempotencyStores, KeyValueBackend, KeyValueSettings, OrderingBackend, Scope,
+    delay_store_backend, idempotency_backend, key_value_backend, ordering_backend,
 };
 pub use error::StoreError;
 pub use space::KeySpace;

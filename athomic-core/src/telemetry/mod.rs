@@ -36,8 +36,11 @@ pub(crate) use off::{ConnectionTelemetry, HandlerTelemetry, Processing, StepTele
 #[cfg(feature = "otel")]
 pub(crate) use otel::{ConnectionTelemetry, HandlerTelemetry, Processing, StepTelemetry, Telemetry};
 
+use std::sync::Arc;
+
 use crate::circuit_breaker::CircuitMonitor;
 use crate::consumer::ConsumptionMonitor;
+use crate::delay::RepublisherMonitor;
 use crate::idempotency::IdempotencyMonitor;
 use crate::ordering::OrderingDesk;
 
@@ -52,6 +55,8 @@ pub(crate) struct Observed {
     pub(crate) circuits: CircuitMonitor,
     pub(crate) ordering: OrderingDesk,
     pub(crate) consumption: ConsumptionMonitor,
+    /// What republishes delayed messages, if this program does.
+    pub(crate) delays: Option<Arc<RepublisherMonitor>>,
 }
 
 /// Which way a payload goes through its steps.

@@ -114,6 +114,10 @@ pub const DLQ_REDRIVEN: &str = "athomic.dlq.redriven";
 pub const DELAY_PUBLISHED: &str = "athomic.delay.published";
 /// How much later than due delayed messages are published to their topic, in seconds.
 pub const DELAY_LATENESS: &str = "athomic.delay.lateness";
+/// Messages that wait in the delay store, as it was looked at last.
+pub const DELAY_WAITING: &str = "athomic.delay.waiting";
+/// For how long the first message in the delay store had been due then, in seconds.
+pub const DELAY_OVERDUE: &str = "athomic.delay.overdue";
 /// Messages that were not handled, since they had been before.
 pub const IDEMPOTENCY_HITS: &str = "athomic.idempotency.hits";
 /// Times that a message waited, since another execution had it.

@@ -5,6 +5,7 @@
 //! - [`seed_jitter`] takes the chance out of delays.
 //! - [`eventually`] waits for a condition with a deadline, in place of sleeps.
 
+pub mod delay;
 pub mod idempotency;
 pub mod key_value;
 pub mod ordering;

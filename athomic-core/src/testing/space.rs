@@ -17,3 +17,16 @@ pub(super) fn fresh() -> (KeySpace, StoreClock) {
 pub(super) fn pass(clock: &StoreClock, time: Duration) {
     clock.shift(i64::try_from(time.as_micros()).expect("it is short"));
 }
+
+/// Numbers that look like chance and come again with the same seed (`SplitMix64`).
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut number = self.0;
+        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((number ^ (number >> 31)) % limit as u64).expect("it is below the limit")
+    }
+}

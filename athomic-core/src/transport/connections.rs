@@ -8,7 +8,7 @@ use super::memory::MemoryBroker;
 use super::{DynTransport, TransportError, backend};
 use crate::context::HeadersOrchestrator;
 use crate::payload::Payloads;
-use crate::publisher::{DelayedPublishStrategy, Publisher};
+use crate::publisher::{Delays, Publisher};
 use crate::settings::{Backend, ConnectionSettings, DEFAULT_CONNECTION, REPUBLISHER_CONNECTION, Settings};
 use crate::telemetry::{ConnectionTelemetry, Telemetry};
 
@@ -34,6 +34,7 @@ impl Connections {
         headers: &Arc<HeadersOrchestrator>,
         payloads: &Arc<Payloads>,
         telemetry: Option<&Arc<Telemetry>>,
+        delayed: Option<&Delays>,
     ) -> Result<Self, ConnectionsError> {
         let transport = |connection: &ConnectionSettings| -> Result<Arc<dyn DynTransport>, ConnectionsError> {
             match settings.messaging.backend {
@@ -46,10 +47,9 @@ impl Connections {
             }
         };
         let connections = settings.messaging.connections.values();
-        let delayed = DelayedPublishStrategy::new(&settings.messaging.republisher);
         let connections = connections.map(|connection| {
             let delayed = delayed
-                .clone()
+                .cloned()
                 .filter(|_| reaches_delay_topics(settings, connection));
             let transport = transport(connection)?;
             let (name, headers) = (connection.name.as_str(), Arc::clone(headers));

@@ -114,7 +114,8 @@ async fn a_delayed_message_arrives_when_it_is_due_as_it_was_published() {
     assert!(began.elapsed() < 43 * SECOND, "{:?}", began.elapsed());
     assert_eq!(messages[0].payload(), Some(&*payload));
     assert_eq!(messages[1].payload(), None);
-    let expected = headers.with(MESSAGE_ID, "id");
+    let mut expected = headers;
+    expected.set_first(MESSAGE_ID, "id");
     for message in &messages {
         assert!(message.timestamp().unwrap() >= *due);
         assert_eq!((message.partition(), message.key()), (2, Some(&*key)));
@@ -138,7 +139,8 @@ async fn a_message_waits_in_the_smallest_bucket_that_is_long_enough() {
             .delay(seconds * SECOND)
             .await
             .unwrap();
-        assert_eq!(&*outcome.delivery().partition.topic, bucket, "{seconds} s");
+        let delivery = outcome.delivery().unwrap();
+        assert_eq!(&*delivery.partition.topic, bucket, "{seconds} s");
         assert!(outcome.is_delayed());
     }
     let error = publisher
@@ -553,10 +555,6 @@ fn settings_of_a_republisher_are_checked() {
         "a new group would skip the messages that wait",
     );
     check("max_hops = 0", "must be between 1 and");
-    check(
-        "delay_strategy_backend = 'redis_sorted_set'",
-        "`redis_sorted_set` is not built yet",
-    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ mod commit;
 mod context;
 mod dead_letters;
 mod delay;
+mod delay_store;
 mod failures;
 mod health;
 mod holds;

@@ -64,7 +64,7 @@ async fn a_key_chooses_the_partition_as_kafkas_clients_do() {
     for key in ["a", "b", "order-42", ""] {
         let outcome = publisher.publish(TOPIC, &0).key(key).await.unwrap();
         assert_eq!(
-            outcome.delivery().partition.partition,
+            outcome.delivery().unwrap().partition.partition,
             partition_for_key(key.as_bytes(), 7),
             "key `{key}`"
         );
@@ -97,7 +97,12 @@ async fn a_batch_has_one_result_each_in_its_order() {
     assert_eq!(results.len(), 7);
     let offsets: Vec<_> = results
         .iter()
-        .map(|result| result.as_ref().ok().map(|outcome| outcome.delivery().offset))
+        .map(|result| {
+            result
+                .as_ref()
+                .ok()
+                .map(|outcome| outcome.delivery().unwrap().offset)
+        })
         .collect();
     assert_eq!(offsets, [Some(0), None, None, None, None, Some(1), Some(2)]);
     assert!(matches!(results[1], Err(PublishError::Serialize { .. })));

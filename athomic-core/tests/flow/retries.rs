@@ -18,7 +18,7 @@ pub(crate) const REPUBLISH: &str = "[integration.messaging.dlq]\nstrategy = \"ke
     [integration.messaging.dlq.retry]\nmode = \"republish\"\njitter = false\n";
 
 /// A handler that fails for all payloads but 0; each execution is in the journal.
-fn failing(journal: &Journal, from: Subscribe) -> HandlerDefinition {
+pub(crate) fn failing(journal: &Journal, from: Subscribe) -> HandlerDefinition {
     let journal = journal.clone();
     from.handler(move |payload: u64, meta: Meta| {
         let run = journal.begin(0, &meta);

@@ -23,8 +23,8 @@ use super::raw::{
     Field, RawConnection, RawConsumer, RawMessaging, RawProducer, RawSettings, RawTopics, RawTuned,
 };
 use super::resolved::{
-    AppSettings, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, GroupProtocol,
-    HandlerTuning, KvStoreSettings, LifecycleSettings, MessagingSettings, ProducerSettings,
+    AppSettings, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DelayBackend,
+    GroupProtocol, HandlerTuning, KvStoreSettings, LifecycleSettings, MessagingSettings, ProducerSettings,
     REPUBLISHER_CONNECTION, RetryMode, Settings, StorageBackend, StorageSettings, TopicsSettings,
 };
 use super::schema::{CONNECTIONS, TUNING};
@@ -105,11 +105,14 @@ impl Resolver<'_> {
     ) -> MessagingSettings {
         let backend = self.choice(&raw.provider.backend, Backend::Memory);
         self.fetch_secrets = backend == Backend::Kafka;
-        let republisher = self.republisher(&raw.republisher, &raw.republishing);
+        let republisher = self.republisher(&raw.republisher, &raw.republishing, kvstores);
         let mut dlq = self.dlq(&raw.dlq, &raw.retry);
-        if raw.retry.mode.is_none() && republisher.enabled && !republisher.delay_topics.is_empty() {
+        let delays =
+            !republisher.delay_topics.is_empty() || republisher.strategy == DelayBackend::RedisSortedSet;
+        if raw.retry.mode.is_none() && republisher.enabled && delays {
             dlq.retry.mode = RetryMode::DelayTopic;
         }
+        self.check_delay_store(&raw.republisher, &republisher, backend, &dlq, kvstores);
         MessagingSettings {
             enabled: value_or(&raw.switch.enabled, true),
             backend,

@@ -28,7 +28,7 @@ const SCHEMES: [&str; 6] = [
     "rediss-sentinel://",
 ];
 
-type Stores = BTreeMap<String, KvStoreSettings>;
+pub(super) type Stores = BTreeMap<String, KvStoreSettings>;
 
 impl Resolver<'_> {
     pub(super) fn kvstores(&mut self, raw: &[(String, RawStore)]) -> Stores {
@@ -99,7 +99,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn kvstore_name(&mut self, field: &Field<String>, stores: &Stores) -> Option<String> {
+    pub(super) fn kvstore_name(&mut self, field: &Field<String>, stores: &Stores) -> Option<String> {
         let name = self.text(field)?;
         if let (false, Some(written)) = (stores.contains_key(&name), field) {
             let near = nearest(&name, stores.keys().map(String::as_str));

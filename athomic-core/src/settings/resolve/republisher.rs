@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::ordering::Stores;
 use super::{Resolver, value_or};
 use crate::message::check_topic_name;
 use crate::settings::error::Problem;
 use crate::settings::raw::{Field, RawConnection, RawRepublisher, Written};
-use crate::settings::resolved::{OffsetReset, RepublisherSettings};
+use crate::settings::resolved::{
+    Backend, DelayBackend, DlqSettings, DlqStrategy, OffsetReset, RepublisherSettings, StoreBackend,
+};
 
 impl Resolver<'_> {
     /// Give the section its meaning; its connection is resolved with the others.
@@ -15,6 +18,7 @@ impl Resolver<'_> {
         &mut self,
         raw: &RawRepublisher,
         servers: &RawConnection,
+        stores: &Stores,
     ) -> RepublisherSettings {
         let default = RepublisherSettings::default();
         let settings = RepublisherSettings {
@@ -23,6 +27,8 @@ impl Resolver<'_> {
             delay_topics: self.delay_topics(&raw.delay_topics),
             destinations: self.destinations(&raw.destinations),
             max_hops: self.count(&raw.max_hops, default.max_hops),
+            kvstore: self.kvstore_name(&raw.kvstore, stores).unwrap_or(default.kvstore),
+            max_delay: self.some_seconds(&raw.max_delay_seconds, default.max_delay),
             envelope_key: self.secret(&raw.envelope_key),
             envelope_previous_key: self.secret(&raw.envelope_previous_key),
             group_id: self.text(&servers.consumer.group_id).unwrap_or(default.group_id),
@@ -30,6 +36,7 @@ impl Resolver<'_> {
         if let (Some(written), true, true) =
             (&raw.enabled, settings.enabled, settings.delay_topics.is_empty())
             && raw.delay_topics.is_none()
+            && settings.strategy != DelayBackend::RedisSortedSet
         {
             let reason =
                 "it needs topics to consume; add `delay_topics = { 60 = \"platform.internal.delay-1m.v1\" }`";
@@ -40,6 +47,49 @@ impl Resolver<'_> {
             self.faults.push(written.fault(Problem::invalid(reason)));
         }
         settings
+    }
+
+    /// Refuse a store that would lose what waits, and keys that have a meaning with a store alone.
+    pub(super) fn check_delay_store(
+        &mut self,
+        raw: &RawRepublisher,
+        settings: &RepublisherSettings,
+        backend: Backend,
+        dlq: &DlqSettings,
+        stores: &Stores,
+    ) {
+        if settings.strategy != DelayBackend::RedisSortedSet {
+            let reason = "has a meaning with `delay_strategy_backend = \"redis_sorted_set\"` alone; set that, or remove it";
+            let kvstore = raw
+                .kvstore
+                .as_ref()
+                .map(|written| written.fault(Problem::invalid(reason)));
+            let longest = raw.max_delay_seconds.as_ref();
+            let longest = longest.map(|written| written.fault(Problem::invalid(reason)));
+            return self.faults.extend(kvstore.into_iter().chain(longest));
+        }
+        let Some(written) = &raw.delay_strategy_backend else {
+            return;
+        };
+        if settings.enabled && dlq.enabled && dlq.strategy == DlqStrategy::LoggingOnly {
+            let reason = "what is given up is taken out of the store and is nowhere else; set \
+                          `integration.messaging.dlq.strategy = \"keep\"`";
+            self.faults.push(written.fault(Problem::invalid(reason)));
+        }
+        let store = stores.get(&settings.kvstore);
+        if let Some(store) = store.filter(|store| !store.enabled) {
+            let reason = format!("`database.kvstore.{}.enabled` is false", store.name);
+            self.faults.push(written.fault(Problem::invalid(reason)));
+        }
+        let embedded = store.filter(|store| store.backend == StoreBackend::Memory);
+        if let (Backend::Kafka, Some(store)) = (backend, embedded) {
+            let reason = format!(
+                "the embedded store loses what waits with the process; set \
+                 `database.kvstore.{}.provider.backend = \"redis\"`",
+                store.name
+            );
+            self.faults.push(written.fault(Problem::invalid(reason)));
+        }
     }
 
     /// Say where the republisher begins that has no commit: whatever handlers do, nothing that waits is

@@ -247,7 +247,7 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "delay_strategy_backend",
                 one_of::<DelayBackend>(),
                 "\"kafka_topic_delay_strategy\"",
-                "How messages wait: in one delay topic, or in several in turn, for any delay and closer to its time.",
+                "How messages wait: in one delay topic, in several in turn, for any delay and closer to its time, or in a store, each until its own time.",
             ),
             unset(
                 "delay_topics",
@@ -266,6 +266,18 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 Kind::Integer,
                 "100",
                 "In how many delay topics in turn a message may wait, with `kafka_cascade_delay_strategy`.",
+            ),
+            key(
+                "kvstore",
+                Kind::Text,
+                "\"ordering\"",
+                "The store in which messages wait, with `redis_sorted_set`: a name below `database.kvstore`.",
+            ),
+            key(
+                "max_delay_seconds",
+                Kind::Seconds,
+                "2592000",
+                "The longest delay, with `redis_sorted_set`.",
             ),
             unset(
                 "envelope_key",

@@ -27,11 +27,9 @@ fn parts_without_a_runtime_are_refused_by_name() {
 #[test]
 fn words_without_a_runtime_are_refused_by_name() {
     check_faults(
-        "[integration.messaging.republisher]
-delay_strategy_backend = 'redis_sorted_set'",
-        &[
-            "settings.toml:2:26: `integration.messaging.republisher.delay_strategy_backend`: `redis_sorted_set` is not built yet; use `kafka_topic_delay_strategy`, `kafka_cascade_delay_strategy`",
-        ],
+        "[storage.provider]
+backend = 's3'",
+        &["settings.toml:2:11: `storage.provider.backend`: `s3` is not built yet; use `memory`, `local`"],
     );
 }
 

@@ -1,6 +1,7 @@
 //! Stores in the memory of the process.
 
 mod clock;
+mod delay;
 mod idempotency;
 mod key_value;
 mod ordering;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use clock::StoreClock;
+pub use delay::MemoryDelays;
 pub use idempotency::MemoryIdempotency;
 pub use key_value::MemoryKeyValue;
 pub use ordering::{MemoryOrdering, OrderingSnapshot};
@@ -25,6 +27,7 @@ pub struct MemoryStores {
     ordering: Arc<Mutex<BTreeMap<String, MemoryOrdering>>>,
     idempotency: Arc<Mutex<BTreeMap<String, MemoryIdempotency>>>,
     key_value: Arc<Mutex<BTreeMap<String, MemoryKeyValue>>>,
+    delays: Arc<Mutex<BTreeMap<String, MemoryDelays>>>,
 }
 
 impl MemoryStores {
@@ -77,6 +80,17 @@ impl MemoryStores {
         let mut stores = self.key_value.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || MemoryKeyValue::with_clock(self.clock.clone());
         stores.entry(space.id().to_owned()).or_insert_with(make).clone()
+    }
+
+    /// Return the delay store of a space, likewise.
+    #[must_use]
+    pub fn delays(&self, space: &KeySpace) -> MemoryDelays {
+        let mut stores = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || MemoryDelays::with_clock(self.clock.clone());
+        stores
+            .entry(space.id().to_owned())
+            .or_insert_with(make)
+            .by(self.link.clone())
     }
 }
 

@@ -11,6 +11,7 @@ use super::attribute;
 use super::rooms::Rooms;
 use crate::circuit_breaker::{CircuitMonitor, CircuitState};
 use crate::consumer::{ConsumerReading, ConsumptionMonitor, OrderingCounts, PartitionReading};
+use crate::delay::RepublisherMonitor;
 use crate::idempotency::{IdempotencyCounts, IdempotencyMonitor};
 use crate::ordering::{OrderingDesk, ScopeReport};
 
@@ -21,6 +22,9 @@ pub(super) fn register(meter: &Meter, observed: Observed, rooms: &Arc<Rooms>) {
     consumption(meter, &observed.consumption);
     waiting_rooms(meter, rooms);
     events(meter, observed.ordering);
+    if let Some(monitor) = &observed.delays {
+        delays(meter, monitor);
+    }
 }
 
 /// Register a gauge whose values one look brings all.
@@ -95,6 +99,21 @@ fn circuits(meter: &Meter, monitor: &CircuitMonitor) {
             to.observe(report.opened, &[of_handler(&handler)]);
         }
     });
+}
+
+fn delays(meter: &Meter, monitor: &Arc<RepublisherMonitor>) {
+    let waiting = Arc::clone(monitor);
+    let doc = "Messages that wait in the delay store.";
+    gauge(meter, names::DELAY_WAITING, "{message}", doc, move |to| {
+        to.observe(waiting.counts().waiting, &[]);
+    });
+    let monitor = Arc::clone(monitor);
+    let _kept = meter
+        .f64_observable_gauge(names::DELAY_OVERDUE)
+        .with_unit("s")
+        .with_description("For how long the first message in the delay store has been due.")
+        .with_callback(move |to| to.observe(monitor.counts().overdue.as_secs_f64(), &[]))
+        .build();
 }
 
 fn consumption(meter: &Meter, monitor: &ConsumptionMonitor) {

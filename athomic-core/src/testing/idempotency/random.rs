@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::store::KeySpace;
 use crate::store::idempotency::{IdempotencyKey, IdempotencyStore, Lock};
 use crate::store::memory::{MemoryIdempotency, StoreClock};
-use crate::testing::space::fresh;
+use crate::testing::space::{Dice, fresh};
 
 /// Make random calls on a store and on the one in memory, and compare all answers. Each second call is made
 /// twice. Locks last for a minute and more, so that none ends by the server's own clock meanwhile.
@@ -56,18 +56,5 @@ async fn ask(store: &impl IdempotencyStore, kind: usize, locks: &[Lock], time: D
         1 => texts(store.renew(locks, time).await),
         2 => texts(store.confirm(locks, time).await),
         _ => texts(store.release(locks).await),
-    }
-}
-
-/// Numbers that look like chance and come again with the same seed (`SplitMix64`).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut number = self.0;
-        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((number ^ (number >> 31)) % limit as u64).expect("it is below the limit")
     }
 }

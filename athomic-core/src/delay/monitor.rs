@@ -1,0 +1,122 @@
+//! What a republisher has done, and what it has still to do.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::REPUBLISHER;
+use crate::health::{ConsumerHealth, Finding};
+
+/// What a republisher has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RepublisherCounts {
+    /// Messages that are at their destination.
+    pub republished: u64,
+    /// Messages that went on to another delay topic.
+    pub passed_on: u64,
+    /// Messages that were given up: malformed, not allowed, or not published in as many attempts as the
+    /// dead-letter settings say.
+    pub given_up: u64,
+    /// Messages in the delay store, when it was looked at last; 0 for delay topics.
+    pub waiting: u64,
+    /// For how long the first of them had been due by then that nobody had taken; likewise.
+    pub overdue: Duration,
+}
+
+/// Counts what a republisher does, and says how it does.
+#[derive(Debug, Default)]
+pub struct RepublisherMonitor {
+    republished: AtomicU64,
+    passed_on: AtomicU64,
+    given_up: AtomicU64,
+    waiting: AtomicU64,
+    overdue_millis: AtomicU64,
+    trouble: Mutex<Trouble>,
+}
+
+/// What does not answer: since when, and what came of the last call.
+#[derive(Debug, Default)]
+struct Trouble {
+    store: Option<(Instant, String)>,
+    broker: Option<(Instant, String)>,
+}
+
+impl RepublisherMonitor {
+    /// Return what has been done so far.
+    #[must_use]
+    pub fn counts(&self) -> RepublisherCounts {
+        RepublisherCounts {
+            republished: self.republished.load(Relaxed),
+            passed_on: self.passed_on.load(Relaxed),
+            given_up: self.given_up.load(Relaxed),
+            waiting: self.waiting.load(Relaxed),
+            overdue: Duration::from_millis(self.overdue_millis.load(Relaxed)),
+        }
+    }
+
+    pub(super) fn republished(&self) {
+        self.republished.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn passed_on(&self) {
+        self.passed_on.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn gave_up(&self) {
+        self.given_up.fetch_add(1, Relaxed);
+    }
+
+    /// Take note of what a look at the store found.
+    pub(super) fn saw(&self, waiting: u64, overdue: Duration) {
+        self.waiting.store(waiting, Relaxed);
+        let millis = u64::try_from(overdue.as_millis()).unwrap_or(u64::MAX);
+        self.overdue_millis.store(millis, Relaxed);
+    }
+
+    /// Take note of what came of a call of the store.
+    pub(super) fn store_answered(&self, result: Result<(), String>) {
+        note(&mut self.trouble().store, result);
+    }
+
+    /// Take note of what came of publishing.
+    pub(super) fn broker_answered(&self, result: Result<(), String>) {
+        note(&mut self.trouble().broker, result);
+    }
+
+    /// Say how a republisher does whose messages wait in a store of this name.
+    pub(crate) fn check(&self, store: &str) -> ConsumerHealth {
+        let (trouble, now) = (self.trouble(), Instant::now());
+        let store = trouble
+            .store
+            .iter()
+            .map(|(since, error)| Finding::DelayStoreDown {
+                store: store.to_owned(),
+                lasting: now - *since,
+                error: error.clone(),
+            });
+        let broker = trouble.broker.iter().map(|(since, error)| Finding::BrokerDown {
+            lasting: now - *since,
+            error: Some(error.clone()),
+        });
+        ConsumerHealth {
+            handler: REPUBLISHER.to_owned(),
+            partitions: 0,
+            findings: store.chain(broker).collect(),
+        }
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn note(trouble: &mut Option<(Instant, String)>, result: Result<(), String>) {
+    *trouble = match (result, trouble.take()) {
+        (Ok(()), _) => None,
+        (Err(error), None) => Some((Instant::now(), error)),
+        (Err(error), Some((since, _))) => Some((since, error)),
+    };
+}

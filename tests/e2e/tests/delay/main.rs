@@ -1,0 +1,5 @@
+//! Delayed messages on real Kafka and Redis.
+
+mod store;
+mod support;
+mod topics;
