@@ -3,7 +3,7 @@
 //! Whoever may write to a delay topic can have the republisher write wherever its user may. With
 //! `republisher.envelope_key` only those who know the key can: the header [`SIGNATURE`] holds an HMAC
 //! (SHA-256) over the envelope and all of the record that its destination will have, so that an envelope cannot
-//! be put on another message.
+//! be put on another message. What tells of its trace is left out: that is written when the record is sent.
 
 use std::fmt;
 
@@ -12,9 +12,13 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use super::envelope::{Envelope, MalformedEnvelope, SIGNATURE};
-use crate::message::{Headers, RawMessage};
+use crate::context::{BAGGAGE, TRACEPARENT, TRACESTATE};
+use crate::message::{Header, Headers, RawMessage};
 use crate::settings::{RepublisherSettings, Secret};
 use crate::transport::OutgoingMessage;
+
+/// Headers that a signature says nothing of: itself, and those that are written when a record is sent.
+const UNSIGNED: [&str; 4] = [SIGNATURE, TRACEPARENT, TRACESTATE, BAGGAGE];
 
 /// Puts envelopes on messages that are to wait, and reads them again; signed, if the settings have a key.
 #[derive(Debug, Clone)]
@@ -108,7 +112,8 @@ impl Sealed<'_> {
         };
         part(self.key);
         part(self.payload);
-        for header in self.headers.iter().filter(|header| header.name != SIGNATURE) {
+        let is_signed = |header: &&Header| !UNSIGNED.contains(&header.name.as_str());
+        for header in self.headers.iter().filter(is_signed) {
             part(Some(header.name.as_bytes()));
             part(header.value.as_deref());
         }
@@ -166,6 +171,18 @@ mod tests {
         let other = Headers::new().with(ENVELOPE, "{ }").with("a", "1");
         let signature = headers.get(SIGNATURE).expect("it is signed").to_vec();
         assert!(!check(Some(b"k"), Some(b"v"), &other.with(SIGNATURE, signature)));
+    }
+
+    #[test]
+    fn a_record_may_be_given_a_span_after_it_was_signed() {
+        let seal = seal("secret", None);
+        let mut headers = signed(
+            &seal,
+            Headers::new().with(ENVELOPE, "{}").with(TRACEPARENT, "before"),
+        );
+        headers.set(TRACEPARENT, "after");
+        headers.set(BAGGAGE, "a=1");
+        assert!(seal.check(&record(Some(b"k"), Some(b"v"), &headers)).is_ok());
     }
 
     #[test]
