@@ -33,11 +33,22 @@ pub enum Case {
     Topic,
     /// Delays in no order, through two buckets: `kafka_cascade_delay_strategy`.
     Cascade,
+    /// Messages that are all due when the republisher starts, in Redis: `redis_sorted_set`.
+    DueInRedis,
+    /// Delays in no order, in Redis.
+    Redis,
 }
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Due, Self::DueInBulk, Self::Topic, Self::Cascade];
+    pub const ALL: [Self; 6] = [
+        Self::Due,
+        Self::DueInBulk,
+        Self::DueInRedis,
+        Self::Topic,
+        Self::Cascade,
+        Self::Redis,
+    ];
 
     /// Return the name.
     #[must_use]
@@ -47,6 +58,8 @@ impl Case {
             Self::DueInBulk => "due-in-bulk",
             Self::Topic => "topic",
             Self::Cascade => "cascade",
+            Self::DueInRedis => "due-in-redis",
+            Self::Redis => "redis",
         }
     }
 
@@ -54,8 +67,8 @@ impl Case {
     #[must_use]
     pub const fn messages(self) -> usize {
         match self {
-            Self::Due | Self::DueInBulk => 200_000,
-            Self::Topic | Self::Cascade => 5_000,
+            Self::Due | Self::DueInBulk | Self::DueInRedis => 200_000,
+            Self::Topic | Self::Cascade | Self::Redis => 5_000,
         }
     }
 
@@ -64,15 +77,16 @@ impl Case {
             Self::Due | Self::DueInBulk => &[1],
             Self::Topic => &[5],
             Self::Cascade => &[1, 4],
+            Self::DueInRedis | Self::Redis => &[],
         }
     }
 
     fn delay(self, number: usize) -> Duration {
         match self {
-            Self::Due | Self::DueInBulk => Duration::from_secs(1),
+            Self::Due | Self::DueInBulk | Self::DueInRedis => Duration::from_secs(1),
             Self::Topic => Duration::from_secs(5),
             // From 3 to 15 s; a prime spreads them out.
-            Self::Cascade => Duration::from_millis(3_000 + (number as u64 * 7_919) % 12_000),
+            Self::Cascade | Self::Redis => Duration::from_millis(3_000 + (number as u64 * 7_919) % 12_000),
         }
     }
 
@@ -80,13 +94,13 @@ impl Case {
     ///
     /// # Errors
     /// The broker does not take part.
-    pub fn run(self, bootstrap: &str) -> Result<Arrivals> {
+    pub fn run(self, bootstrap: &str, redis: &str) -> Result<Arrivals> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let stage = Stage::new(self, bootstrap)?;
+        let stage = Stage::new(self, bootstrap, redis)?;
         runtime.block_on(async {
             match self {
-                Self::Due | Self::DueInBulk => stage.all_due().await,
-                Self::Topic | Self::Cascade => stage.as_they_come().await,
+                Self::Due | Self::DueInBulk | Self::DueInRedis => stage.all_due().await,
+                Self::Topic | Self::Cascade | Self::Redis => stage.as_they_come().await,
             }
         })
     }
@@ -121,16 +135,18 @@ impl Arrivals {
 struct Stage<'a> {
     case: Case,
     bootstrap: &'a str,
+    redis: &'a str,
     topic: String,
     arrived: Arc<Mutex<Vec<(i64, i64)>>>,
 }
 
 impl<'a> Stage<'a> {
-    fn new(case: Case, bootstrap: &'a str) -> Result<Self> {
+    fn new(case: Case, bootstrap: &'a str, redis: &'a str) -> Result<Self> {
         let topic = format!("athomic-bench.delayed.{}.{}", case.name(), millis());
         let stage = Self {
             case,
             bootstrap,
+            redis,
             topic,
             arrived: Arc::default(),
         };
@@ -152,6 +168,7 @@ impl<'a> Stage<'a> {
             .collect();
         let strategy = match self.case {
             Case::Cascade => "kafka_cascade_delay_strategy",
+            Case::DueInRedis | Case::Redis => "redis_sorted_set",
             _ => "kafka_topic_delay_strategy",
         };
         let client = match self.case {
@@ -161,15 +178,29 @@ impl<'a> Stage<'a> {
         let settings = format!(
             "[integration.messaging]\nprovider.backend = 'kafka'\nproducer.client = '{client}'\n\
              consumer.bootstrap_servers = ['{}']\n[integration.messaging.republisher]\nenabled = {republishes}\n\
-             delay_strategy_backend = '{strategy}'\nconsumer.group_id = '{}'\ndelay_topics = {{ {} }}\n",
+             delay_strategy_backend = '{strategy}'\nconsumer.group_id = '{}'\ndelay_topics = {{ {} }}\n{}",
             self.bootstrap,
             self.topic,
-            buckets.join(", ")
+            buckets.join(", "),
+            self.store()
         );
         App::builder().without_discovery().loader(move |loader| {
             let none: [(&str, &str); 0] = [];
             loader.text("bench.toml", settings).environment(none)
         })
+    }
+
+    /// Say where messages wait that do so in Redis, and what becomes of those that are given up.
+    fn store(&self) -> String {
+        if !matches!(self.case, Case::DueInRedis | Case::Redis) {
+            return String::new();
+        }
+        format!(
+            "[integration.messaging.dlq]\nstrategy = 'keep'\ntopic = '{0}.dlq'\n\
+             [integration.messaging.topics]\nauto_create = 'always'\n\
+             [database.kvstore.ordering.provider]\nbackend = 'redis'\nuri = '{1}'\n",
+            self.topic, self.redis
+        )
     }
 
     /// Add a handler that takes note of what arrives.

@@ -3,14 +3,18 @@
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use athomic::App;
 use athomic::publisher::{NewMessage, Publisher};
 use athomic::settings::{Backend, ProducerClient, Settings};
-use rdkafka::ClientConfig;
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::{
+    BaseProducer, BaseRecord, DeliveryFuture, DeliveryResult, FutureProducer, FutureRecord, Producer as _,
+    ProducerContext,
+};
+use rdkafka::{ClientConfig, ClientContext};
 use tokio::task::JoinSet;
 
 use crate::measurement::{Measurement, Meter};
@@ -36,6 +40,8 @@ const LINGER: Duration = Duration::from_millis(5);
 pub enum Case {
     /// The baseline: `FutureProducer` of rdkafka, a future for each record.
     FutureProducer,
+    /// librdkafka by rdkafka's `BaseProducer`: a callback for each record, and no future.
+    Callbacks,
     /// `Publisher::publish_batch`, several batches at once.
     Batches,
     /// The same with `producer.client = "rskafka"`.
@@ -46,13 +52,20 @@ pub enum Case {
 
 impl Case {
     /// All, the baseline first.
-    pub const ALL: [Self; 4] = [Self::FutureProducer, Self::Batches, Self::Bulk, Self::OneByOne];
+    pub const ALL: [Self; 5] = [
+        Self::FutureProducer,
+        Self::Callbacks,
+        Self::Batches,
+        Self::Bulk,
+        Self::OneByOne,
+    ];
 
     /// Return the name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::FutureProducer => "future-producer",
+            Self::Callbacks => "callbacks",
             Self::Batches => "batches",
             Self::Bulk => "bulk",
             Self::OneByOne => "one-by-one",
@@ -69,6 +82,7 @@ impl Case {
         runtime.block_on(async {
             match self {
                 Self::FutureProducer => with_future_producer(bootstrap, messages, &meter).await,
+                Self::Callbacks => with_callbacks(bootstrap, messages, &meter),
                 Self::Batches => with_publisher(settings(bootstrap), messages, &meter, batches).await,
                 Self::Bulk => {
                     let settings = by(ProducerClient::Rskafka, settings(bootstrap));
@@ -81,14 +95,69 @@ impl Case {
     }
 }
 
-async fn with_future_producer(bootstrap: &str, messages: u64, meter: &Meter) -> Result<()> {
-    let producer: FutureProducer = ClientConfig::new()
+fn config(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
         .set("bootstrap.servers", bootstrap)
         .set("enable.idempotence", "true")
         .set("partitioner", "murmur2_random")
         .set("linger.ms", LINGER.as_millis().to_string())
-        .set("batch.size", "1048576")
-        .create()?;
+        .set("batch.size", "1048576");
+    config
+}
+
+/// Counts what was acknowledged and what was not.
+struct Acknowledged {
+    meter: Arc<Meter>,
+    under_way: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl ClientContext for Acknowledged {}
+
+impl ProducerContext for Acknowledged {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        match black_box(result) {
+            Ok(_) => self.meter.count(1),
+            Err(_) => {
+                self.failed.fetch_add(1, Relaxed);
+            }
+        }
+        self.under_way.fetch_sub(1, Relaxed);
+    }
+}
+
+fn with_callbacks(bootstrap: &str, messages: u64, meter: &Arc<Meter>) -> Result<()> {
+    let acknowledged = Acknowledged {
+        meter: Arc::clone(meter),
+        under_way: AtomicU64::new(0),
+        failed: AtomicU64::new(0),
+    };
+    let producer: BaseProducer<Acknowledged> = config(bootstrap).create_with_context(acknowledged)?;
+    let context = producer.context();
+    for number in 0..messages {
+        while context.under_way.load(Relaxed) >= UNDER_WAY {
+            producer.poll(Duration::from_millis(1));
+        }
+        let order = OrderEvent::nth(number);
+        let (key, payload) = (order.key(), order.payload()?);
+        let record = BaseRecord::to(TOPIC).key(&key).payload(&payload);
+        context.under_way.fetch_add(1, Relaxed);
+        producer.send(record).map_err(|(error, _)| error)?;
+        if number % BATCH == 0 {
+            producer.poll(Duration::ZERO);
+        }
+    }
+    producer.flush(Duration::from_secs(30))?;
+    let failed = context.failed.load(Relaxed);
+    ensure!(failed == 0, "{failed} records were not acknowledged");
+    Ok(())
+}
+
+async fn with_future_producer(bootstrap: &str, messages: u64, meter: &Meter) -> Result<()> {
+    let producer: FutureProducer = config(bootstrap).create()?;
     let mut under_way: VecDeque<DeliveryFuture> = VecDeque::new();
     for number in 0..messages {
         if under_way.len() as u64 >= UNDER_WAY {

@@ -13,7 +13,7 @@
 //! - A letter that is written twice has the same id twice ([`headers::DLQ_ID`]).
 //! - A dead letter never becomes another one: what fails with such an id on it, or in the dead-letter topic,
 //!   goes to the parking lot as it is; what fails in the parking lot stays there.
-//! - A letter that is larger than its topic takes, written alone, loses the text of its errors, then its
+//! - A letter that is larger than its topic takes loses the text of its errors, then its
 //!   payload, never its coordinates.
 
 mod envelope;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::headers::{DLQ_ID, REDRIVE_COUNT};
@@ -22,18 +21,12 @@ use crate::transport::OutgoingMessage;
 /// How long the number of a topic's partitions is taken for true.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
 
-/// How many letters of a handler may be under way together.
-const TOGETHER: u32 = 1 << 16;
-
 /// Writes dead letters and waits until they are acknowledged.
 #[derive(Debug)]
 pub(super) struct Writer {
     routes: Routes,
     max_replays: u32,
     contents: Contents,
-    /// Who takes all permits writes alone. A client sends several records in one request, and the broker compares
-    /// the size of all of them with what the topic takes: only a letter that was refused alone is too large itself.
-    under_way: Semaphore,
     /// How many partitions topics have, and since when that is known.
     partitions: Mutex<HashMap<String, (Partition, Instant)>>,
 }
@@ -60,7 +53,6 @@ impl Writer {
                 error_max_bytes: settings.error_max_bytes,
                 error_redact: settings.error_redact,
             },
-            under_way: Semaphore::new(TOGETHER as usize),
             partitions: Mutex::default(),
         }
     }
@@ -72,13 +64,9 @@ impl Writer {
         if destination == Destination::Stays {
             return log_only::dead_letter(scope, failure, "it stays in the parking lot");
         }
-        let (mut write, mut sizes) = (trouble.begin(), Sizes::default());
+        let (mut write, mut detail) = (trouble.begin(), Detail::Full);
         loop {
-            let turn = self.under_way.acquire_many(sizes.permits()).await;
-            let sent = self
-                .send(scope, failure, &destination, &headers, sizes.detail())
-                .await;
-            drop(turn);
+            let sent = self.send(scope, failure, &destination, &headers, detail).await;
             let error = match sent {
                 Ok(written) => {
                     write.acknowledged();
@@ -86,7 +74,8 @@ impl Writer {
                 }
                 Err(error) => error,
             };
-            if error.is_too_large() && sizes.shrink() {
+            if let (true, Some(less)) = (error.is_too_large(), less(detail)) {
+                detail = less;
                 continue;
             }
             write.failed(scope, failure, &error).await;
@@ -172,34 +161,11 @@ fn text<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
     std::str::from_utf8(headers.get(name)?).ok()
 }
 
-/// How a letter is written: first beside others, and alone once it was too large, at first with all that it tells.
-/// A payload is not left out lightly: letters of other handlers may still share the request, so that is tried twice.
-const TRIES: [Detail; 5] = [
-    Detail::Full,
-    Detail::Full,
-    Detail::Brief,
-    Detail::Brief,
-    Detail::Bare,
-];
-
-/// How often a letter was too large.
-#[derive(Default)]
-struct Sizes(usize);
-
-impl Sizes {
-    fn detail(&self) -> Detail {
-        TRIES[self.0]
-    }
-
-    /// Return how much of [`Writer::under_way`] the letter takes.
-    fn permits(&self) -> u32 {
-        if self.0 == 0 { 1 } else { TOGETHER }
-    }
-
-    /// Tell less; `false` if there is nothing left to leave out.
-    fn shrink(&mut self) -> bool {
-        let is_left = self.0 + 1 < TRIES.len();
-        self.0 += usize::from(is_left);
-        is_left
+/// Return how a letter is written that was too large; `None` if there is nothing left to leave out.
+fn less(detail: Detail) -> Option<Detail> {
+    match detail {
+        Detail::Full => Some(Detail::Brief),
+        Detail::Brief => Some(Detail::Bare),
+        Detail::Bare => None,
     }
 }

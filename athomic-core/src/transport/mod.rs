@@ -357,6 +357,8 @@ pub struct Delivery {
 /// - A result comes when the broker has acknowledged (all in-sync replicas), never before.
 /// - Messages of one call to one partition keep their order, without repeats, unless an error says
 ///   that the outcome is unknown ([`DeliveryState::Unknown`]).
+/// - A message is refused as [too large](TransportError::TooLarge) only if it is so by itself, whatever shares its
+///   request.
 /// - Dropping the future neither stops nor repeats what is under way.
 pub trait Publisher: Send + Sync + 'static {
     /// Publish messages; one result each, in their order.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use athomic_core::app::RunningApp;
 use athomic_core::dead_letter::headers as names;
-use athomic_core::handler::Ordering;
 use athomic_core::handler::register::{Subscribe, subscribe};
 use athomic_core::health::Finding;
 use athomic_core::message::{Headers, RawMessage, TopicPartition};
@@ -249,34 +248,6 @@ async fn a_letter_too_large_loses_its_texts_then_its_payload_and_never_its_coord
     assert_eq!(all[1].payload(), None);
     assert_eq!(header(&all[1], names::DLQ_VALUE).as_deref(), Some("omitted"));
     assert_eq!(header(&all[1], names::ERRORS_OFFSET).as_deref(), Some("1"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn letters_that_are_too_large_only_together_are_written_whole_one_after_the_other() {
-    let cluster = Cluster::new(1);
-    cluster.publish_all(0, 1..=8);
-    // As a client does it: letters that come within a moment share a request, which is too large.
-    let moment = Duration::from_millis(5);
-    let mut last = None;
-    cluster.control.inject(FaultPlan::new().driven_by(move |call| {
-        if call.operation != Operation::Publish || !call.concerns(LETTERS) {
-            return Fault::NONE;
-        }
-        let now = tokio::time::Instant::now();
-        match last.replace(now) {
-            Some(last) if now - last < moment => Fault::too_large(),
-            _ => Fault::delay(moment),
-        }
-    }));
-    let side_by_side = handler().concurrency(8).ordering(Ordering::None);
-    let _app = cluster.start_with(&keeping(""), failing(side_by_side)).await;
-    cluster.until_committed(0, 8).await;
-    let all = letters(&cluster, LETTERS);
-    assert_eq!(all.len(), 8);
-    for letter in &all {
-        assert!(letter.payload().is_some());
-        assert!(header(letter, names::DLQ_ERROR_CHAIN).is_some());
-    }
 }
 
 #[tokio::test(start_paused = true)]

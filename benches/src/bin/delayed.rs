@@ -12,6 +12,8 @@ use athomic_bench::delayed::{Case, named};
 fn main() -> Result<()> {
     let bootstrap = std::env::var("KAFKA_BOOTSTRAP");
     let bootstrap = bootstrap.context("KAFKA_BOOTSTRAP is not set (`cargo xtask bench delayed` does)")?;
+    let redis = std::env::var("REDIS_URL");
+    let redis = redis.context("REDIS_URL is not set (`cargo xtask bench delayed` does)")?;
     let words: Vec<String> = std::env::args().skip(1).collect();
     let cases = words.iter().map(|word| named(word)).collect::<Result<Vec<_>>>()?;
     let cases = if cases.is_empty() {
@@ -21,7 +23,7 @@ fn main() -> Result<()> {
     };
     println!("case          messages  messages/s  late by (median, 99th percentile, ms)");
     for case in cases {
-        let arrivals = case.run(&bootstrap)?;
+        let arrivals = case.run(&bootstrap, &redis)?;
         println!(
             "{:<12} {:>9}  {:>10.0}  {:>8.0} {:>8.0}",
             case.name(),

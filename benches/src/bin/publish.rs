@@ -40,13 +40,15 @@ fn main() -> Result<()> {
     let goals = [
         Goal::at_least(
             "the throughput of `batches` to that of FutureProducer",
-            median(&rounds, |round| round[1].rate() / round[0].rate()),
+            median(&rounds, |round| {
+                of(round, Case::Batches).rate() / of(round, Case::FutureProducer).rate()
+            }),
             2.0,
         ),
         Goal::at_least(
             "the processor time of `batches` to that of `bulk`",
             median(&rounds, |round| {
-                round[1].cpu_per_million() / round[2].cpu_per_million()
+                of(round, Case::Batches).cpu_per_million() / of(round, Case::Bulk).cpu_per_million()
             }),
             1.0,
         ),
@@ -115,6 +117,11 @@ impl Arguments {
 }
 
 type Round = [Measurement; Case::ALL.len()];
+
+fn of(round: &Round, case: Case) -> Measurement {
+    let place = Case::ALL.into_iter().position(|other| other == case);
+    round[place.expect("it is one of all")]
+}
 
 fn median(rounds: &[Round], figure: impl Fn(&Round) -> f64) -> f64 {
     statistics::median(rounds.iter().map(figure).collect())
