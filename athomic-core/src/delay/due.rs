@@ -185,7 +185,9 @@ impl DueRepublisher {
 
     /// Publish what was claimed; return for how long the store may be left alone.
     async fn pass(&self, handle: &ServiceHandle, token: LockToken, claim: DelayClaim) -> Duration {
-        let pause = claim.next.unwrap_or(LOOK).min(LOOK);
+        if claim.entries.is_empty() {
+            return claim.next.unwrap_or(LOOK).min(LOOK);
+        }
         let ripe = claim.entries.into_iter().map(|due| Ripe {
             message: self.scheduler.read(&due).ok(),
             due,
@@ -216,7 +218,8 @@ impl DueRepublisher {
             let mut held = held.into_iter();
             ripe.retain(|_| held.next().unwrap_or(false));
         }
-        pause
+        // More may have become due meanwhile.
+        Duration::ZERO
     }
 
     /// Publish messages together, and give up those that are to be.

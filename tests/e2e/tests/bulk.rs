@@ -73,7 +73,10 @@ async fn while_fed(told: &Mutex<Told>, fault: impl Future<Output = ()>) {
     let count = || told.lock().unwrap_or_else(PoisonError::into_inner).all();
     fault.await;
     let after = count();
-    until("messages to be published again", async || count() >= after + 20 * BATCH).await;
+    until("messages to be published again", async || {
+        count() >= after + 20 * BATCH
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
