@@ -190,14 +190,14 @@ impl Publisher {
                 Err(error) => results.push(Some(Err(error))),
             }
         }
-        let scheduled = self.schedule(schedule, Written::Message).await;
+        let schedule = self.schedule(schedule, Written::Message);
+        let (scheduled, sent) =
+            futures_util::future::join(schedule, self.send(records, Written::Message)).await;
         for ((place, written), result) in waiting.into_iter().zip(scheduled) {
             self.note_written(written, result.is_ok());
             results[place] = Some(result.map(|due| PublishingOutcome::Scheduled { due }));
         }
-        for ((place, waits, written), result) in
-            places.into_iter().zip(self.send(records, Written::Message).await)
-        {
+        for ((place, waits, written), result) in places.into_iter().zip(sent) {
             self.note_written(written, result.is_ok());
             let published = result.map(|delivery| outcome(waits, delivery));
             if let (Some(telemetry), Ok(PublishingOutcome::Delayed { bucket, .. })) =
@@ -276,10 +276,10 @@ impl Publisher {
         else {
             return Vec::new();
         };
+        // Boxed, likewise, for the futures of those that never have messages wait in a store.
         let Some(telemetry) = &self.shared.telemetry else {
-            return scheduler.schedule(messages, self.now()).await;
+            return Box::pin(scheduler.schedule(messages, self.now())).await;
         };
-        // Boxed, likewise.
         Box::pin(self.schedule_recorded(scheduler, messages, written, telemetry)).await
     }
 

@@ -3,6 +3,8 @@
 
 mod app;
 mod broker;
+#[cfg(feature = "bulk")]
+mod bulk;
 mod canary;
 mod connects;
 mod logs;
