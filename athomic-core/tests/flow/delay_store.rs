@@ -470,8 +470,10 @@ fn settings_of_a_store_are_checked() {
         "`database.kvstore.ordering.enabled` is false",
     );
     check(&format!("{strategy}max_delay_seconds = 0"), "max_delay_seconds");
-    for key in ["kvstore = 'ordering'", "max_delay_seconds = 5"] {
-        let text = format!("[integration.messaging.republisher]\ndelay_topics = {{ 1 = 'a' }}\n{key}");
+    for key in ["kvstore = 'other'", "max_delay_seconds = 5"] {
+        let text = format!(
+            "[database.kvstore.other]\n[integration.messaging.republisher]\ndelay_topics = {{ 1 = 'a' }}\n{key}"
+        );
         check(
             &text,
             "has a meaning with `delay_strategy_backend = \"redis_sorted_set\"` alone",

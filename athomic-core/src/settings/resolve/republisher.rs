@@ -60,13 +60,19 @@ impl Resolver<'_> {
     ) {
         if settings.strategy != DelayBackend::RedisSortedSet {
             let reason = "has a meaning with `delay_strategy_backend = \"redis_sorted_set\"` alone; set that, or remove it";
-            let kvstore = raw
+            let default = RepublisherSettings::default();
+            if let Some(written) = raw
                 .kvstore
                 .as_ref()
-                .map(|written| written.fault(Problem::invalid(reason)));
+                .filter(|_| settings.kvstore != default.kvstore)
+            {
+                self.faults.push(written.fault(Problem::invalid(reason)));
+            }
             let longest = raw.max_delay_seconds.as_ref();
-            let longest = longest.map(|written| written.fault(Problem::invalid(reason)));
-            return self.faults.extend(kvstore.into_iter().chain(longest));
+            if let Some(written) = longest.filter(|_| settings.max_delay != default.max_delay) {
+                self.faults.push(written.fault(Problem::invalid(reason)));
+            }
+            return;
         }
         let Some(written) = &raw.delay_strategy_backend else {
             return;
