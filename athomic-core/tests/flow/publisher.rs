@@ -49,9 +49,9 @@ async fn a_message_carries_payload_key_headers_and_partition() {
     assert_eq!(
         headers,
         [
+            (MESSAGE_ID.into(), Some("7".into())),
             ("a".into(), Some("1".into())),
             ("a".into(), Some("2".into())),
-            (MESSAGE_ID.into(), Some("7".into())),
             (CONTENT_TYPE.into(), Some("application/json".into())),
         ]
     );
