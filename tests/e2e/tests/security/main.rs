@@ -3,8 +3,6 @@
 
 mod app;
 mod broker;
-#[cfg(feature = "bulk")]
-mod bulk;
 mod canary;
 mod connects;
 mod logs;
