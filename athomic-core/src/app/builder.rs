@@ -261,6 +261,7 @@ impl AppBuilder {
         if let Some(exporter) = exporter {
             self.lifecycle.register(exporter);
         }
+        let index = manager.dead_letter_index();
         manager.register_with(&mut self.lifecycle);
         self.lifecycle.stages()?;
         Ok(App {
@@ -274,6 +275,7 @@ impl AppBuilder {
             idempotency,
             consumption,
             circuit_breakers,
+            index,
             republisher: republisher.map(|(monitor, _)| monitor),
             lineage: self.parts.lineage,
             telemetry,

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::circuit_breaker::CircuitMonitor;
 use crate::consumer::ConsumptionMonitor;
-use crate::dead_letter::DeadLetterDesk;
+use crate::dead_letter::{DeadLetterDesk, DeadLetterIndex};
 use crate::delay::RepublisherMonitor;
 use crate::health::{HealthProbe, Phase};
 use crate::idempotency::IdempotencyMonitor;
@@ -65,6 +65,7 @@ pub struct App {
     idempotency: IdempotencyMonitor,
     consumption: ConsumptionMonitor,
     circuit_breakers: CircuitMonitor,
+    index: Option<DeadLetterIndex>,
     republisher: Option<Arc<RepublisherMonitor>>,
     lineage: Option<Arc<Reporter>>,
     telemetry: Option<Arc<Telemetry>>,
@@ -160,6 +161,7 @@ impl App {
             idempotency: self.idempotency,
             consumption: self.consumption,
             circuit_breakers: self.circuit_breakers,
+            index: self.index,
             republisher: self.republisher,
             lineage: self.lineage,
             telemetry: self.telemetry,
@@ -201,13 +203,20 @@ impl App {
     /// Return the dead letters on the default connection: what there is, and how it is replayed.
     #[must_use]
     pub fn dead_letters(&self) -> DeadLetterDesk {
-        dead_letters(&self.connections)
+        dead_letters(&self.connections, self.index.as_ref())
+    }
+
+    /// Return the index of dead letters, which lists them without reading their topics; nothing if the
+    /// settings want none (`integration.messaging.dlq.index_in_kv`, `strategy`).
+    #[must_use]
+    pub fn dead_letter_index(&self) -> Option<DeadLetterIndex> {
+        self.index.clone()
     }
 
     /// Return the dead letters on a named connection; nothing if the settings do not have it.
     #[must_use]
     pub fn dead_letters_for(&self, connection: &str) -> Option<DeadLetterDesk> {
-        dead_letters_for(&self.connections, connection)
+        dead_letters_for(&self.connections, connection, self.index.as_ref())
     }
 
     /// Return a publisher over the default connection.
@@ -238,16 +247,18 @@ fn publisher(connections: &Connections) -> Publisher {
     connection.publisher().clone()
 }
 
-fn dead_letters(connections: &Connections) -> DeadLetterDesk {
-    dead_letters_for(connections, DEFAULT_CONNECTION).expect("the settings always have it")
+fn dead_letters(connections: &Connections, index: Option<&DeadLetterIndex>) -> DeadLetterDesk {
+    dead_letters_for(connections, DEFAULT_CONNECTION, index).expect("the settings always have it")
 }
 
-fn dead_letters_for(connections: &Connections, name: &str) -> Option<DeadLetterDesk> {
+fn dead_letters_for(
+    connections: &Connections,
+    name: &str,
+    index: Option<&DeadLetterIndex>,
+) -> Option<DeadLetterDesk> {
     let connection = connections.get(name)?;
-    Some(DeadLetterDesk::new(
-        connection.transport(),
-        connection.publisher().clone(),
-    ))
+    let desk = DeadLetterDesk::new(connection.transport(), connection.publisher().clone());
+    Some(desk.with_index(index, name))
 }
 
 /// What publishers get at least for their last messages when draining took all the time.
@@ -266,6 +277,7 @@ pub struct RunningApp {
     idempotency: IdempotencyMonitor,
     consumption: ConsumptionMonitor,
     circuit_breakers: CircuitMonitor,
+    index: Option<DeadLetterIndex>,
     republisher: Option<Arc<RepublisherMonitor>>,
     lineage: Option<Arc<Reporter>>,
     telemetry: Option<Arc<Telemetry>>,
@@ -379,13 +391,20 @@ impl RunningApp {
     /// Return the dead letters on the default connection: what there is, and how it is replayed.
     #[must_use]
     pub fn dead_letters(&self) -> DeadLetterDesk {
-        dead_letters(&self.connections)
+        dead_letters(&self.connections, self.index.as_ref())
+    }
+
+    /// Return the index of dead letters, which lists them without reading their topics; nothing if the
+    /// settings want none (`integration.messaging.dlq.index_in_kv`, `strategy`).
+    #[must_use]
+    pub fn dead_letter_index(&self) -> Option<DeadLetterIndex> {
+        self.index.clone()
     }
 
     /// Return the dead letters on a named connection; nothing if the settings do not have it.
     #[must_use]
     pub fn dead_letters_for(&self, connection: &str) -> Option<DeadLetterDesk> {
-        dead_letters_for(&self.connections, connection)
+        dead_letters_for(&self.connections, connection, self.index.as_ref())
     }
 
     /// Return a publisher over the default connection.

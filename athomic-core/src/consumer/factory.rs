@@ -19,7 +19,7 @@ use super::ordered::{Flows, Losses, OrderedSettings, StoreTrouble};
 use super::priorities;
 use super::service::ConsumerService;
 use crate::circuit_breaker::{self, CircuitBreaker, CircuitBreakerPolicy};
-use crate::dead_letter::{Chain, DeadLetterProcessor, DlqHandler};
+use crate::dead_letter::{Chain, DeadLetterIndex, DeadLetterIndexService, DeadLetterProcessor, DlqHandler};
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::handler::{HandlerScope, Ordering, Priorities, RetryOptions, StateMap};
 use crate::health::Pulse;
@@ -32,14 +32,16 @@ use crate::ordering::{FirstSequence, Resync};
 use crate::payload::HandlerPayloads;
 use crate::retry::RetryPolicy;
 use crate::settings::{
-    Backend, ConnectionSettings, HandlerTuning, KvStoreSettings, RetryMode, RetryOrder, Settings,
-    StoreBackend,
+    Backend, ConnectionSettings, DlqStrategy, HandlerTuning, KvStoreSettings, RetryMode, RetryOrder,
+    Settings, StoreBackend,
 };
 use crate::store::idempotency::DynIdempotencyStore;
+use crate::store::key_value::DynKeyValueStore;
 use crate::store::memory::MemoryStores;
 use crate::store::ordering::DynOrderingStore;
 use crate::store::{
-    IdempotencyStores, KeySpace, KeyValueSettings, Scope, StoreError, idempotency_backend, ordering_backend,
+    IdempotencyStores, KeySpace, KeyValueSettings, Scope, StoreError, idempotency_backend, key_value_backend,
+    ordering_backend,
 };
 use crate::transport::{
     Connection, Connections, DynConsumer, DynTransport, FetchLimits, FetchOverrides, Subscription,
@@ -55,6 +57,8 @@ pub struct ConsumerFactory<'a> {
     parts: &'a ConsumerParts,
     /// The connection that all handlers' idempotency stores share, once the first one has made it.
     marks: OnceLock<IdempotencyStores>,
+    /// Where dead letters are noted.
+    index: Option<DeadLetterIndex>,
 }
 
 /// What consumers need beside the settings.
@@ -193,7 +197,60 @@ impl<'a> ConsumerFactory<'a> {
             states,
             parts,
             marks: OnceLock::new(),
+            index: None,
         }
+    }
+
+    /// Note dead letters in an index.
+    #[must_use]
+    pub fn with_index(mut self, index: Option<DeadLetterIndex>) -> Self {
+        self.index = index;
+        self
+    }
+
+    /// Make the index of dead letters; `None` if there is to be none.
+    ///
+    /// # Errors
+    /// Its store is not to be had.
+    pub(super) fn index(
+        &self,
+    ) -> Result<Option<(DeadLetterIndex, DeadLetterIndexService)>, InvalidConsumerConfigurationError> {
+        let dlq = &self.settings.messaging.dlq;
+        let store = self.settings.kvstores.get(&dlq.index.kvstore);
+        let is_wanted = dlq.index.enabled && dlq.enabled && dlq.strategy != DlqStrategy::LoggingOnly;
+        let Some(settings) = store.filter(|store| is_wanted && store.enabled) else {
+            return Ok(None);
+        };
+        let mut check = Check {
+            handler: "the index of dead letters".to_owned(),
+            faults: Vec::new(),
+        };
+        let space = KeySpace::new(&settings.namespace, &["dead-letters", &self.settings.app.name]);
+        match self.letters(settings, space, &mut check) {
+            Some(store) => {
+                let max_entries = dlq.index.max_entries.get();
+                Ok(Some(DeadLetterIndex::new(store, dlq.index.ttl, max_entries)))
+            }
+            None => Err(check.faults.remove(0)),
+        }
+    }
+
+    fn letters(
+        &self,
+        settings: &KvStoreSettings,
+        space: KeySpace,
+        check: &mut Check,
+    ) -> Option<Arc<dyn DynKeyValueStore>> {
+        if settings.backend == StoreBackend::Memory {
+            return Some(Arc::new(self.parts.stores.key_value(&space)));
+        }
+        let name = settings.backend.as_str();
+        let Some(backend) = key_value_backend(name) else {
+            check.no_backend(&settings.name, name);
+            return None;
+        };
+        let connected = (backend.connect)(&key_value(settings), space);
+        check.connected(connected, &format!("database.kvstore.{}", settings.name))
     }
 
     /// Assemble a handler's consumer; `None` if the settings keep it paused.
@@ -387,7 +444,9 @@ impl<'a> ConsumerFactory<'a> {
         if retries_in_place(definition) || (by_key && order == RetryOrder::Hold) {
             policy.mode = RetryMode::InPlace;
         }
-        DlqHandler::new(settings, &definition.handler_id).with_policy(policy)
+        let index = self.index.as_ref();
+        let index = index.map(|index| index.of_connection(definition.connection()));
+        DlqHandler::new(settings, &definition.handler_id, index).with_policy(policy)
     }
 
     fn resolve(&self, definition: &HandlerDefinition) -> Result<Resolved<'a>, Faults> {

@@ -12,7 +12,7 @@ use super::ordered::OrderingDesk;
 use super::readings::ConsumptionMonitor;
 use super::service::ConsumerService;
 use crate::circuit_breaker::CircuitMonitor;
-use crate::dead_letter::{Chain, DeadLetterProcessor, Routes};
+use crate::dead_letter::{Chain, DeadLetterIndex, DeadLetterIndexService, DeadLetterProcessor, Routes};
 use crate::delay;
 use crate::handler::register::HandlerDefinition;
 use crate::handler::{Handlers, StateMap};
@@ -30,6 +30,7 @@ pub struct ConsumerManager {
     descriptions: Vec<ConsumerDescription>,
     consumers: Vec<ConsumerService>,
     topics: TopicCheck,
+    index: Option<(DeadLetterIndex, DeadLetterIndexService)>,
 }
 
 /// The name of the service that looks whether the topics are there.
@@ -49,6 +50,11 @@ impl ConsumerManager {
     ) -> Result<Self, Vec<InvalidConsumerConfigurationError>> {
         let factory = ConsumerFactory::new(settings, connections, states, parts);
         let mut faults = conflicts(handlers, &factory);
+        let index = factory.index().unwrap_or_else(|fault| {
+            faults.push(fault);
+            None
+        });
+        let factory = factory.with_index(index.as_ref().map(|(index, _)| index.clone()));
         faults.extend(unknown_tunings(handlers, settings));
         let (mut descriptions, mut consumers) = (Vec::new(), Vec::<ConsumerService>::new());
         let mut pulses = Pulses::new();
@@ -75,7 +81,14 @@ impl ConsumerManager {
             descriptions,
             consumers,
             topics,
+            index,
         })
+    }
+
+    /// Return the index of dead letters, if there is one.
+    #[must_use]
+    pub fn dead_letter_index(&self) -> Option<DeadLetterIndex> {
+        self.index.as_ref().map(|(index, _)| index.clone())
     }
 
     /// Return how each handler consumes.
@@ -129,6 +142,9 @@ impl ConsumerManager {
     /// Hand the consumers to the lifecycle, behind the check of their topics.
     pub fn register_with(self, lifecycle: &mut Lifecycle) {
         lifecycle.register(self.topics);
+        if let Some((_, service)) = self.index {
+            lifecycle.register(service);
+        }
         for consumer in self.consumers {
             lifecycle.register(consumer);
         }

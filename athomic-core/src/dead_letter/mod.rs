@@ -18,22 +18,27 @@
 
 mod envelope;
 pub mod headers;
+mod index;
 mod letter;
 mod log_only;
 mod processor;
 mod replay;
 mod routes;
 mod sets;
+mod summary;
 mod topic;
 mod trouble;
 mod writer;
 
+pub(crate) use index::DeadLetterIndexService;
+pub use index::{DeadLetterIndex, IndexEntry, IndexFilter};
 #[cfg(feature = "otel")]
 pub(crate) use letter::bounded;
 pub(crate) use letter::{Origin, error_type};
 pub use processor::DeadLetterProcessor;
 pub use replay::{DeadLetter, DeadLetterDesk, Filter, ReplayError, ReplayOptions, ReplayReport};
 pub(crate) use routes::Routes;
+pub use summary::Summary;
 pub use topic::TopicTemplate;
 pub(crate) use trouble::Trouble;
 
@@ -68,15 +73,15 @@ pub struct DlqHandler {
 }
 
 impl DlqHandler {
-    /// Decide on the failures of a handler by the settings of section `dlq`.
+    /// Decide on the failures of a handler by the settings of section `dlq`; what is written is noted in the index.
     #[must_use]
-    pub fn new(settings: &DlqSettings, handler_id: &str) -> Self {
+    pub fn new(settings: &DlqSettings, handler_id: &str, index: Option<DeadLetterIndex>) -> Self {
         let writes = settings.enabled && settings.strategy != DlqStrategy::LoggingOnly;
         let routes = Routes::of(handler_id, settings);
         Self {
             policy: settings.into(),
             enabled: settings.enabled,
-            writer: writes.then(|| Arc::new(Writer::new(settings, routes))),
+            writer: writes.then(|| Arc::new(Writer::new(settings, routes, index))),
             trouble: Arc::default(),
         }
     }

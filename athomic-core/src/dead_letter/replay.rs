@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::envelope::{self, Contents};
 use super::headers::{self as names, is_of_dead_letter, is_of_replay, is_of_retry};
-use super::letter::Origin;
+use super::{Chain, DeadLetterIndex, IndexFilter, Summary};
 use crate::message::{Headers, Partition, RawMessage, Timestamp};
 use crate::publisher::{PublishError, Publisher};
 use crate::retry::Backoff;
@@ -91,29 +91,59 @@ impl DeadLetter {
     #[must_use]
     pub fn read(record: &RawMessage) -> Option<Self> {
         let headers = record.headers();
-        let text = |name: &str| Some(String::from_utf8_lossy(headers.get(name)?).into_owned());
-        let origin = Origin::parse(headers.get(names::DLQ_ORIGIN)?)?;
         let message = message(record, &headers);
+        let Summary {
+            id,
+            topic,
+            partition,
+            offset,
+            group,
+            handler,
+            stage,
+            error_type,
+            error,
+            fingerprint,
+            failed_at,
+            replays,
+        } = Summary::read(&headers)?;
+        let replay_of = headers.get(names::REDRIVE_OF);
         Some(Self {
-            id: text(names::DLQ_ID)?,
-            topic: origin.topic,
-            partition: origin.partition,
-            offset: origin.offset,
-            group: text(names::DLQ_GROUP)?,
-            handler: text(names::DLQ_HANDLER)?,
-            stage: text(names::DLQ_STAGE)?,
-            error_type: text(names::DLQ_ERROR_TYPE)?,
-            error: text(names::DLQ_ERROR_CHAIN),
-            fingerprint: text(names::DLQ_FINGERPRINT)?,
-            failed_at: Timestamp::from_millis(text(names::DLQ_FAILED_AT)?.parse().ok()?),
-            replays: text(names::REDRIVE_COUNT)
-                .and_then(|count| count.parse().ok())
-                .unwrap_or(0),
+            id,
+            topic,
+            partition,
+            offset,
+            group,
+            handler,
+            stage,
+            error_type,
+            error,
+            fingerprint,
+            failed_at: Timestamp::from_millis(failed_at),
+            replays,
             is_complete: headers.get(names::DLQ_VALUE).is_none() && message.is_some(),
-            replay_of: text(names::REDRIVE_OF),
+            replay_of: replay_of.map(|id| String::from_utf8_lossy(id).into_owned()),
             record: record.clone(),
             message: message.unwrap_or_default(),
         })
+    }
+
+    /// Return what it tells, without its message.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        Summary {
+            id: self.id.clone(),
+            topic: self.topic.clone(),
+            partition: self.partition,
+            offset: self.offset,
+            group: self.group.clone(),
+            handler: self.handler.clone(),
+            stage: self.stage.clone(),
+            error_type: self.error_type.clone(),
+            error: self.error.clone(),
+            fingerprint: self.fingerprint.clone(),
+            failed_at: self.failed_at.as_millis(),
+            replays: self.replays,
+        }
     }
 
     /// Return the payload of the message that failed; `None` if it had none, or if it is not there.
@@ -184,6 +214,11 @@ impl Filter {
     /// Say whether a letter is meant.
     #[must_use]
     pub fn fits(&self, letter: &DeadLetter) -> bool {
+        self.fits_summary(&letter.summary())
+    }
+
+    /// Say the same by what a letter tells.
+    fn fits_summary(&self, letter: &Summary) -> bool {
         let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
         let contains = |part: &String| letter.error.as_ref().is_some_and(|error| error.contains(part));
         same(&self.id, &letter.id)
@@ -191,8 +226,10 @@ impl Filter {
             && same(&self.error_type, &letter.error_type)
             && same(&self.fingerprint, &letter.fingerprint)
             && self.error_contains.as_ref().is_none_or(contains)
-            && self.from.is_none_or(|from| letter.failed_at >= from)
-            && self.until.is_none_or(|until| letter.failed_at < until)
+            && self.from.is_none_or(|from| letter.failed_at >= from.as_millis())
+            && self
+                .until
+                .is_none_or(|until| letter.failed_at < until.as_millis())
     }
 }
 
@@ -260,6 +297,8 @@ pub enum ReplayError {
 pub struct DeadLetterDesk {
     transport: Arc<dyn DynTransport>,
     publisher: Publisher,
+    /// The index, and the name of the connection.
+    index: Option<(DeadLetterIndex, String)>,
 }
 
 impl std::fmt::Debug for DeadLetterDesk {
@@ -272,7 +311,47 @@ impl std::fmt::Debug for DeadLetterDesk {
 
 impl DeadLetterDesk {
     pub(crate) fn new(transport: Arc<dyn DynTransport>, publisher: Publisher) -> Self {
-        Self { transport, publisher }
+        Self {
+            transport,
+            publisher,
+            index: None,
+        }
+    }
+
+    /// Ask the index for the letters of this connection.
+    pub(crate) fn with_index(mut self, index: Option<&DeadLetterIndex>, connection: &str) -> Self {
+        self.index = index.map(|index| (index.clone(), connection.to_owned()));
+        self
+    }
+
+    /// List what the letters of a topic that are meant tell, each once: from the index, if there is one that answers,
+    /// else by reading the topic. The index lacks what was written a moment ago, and whatever its bounds have taken.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub async fn summaries(&self, topic: &str, filter: &Filter) -> Result<Vec<Summary>, ReplayError> {
+        // The index has the beginnings of errors only.
+        if let (Some((index, connection)), None) = (&self.index, &filter.error_contains) {
+            let wanted = IndexFilter {
+                handler: filter.handler.clone(),
+                fingerprint: filter.fingerprint.clone(),
+                ..IndexFilter::default()
+            };
+            match index.list(&wanted, usize::MAX).await {
+                Ok(entries) => {
+                    let here = entries
+                        .into_iter()
+                        .filter(|entry| entry.letter_topic == topic && entry.connection == *connection);
+                    let summaries = here.map(|entry| entry.summary);
+                    return Ok(summaries.filter(|summary| filter.fits_summary(summary)).collect());
+                }
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), topic, "the index of dead letters gives no answer: reading the topic");
+                }
+            }
+        }
+        let letters = self.list(topic, filter).await?;
+        Ok(letters.iter().map(DeadLetter::summary).collect())
     }
 
     /// List the letters of a topic that are meant, each once, in the order of their partitions.

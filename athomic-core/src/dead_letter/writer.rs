@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::headers::{DLQ_ID, REDRIVE_COUNT};
 use super::letter::{Contents, Detail, Letter};
 use super::trouble::Trouble;
-use super::{Routes, log_only};
+use super::{DeadLetterIndex, Routes, Summary, log_only};
 use crate::handler::HandlerScope;
 use crate::message::{Headers, Partition};
 use crate::outcome::FailureContext;
@@ -27,6 +27,7 @@ pub(super) struct Writer {
     routes: Routes,
     max_replays: u32,
     contents: Contents,
+    index: Option<DeadLetterIndex>,
     /// How many partitions topics have, and since when that is known.
     partitions: Mutex<HashMap<String, (Partition, Instant)>>,
 }
@@ -43,9 +44,10 @@ enum Destination {
 }
 
 impl Writer {
-    pub(super) fn new(settings: &DlqSettings, routes: Routes) -> Self {
+    pub(super) fn new(settings: &DlqSettings, routes: Routes, index: Option<DeadLetterIndex>) -> Self {
         Self {
             routes,
+            index,
             max_replays: settings.max_replays,
             contents: Contents {
                 format: settings.format,
@@ -101,6 +103,7 @@ impl Writer {
         };
         let partition = failure.message.partition();
         let count = self.count(&scope.publisher, topic).await?;
+        let summary = self.index.as_ref().and_then(|_| Summary::read(&letter.headers));
         let record = OutgoingMessage {
             topic: topic.clone(),
             partition: (partition < count).then_some(partition),
@@ -110,10 +113,15 @@ impl Writer {
         };
         let sent = scope.publisher.send(vec![record], Written::Copy).await.pop();
         match sent.expect("one message has one result") {
-            Ok(delivery) => Ok(format!(
-                "dead letter {} at {}@{}",
-                letter.id, delivery.partition, delivery.offset
-            )),
+            Ok(delivery) => {
+                if let (Some(index), Some(summary)) = (&self.index, summary) {
+                    index.note(summary, &delivery);
+                }
+                Ok(format!(
+                    "dead letter {} at {}@{}",
+                    letter.id, delivery.partition, delivery.offset
+                ))
+            }
             Err(error) => {
                 // The topic may have been made anew, with fewer partitions.
                 self.lock().remove(topic);

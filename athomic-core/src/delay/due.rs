@@ -148,7 +148,7 @@ impl DueRepublisher {
         Self {
             scheduler,
             scope,
-            failures: DlqHandler::new(&settings.dlq, REPUBLISHER),
+            failures: DlqHandler::new(&settings.dlq, REPUBLISHER, None),
             monitor,
         }
     }

@@ -18,7 +18,7 @@ use super::schema::{
 };
 use super::secret::MASK;
 use super::tree::{Node, Table, join, join_all, parse_key, quoted};
-use crate::handler::CircuitBreakerOptions;
+use crate::handler::{CircuitBreakerOptions, RetryOptions};
 use crate::nearest::nearest;
 use crate::ordering::{FirstSequenceRule, GapRule, OrderingOptions};
 
@@ -349,7 +349,11 @@ impl Values {
             .words("header_sets", dlq.header_sets.iter().map(|set| set.as_str()))
             .is("error_max_bytes", dlq.error_max_bytes)
             .is("error_redact", dlq.error_redact)
-            .is("max_replays", dlq.max_replays);
+            .is("max_replays", dlq.max_replays)
+            .is("index_in_kv", dlq.index.enabled)
+            .text("index_kvstore", &dlq.index.kvstore)
+            .seconds("index_ttl_seconds", dlq.index.ttl)
+            .is("index_max_entries", dlq.index.max_entries);
         self.section("integration.messaging.dlq.retry")
             .text("mode", dlq.retry.mode.as_str())
             .text("order", dlq.retry.order.as_str())
@@ -537,6 +541,8 @@ impl Values {
             .put("ttl_seconds", seconds(idempotency.ttl))
             .put("lock_timeout_seconds", seconds(idempotency.lock_timeout));
         self.circuit_breaker(index, &tuning.circuit_breaker);
+        self.section(&format!("{TUNING}.{index}.retry"))
+            .retry(&tuning.retry);
         tuning
             .pipeline
             .iter()
@@ -569,6 +575,25 @@ impl Values {
             self.put(name, None);
         }
         self.circuit_breaker(index, &CircuitBreakerOptions::new());
+        self.section(&format!("{TUNING}.{index}.retry"))
+            .retry(&RetryOptions::new());
+    }
+
+    fn retry(&mut self, options: &RetryOptions) -> &mut Self {
+        let seconds = |value: Option<Duration>| value.map(|value| value.as_secs_f64().to_string());
+        self.put(
+            "max_attempts",
+            options.max_attempts.map(|attempts| attempts.to_string()),
+        )
+        .maybe_text("mode", options.mode.map(|mode| mode.as_str()))
+        .maybe_text("order", options.order.map(|order| order.as_str()));
+        match options.retry_on {
+            Some(stages) => self.words("retry_on", stages.words()),
+            None => self.put("retry_on", None),
+        };
+        self.maybe_text("backoff", options.backoff.map(|backoff| backoff.as_str()))
+            .put("min_delay_seconds", seconds(options.min_delay))
+            .put("max_delay_seconds", seconds(options.max_delay))
     }
 
     fn ordering(&mut self, options: &OrderingOptions) -> &mut Self {

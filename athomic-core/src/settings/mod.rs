@@ -73,15 +73,15 @@ pub use load::{Loaded, Loader, SettingValue};
 pub use resolved::{
     AppSettings, AutoCreate, Backend, BackoffKind, CollectorStore, ConnectionSettings, ConsumerSettings,
     ContextField, ContextSettings, CryptoAlgorithm, CryptoSettings, DEFAULT_CONNECTION, DEFAULT_KVSTORE,
-    DEFAULT_REPUBLISHER_GROUP, DelayBackend, DlqFormat, DlqHeaderSet, DlqSettings, DlqStrategy,
-    GroupProtocol, HandlerTuning, IdempotencySettings, IdempotencyTuning, IsolationLevel, KeySettings,
-    KvStoreSettings, LifecycleSettings, LineageCollectorSettings, LineageGranularity, LineageServerSettings,
-    LineageSettings, LineageStoreKind, MessagingSettings, MetricsExporter, MetricsSettings,
-    ObservabilitySettings, OffsetReset, OrderingSettings, OrderingTuning, OtlpProtocol, PayloadSettings,
-    PipelineSettings, ProcessSpanParent, ProducerClient, ProducerSettings, REPUBLISHER_CONNECTION,
-    RepublisherSettings, RetryMode, RetryOrder, RetrySettings, SaslMechanism, SecurityProtocol,
-    SecuritySettings, Settings, StepSettings, StorageBackend, StorageSettings, StoreBackend, TopicsSettings,
-    WireCompression,
+    DEFAULT_REPUBLISHER_GROUP, DelayBackend, DlqFormat, DlqHeaderSet, DlqIndexSettings, DlqSettings,
+    DlqStrategy, GroupProtocol, HandlerTuning, IdempotencySettings, IdempotencyTuning, IsolationLevel,
+    KeySettings, KvStoreSettings, LifecycleSettings, LineageCollectorSettings, LineageGranularity,
+    LineageServerSettings, LineageSettings, LineageStoreKind, MessagingSettings, MetricsExporter,
+    MetricsSettings, ObservabilitySettings, OffsetReset, OrderingSettings, OrderingTuning, OtlpProtocol,
+    PayloadSettings, PipelineSettings, ProcessSpanParent, ProducerClient, ProducerSettings,
+    REPUBLISHER_CONNECTION, RepublisherSettings, RetryMode, RetryOrder, RetrySettings, SaslMechanism,
+    SecurityProtocol, SecuritySettings, Settings, StepSettings, StorageBackend, StorageSettings,
+    StoreBackend, TopicsSettings, WireCompression,
 };
 pub use schema::{KeyDoc, keys};
 pub use secret::Secret;

@@ -298,6 +298,10 @@ section! {
         error_max_bytes: i128,
         error_redact: bool,
         max_replays: i128,
+        index_in_kv: bool,
+        index_kvstore: String,
+        index_ttl_seconds: f64,
+        index_max_entries: i128,
     }
 }
 section! {

@@ -438,8 +438,35 @@ pub struct DlqSettings {
     pub error_redact: bool,
     /// How often a message may be replayed until its next dead letter goes to the parking lot. Default 3.
     pub max_replays: u32,
+    /// The index of dead letters.
+    pub index: DlqIndexSettings,
     /// The time between attempts.
     pub retry: RetrySettings,
+}
+
+/// The index of dead letters in a key-value store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DlqIndexSettings {
+    /// Whether there is one. Default `true`.
+    pub enabled: bool,
+    /// Its store: a name below `database.kvstore`. Default `ordering`.
+    pub kvstore: String,
+    /// How long an entry stays. Default 14 days.
+    pub ttl: Duration,
+    /// How many entries of one handler stay. Default 10000.
+    pub max_entries: NonZeroUsize,
+}
+
+impl Default for DlqIndexSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            kvstore: DEFAULT_KVSTORE.to_owned(),
+            ttl: Duration::from_secs(14 * 24 * 60 * 60),
+            max_entries: const { NonZeroUsize::new(10_000).expect("not zero") },
+        }
+    }
 }
 
 impl Default for DlqSettings {
@@ -455,6 +482,7 @@ impl Default for DlqSettings {
             error_max_bytes: 8192,
             error_redact: false,
             max_replays: 3,
+            index: DlqIndexSettings::default(),
             retry: RetrySettings::default(),
         }
     }

@@ -17,6 +17,7 @@ mod health;
 mod holds;
 mod idempotency;
 mod keyed;
+mod letter_index;
 mod lifecycle;
 mod lineage;
 mod ordered;

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::ordering::Stores;
 use super::{Resolver, value_or};
 use crate::dead_letter::TopicTemplate;
 use crate::handler::RetryOptions;
@@ -11,13 +12,13 @@ use crate::retry::Stages;
 use crate::settings::choice::Choice;
 use crate::settings::error::Problem;
 use crate::settings::raw::{Field, RawDlq, RawRetry, RawRetryTuning};
-use crate::settings::resolved::{DlqSettings, RetrySettings};
+use crate::settings::resolved::{DlqIndexSettings, DlqSettings, RetrySettings};
 
 /// The most bytes and the most replays: no bound that anybody meets.
 const MOST: i128 = i32::MAX as i128;
 
 impl Resolver<'_> {
-    pub(super) fn dlq(&mut self, raw: &RawDlq, retry: &RawRetry) -> DlqSettings {
+    pub(super) fn dlq(&mut self, raw: &RawDlq, retry: &RawRetry, stores: &Stores) -> DlqSettings {
         let default = DlqSettings::default();
         DlqSettings {
             enabled: value_or(&raw.enabled, default.enabled),
@@ -34,7 +35,20 @@ impl Resolver<'_> {
             max_replays: self
                 .whole(&raw.max_replays, 0, MOST)
                 .unwrap_or(default.max_replays),
+            index: self.dlq_index(raw, stores),
             retry: self.retry(retry),
+        }
+    }
+
+    fn dlq_index(&mut self, raw: &RawDlq, stores: &Stores) -> DlqIndexSettings {
+        let default = DlqIndexSettings::default();
+        DlqIndexSettings {
+            enabled: value_or(&raw.index_in_kv, default.enabled),
+            kvstore: self
+                .kvstore_name(&raw.index_kvstore, stores)
+                .unwrap_or(default.kvstore),
+            ttl: self.some_seconds(&raw.index_ttl_seconds, default.ttl),
+            max_entries: self.count(&raw.index_max_entries, default.max_entries),
         }
     }
 

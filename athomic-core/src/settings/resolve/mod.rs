@@ -106,7 +106,7 @@ impl Resolver<'_> {
         let backend = self.choice(&raw.provider.backend, Backend::Memory);
         self.fetch_secrets = backend == Backend::Kafka;
         let republisher = self.republisher(&raw.republisher, &raw.republishing, kvstores);
-        let mut dlq = self.dlq(&raw.dlq, &raw.retry);
+        let mut dlq = self.dlq(&raw.dlq, &raw.retry, kvstores);
         let delays =
             !republisher.delay_topics.is_empty() || republisher.strategy == DelayBackend::RedisSortedSet;
         if raw.retry.mode.is_none() && republisher.enabled && delays {

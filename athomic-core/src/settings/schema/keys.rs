@@ -180,6 +180,30 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
                 "3",
                 "How often a message may be replayed until its next dead letter goes to `parking_lot_topic`.",
             ),
+            key(
+                "index_in_kv",
+                Kind::Boolean,
+                "true",
+                "Whether what dead letters tell is also kept in a key-value store, so that listing them reads no topic.",
+            ),
+            key(
+                "index_kvstore",
+                Kind::Text,
+                "\"ordering\"",
+                "The store of that index: a name below `database.kvstore`.",
+            ),
+            key(
+                "index_ttl_seconds",
+                Kind::Seconds,
+                "1209600",
+                "How long an entry of the index stays.",
+            ),
+            key(
+                "index_max_entries",
+                Kind::Integer,
+                "10000",
+                "How many entries of one handler stay in the index; the oldest go first.",
+            ),
         ],
     },
     Section {

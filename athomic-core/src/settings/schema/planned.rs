@@ -34,12 +34,6 @@ const fn planned(path: &'static str, keys: &'static [&'static str]) -> Planned {
 
 /// The rest of the schema. A section with `enabled = false` is idle as a whole.
 pub(in crate::settings) static PLANNED: &[Planned] = &[
-    Planned {
-        path: "integration.messaging.dlq.index_in_kv",
-        keys: &[],
-        idle: |_, node| is_false(node),
-    },
-    planned("integration.messaging.dlq.index_ttl_seconds", &[]),
     planned("integration.messaging.dlq.ordered_mode", &[]),
     planned("integration.messaging.ordering.room_ttl_seconds", &[]),
     planned(

@@ -11,8 +11,8 @@ fn check(toml: &str, expected: &str) {
 fn parts_without_a_runtime_are_refused_by_name() {
     let messaging = "integration.messaging";
     check(
-        "[integration.messaging.dlq]\nindex_ttl_seconds = 1",
-        &format!("2:1: `{messaging}.dlq.index_ttl_seconds`: is not built yet"),
+        "[integration.messaging.dlq]\nordered_mode = 'hold'",
+        &format!("2:1: `{messaging}.dlq.ordered_mode`: is not built yet"),
     );
     check_faults(
         "[observability]\nmetrics.allow_metrics_ips = ['127.0.0.1']",
@@ -47,7 +47,7 @@ fn a_section_that_is_switched_off_does_no_harm() {
 fn saying_what_holds_anyway_does_no_harm() {
     check_warnings(
         loader(
-            "[serializer]\nformat = 'json'\n[integration.messaging.dlq]\nindex_in_kv = false\n\
+            "[serializer]\nformat = 'json'\n[integration.messaging.dlq]\n\
              strategy = 'logging_only'\n[observability]\ntracing_enabled = false",
         ),
         &[],

@@ -68,13 +68,7 @@ impl MemoryDelays {
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        if self.link.is_up() {
-            return Ok(());
-        }
-        Err(StoreError::Unavailable {
-            store: DelayStore::name(self).to_owned(),
-            reason: "it is out of reach".to_owned(),
-        })
+        self.link.check()
     }
 
     fn each<E, T>(&self, elements: &[E], mut one: impl FnMut(&mut Room, i64, &E) -> T) -> Each<T> {

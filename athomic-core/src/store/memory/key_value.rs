@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::StoreClock;
+use super::{Link, StoreClock};
 use crate::store::StoreError;
 use crate::store::key_value::{Change, Effect, KeyValueStore};
 
@@ -14,6 +14,7 @@ use crate::store::key_value::{Change, Effect, KeyValueStore};
 #[derive(Debug, Clone, Default)]
 pub struct MemoryKeyValue {
     clock: StoreClock,
+    link: Link,
     entries: Arc<Mutex<Entries>>,
 }
 
@@ -38,12 +39,19 @@ impl MemoryKeyValue {
     pub fn with_clock(clock: StoreClock) -> Self {
         Self {
             clock,
+            link: Link::default(),
             entries: Arc::default(),
         }
     }
 
-    fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Reach the same data by a way.
+    pub(super) fn by(self, link: Link) -> Self {
+        Self { link, ..self }
+    }
+
+    fn entries(&self) -> Result<MutexGuard<'_, Entries>, StoreError> {
+        self.link.check()?;
+        Ok(self.entries.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -68,17 +76,17 @@ impl KeyValueStore for MemoryKeyValue {
     }
 
     async fn open(&self) -> Result<(), StoreError> {
-        Ok(())
+        self.link.check()
     }
 
     async fn get(&self, keys: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let (entries, now) = (self.entries(), self.clock.millis());
+        let (entries, now) = (self.entries()?, self.clock.millis());
         let value = |key: &&str| entries.get(*key)?.value_at(now).cloned();
         Ok(keys.iter().map(value).collect())
     }
 
     async fn write(&self, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
-        let (mut entries, now) = (self.entries(), self.clock.millis());
+        let (mut entries, now) = (self.entries()?, self.clock.millis());
         entries.retain(|_, entry| entry.value_at(now).is_some());
         Ok(changes
             .iter()
@@ -92,7 +100,7 @@ impl KeyValueStore for MemoryKeyValue {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Bytes)>, StoreError> {
-        let (entries, now) = (self.entries(), self.clock.millis());
+        let (entries, now) = (self.entries()?, self.clock.millis());
         let begin = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),

@@ -17,7 +17,7 @@ pub use idempotency::MemoryIdempotency;
 pub use key_value::MemoryKeyValue;
 pub use ordering::{MemoryOrdering, OrderingSnapshot};
 
-use super::{KeySpace, Scope};
+use super::{KeySpace, Scope, StoreError};
 
 /// The embedded stores of an application, or of several that share them. Clones are the same stores.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +79,8 @@ impl MemoryStores {
     pub fn key_value(&self, space: &KeySpace) -> MemoryKeyValue {
         let mut stores = self.key_value.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || MemoryKeyValue::with_clock(self.clock.clone());
-        stores.entry(space.id().to_owned()).or_insert_with(make).clone()
+        let store = stores.entry(space.id().to_owned()).or_insert_with(make);
+        store.clone().by(self.link.clone())
     }
 
     /// Return the delay store of a space, likewise.
@@ -99,8 +100,20 @@ impl MemoryStores {
 struct Link(Arc<AtomicBool>);
 
 impl Link {
-    fn is_up(&self) -> bool {
-        self.0.load(Relaxed)
+    /// Say that the store cannot be reached while the way is cut.
+    fn check(&self) -> Result<(), StoreError> {
+        if self.0.load(Relaxed) {
+            Ok(())
+        } else {
+            Err(cut_off())
+        }
+    }
+}
+
+fn cut_off() -> StoreError {
+    StoreError::Unavailable {
+        store: "memory".into(),
+        reason: "the way to it is cut".into(),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bucket::Bucket;
 
-use super::{Link, StoreClock};
+use super::{Link, StoreClock, cut_off};
 use crate::ordering::StoredPolicies;
 use crate::store::ordering::{
     Admission, Aggregate, AggregateReport, Arrival, Beat, BucketReport, Claim, ClaimTerms, Completed,
@@ -181,22 +181,12 @@ impl MemoryOrdering {
     }
 
     fn up(&self) -> Result<MutexGuard<'_, State>, StoreError> {
-        if self.link.is_up() {
-            Ok(self.lock())
-        } else {
-            Err(cut_off())
-        }
+        self.link.check()?;
+        Ok(self.lock())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn cut_off() -> StoreError {
-    StoreError::Unavailable {
-        store: "memory".into(),
-        reason: "the way to it is cut".into(),
     }
 }
 
