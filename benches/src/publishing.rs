@@ -120,7 +120,9 @@ impl ProducerContext for Acknowledged {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         match black_box(result) {
-            Ok(_) => self.meter.count(1),
+            Ok(_) => {
+                self.meter.count(1);
+            }
             Err(_) => {
                 self.failed.fetch_add(1, Relaxed);
             }
