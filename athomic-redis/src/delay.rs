@@ -201,7 +201,13 @@ impl DelayStore for RedisDelays {
         let common = |call: &mut Call| {
             call.number(token.0).number(millis(lease));
         };
-        let held = self.each(&call::DELAY_HOLD, names, common, put, String::len);
+        let held = self.each(
+            &call::DELAY_HOLD,
+            names,
+            common,
+            |call, name| put(call, name),
+            String::len,
+        );
         flags(held.await)
     }
 
@@ -209,12 +215,18 @@ impl DelayStore for RedisDelays {
         let common = |call: &mut Call| {
             call.number(token.0);
         };
-        let held = self.each(&call::DELAY_REMOVE, names, common, put, String::len);
+        let held = self.each(
+            &call::DELAY_REMOVE,
+            names,
+            common,
+            |call, name| put(call, name),
+            String::len,
+        );
         flags(held.await)
     }
 }
 
-fn put(call: &mut Call, name: &String) {
+fn put(call: &mut Call, name: &str) {
     call.text(name);
 }
 
