@@ -111,8 +111,9 @@ async fn main() -> athomic::Result<()> {
     println!("dead letters of {LETTERS}");
     let desk = app.dead_letters();
     for letter in desk.list(LETTERS, &Filter::default()).await? {
-        let (handler, topic, offset) = (&letter.handler, &letter.topic, letter.offset);
-        let error = letter.error.unwrap_or(letter.error_type);
+        let told = letter.summary;
+        let (handler, topic, offset) = (&told.handler, &told.topic, told.offset);
+        let error = told.error.unwrap_or(told.error_type);
         println!("  {handler} gave up {topic} offset {offset}: {error}");
     }
 

@@ -259,7 +259,7 @@ impl Index {
             let page = self.page(&prefix, after.as_deref()).await?;
             let is_last = page.len() < PAGE;
             after = page.last().map(|(key, _)| key.clone());
-            let age = |entry: Option<IndexEntry>| entry.map_or(i64::MIN, |entry| entry.summary.failed_at);
+            let age = |entry: Option<IndexEntry>| entry.map(|entry| entry.summary.failed_at);
             all.extend(page.into_iter().map(|(key, entry)| (age(entry), key)));
             if is_last {
                 break;

@@ -48,34 +48,12 @@ const AGAIN: Backoff = Backoff {
 };
 const FAILURES: u32 = 5;
 
-/// A dead letter, as its headers tell of it.
+/// A dead letter.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// Its id: the same for the same message and handler, however often it is written.
-    pub id: String,
-    /// The topic in which the message failed.
-    pub topic: String,
-    /// The partition in which it failed.
-    pub partition: Partition,
-    /// The offset at which it failed first.
-    pub offset: i64,
-    /// The group that gave it up.
-    pub group: String,
-    /// The handler that gave it up.
-    pub handler: String,
-    /// Where it failed, such as `handler` or `decode`.
-    pub stage: String,
-    /// What kind of error it was.
-    pub error_type: String,
-    /// The error and its causes, unless they are redacted or were too long.
-    pub error: Option<String>,
-    /// The same for failures of a handler that differ in numbers alone.
-    pub fingerprint: String,
-    /// When it was given up.
-    pub failed_at: Timestamp,
-    /// How often it was replayed before it failed again.
-    pub replays: u32,
+    /// What its headers tell.
+    pub summary: Summary,
     /// Whether its payload is there; one that was larger than the dead-letter topic takes is not.
     pub is_complete: bool,
     /// The letter that it was replayed from.
@@ -92,58 +70,15 @@ impl DeadLetter {
     pub fn read(record: &RawMessage) -> Option<Self> {
         let headers = record.headers();
         let message = message(record, &headers);
-        let Summary {
-            id,
-            topic,
-            partition,
-            offset,
-            group,
-            handler,
-            stage,
-            error_type,
-            error,
-            fingerprint,
-            failed_at,
-            replays,
-        } = Summary::read(&headers)?;
+        let summary = Summary::read(&headers)?;
         let replay_of = headers.get(names::REDRIVE_OF);
         Some(Self {
-            id,
-            topic,
-            partition,
-            offset,
-            group,
-            handler,
-            stage,
-            error_type,
-            error,
-            fingerprint,
-            failed_at: Timestamp::from_millis(failed_at),
-            replays,
+            summary,
             is_complete: headers.get(names::DLQ_VALUE).is_none() && message.is_some(),
             replay_of: replay_of.map(|id| String::from_utf8_lossy(id).into_owned()),
             record: record.clone(),
             message: message.unwrap_or_default(),
         })
-    }
-
-    /// Return what it tells, without its message.
-    #[must_use]
-    pub fn summary(&self) -> Summary {
-        Summary {
-            id: self.id.clone(),
-            topic: self.topic.clone(),
-            partition: self.partition,
-            offset: self.offset,
-            group: self.group.clone(),
-            handler: self.handler.clone(),
-            stage: self.stage.clone(),
-            error_type: self.error_type.clone(),
-            error: self.error.clone(),
-            fingerprint: self.fingerprint.clone(),
-            failed_at: self.failed_at.as_millis(),
-            replays: self.replays,
-        }
     }
 
     /// Return the payload of the message that failed; `None` if it had none, or if it is not there.
@@ -165,13 +100,16 @@ impl DeadLetter {
         });
         let headers = own
             .collect::<Headers>()
-            .with(names::RETRY_GROUP, self.group.clone())
-            .with(names::REDRIVE_OF, self.id.clone())
-            .with(names::REDRIVE_COUNT, self.replays.saturating_add(1).to_string())
+            .with(names::RETRY_GROUP, self.summary.group.clone())
+            .with(names::REDRIVE_OF, self.summary.id.clone())
+            .with(
+                names::REDRIVE_COUNT,
+                self.summary.replays.saturating_add(1).to_string(),
+            )
             .with(names::REDRIVE_BY, by.to_owned());
         OutgoingMessage {
-            topic: self.topic.clone(),
-            partition: Some(self.partition),
+            topic: self.summary.topic.clone(),
+            partition: Some(self.summary.partition),
             key,
             payload,
             headers,
@@ -214,7 +152,7 @@ impl Filter {
     /// Say whether a letter is meant.
     #[must_use]
     pub fn fits(&self, letter: &DeadLetter) -> bool {
-        self.fits_summary(&letter.summary())
+        self.fits_summary(&letter.summary)
     }
 
     /// Say the same by what a letter tells.
@@ -226,10 +164,8 @@ impl Filter {
             && same(&self.error_type, &letter.error_type)
             && same(&self.fingerprint, &letter.fingerprint)
             && self.error_contains.as_ref().is_none_or(contains)
-            && self.from.is_none_or(|from| letter.failed_at >= from.as_millis())
-            && self
-                .until
-                .is_none_or(|until| letter.failed_at < until.as_millis())
+            && self.from.is_none_or(|from| letter.failed_at >= from)
+            && self.until.is_none_or(|until| letter.failed_at < until)
     }
 }
 
@@ -351,7 +287,7 @@ impl DeadLetterDesk {
             }
         }
         let letters = self.list(topic, filter).await?;
-        Ok(letters.iter().map(DeadLetter::summary).collect())
+        Ok(letters.into_iter().map(|letter| letter.summary).collect())
     }
 
     /// List the letters of a topic that are meant, each once, in the order of their partitions.
@@ -362,7 +298,7 @@ impl DeadLetterDesk {
         let (mut letters, mut seen) = (Vec::new(), HashSet::new());
         let mut scan = Scan::open(&self.transport, topic).await?;
         while let Some(letter) = scan.next(filter).await? {
-            if seen.insert(letter.id.clone()) {
+            if seen.insert(letter.summary.id.clone()) {
                 letters.push(letter);
             }
         }
@@ -401,7 +337,7 @@ impl DeadLetterDesk {
             && let Some(letter) = scan.next(filter).await?
         {
             let comes_of_this = letter.replay_of.as_ref().is_some_and(|of| seen.contains(of));
-            if comes_of_this || !seen.insert(letter.id.clone()) {
+            if comes_of_this || !seen.insert(letter.summary.id.clone()) {
                 report.duplicates += usize::from(!comes_of_this);
                 continue;
             }
@@ -413,7 +349,7 @@ impl DeadLetterDesk {
                 self.publish(&letter, &options.by)
                     .await
                     .map_err(|source| ReplayError::Publish {
-                        id: letter.id.clone(),
+                        id: letter.summary.id.clone(),
                         done: report,
                         source,
                     })?;

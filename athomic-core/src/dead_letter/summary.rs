@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::headers as names;
 use super::letter::Origin;
-use crate::message::{Headers, Partition};
+use crate::message::{Headers, Partition, Timestamp};
 
 /// A dead letter without its message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +30,8 @@ pub struct Summary {
     pub error: Option<String>,
     /// The same for failures of a handler that differ in numbers alone.
     pub fingerprint: String,
-    /// When it was given up, in milliseconds since the Unix epoch.
-    pub failed_at: i64,
+    /// When it was given up; as JSON, milliseconds since the Unix epoch.
+    pub failed_at: Timestamp,
     /// How often it was replayed before it failed again.
     pub replays: u32,
 }
@@ -52,7 +52,7 @@ impl Summary {
             error_type: text(names::DLQ_ERROR_TYPE)?,
             error: text(names::DLQ_ERROR_CHAIN),
             fingerprint: text(names::DLQ_FINGERPRINT)?,
-            failed_at: text(names::DLQ_FAILED_AT)?.parse().ok()?,
+            failed_at: Timestamp::from_millis(text(names::DLQ_FAILED_AT)?.parse().ok()?),
             replays: text(names::REDRIVE_COUNT)
                 .and_then(|count| count.parse().ok())
                 .unwrap_or(0),

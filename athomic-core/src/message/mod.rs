@@ -18,6 +18,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+
 /// The number of a partition within its topic, from 0.
 pub type Partition = i32;
 
@@ -65,7 +67,8 @@ pub struct PartitionOffset {
 }
 
 /// A record's time in milliseconds since the Unix epoch, as the broker or the producer set it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Timestamp(i64);
 
 impl Timestamp {

@@ -105,15 +105,13 @@ impl Pipeline {
 
     /// Take a serialized payload through the steps and say in the headers what was done.
     pub(crate) async fn seal(&self, message: &mut OutgoingMessage, format: Format) -> Result<(), SealError> {
-        say(
-            message,
-            CONTENT_TYPE,
-            Bytes::from_static(format.content_type().as_bytes()),
-        );
+        let content_type = Bytes::from_static(format.content_type().as_bytes());
+        // Before the message id, so that the headers of most messages are in order: a map can hold them.
+        message.headers.set_first(CONTENT_TYPE, content_type);
         if self.is_plain() {
             return Ok(());
         }
-        say(message, PIPELINE, self.describe(format).into());
+        message.headers.set(PIPELINE, self.describe(format));
         let Some(payload) = message.payload.take() else {
             return Ok(());
         };
@@ -232,12 +230,6 @@ impl fmt::Display for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.describe(self.format))
     }
-}
-
-/// Set a header in the place of all of its name.
-fn say(message: &mut OutgoingMessage, name: &str, value: Bytes) {
-    message.headers.remove(name);
-    message.headers.push(name, Some(value));
 }
 
 /// A step refused a payload on its way out.

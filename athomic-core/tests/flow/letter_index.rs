@@ -149,7 +149,7 @@ async fn the_desk_lists_from_the_index_and_without_an_answer_from_the_topic() {
         ..Filter::default()
     };
     let in_the_topic = desk.list("dlq", &of_billing).await.unwrap();
-    let mut in_the_topic: Vec<_> = in_the_topic.iter().map(|letter| letter.summary()).collect();
+    let mut in_the_topic: Vec<_> = in_the_topic.iter().map(|letter| letter.summary.clone()).collect();
     let sorted = async |filter: &Filter| {
         let mut summaries = desk.summaries("dlq", filter).await.unwrap();
         summaries.sort_by_key(|summary| summary.offset);

@@ -49,10 +49,10 @@ async fn a_message_carries_payload_key_headers_and_partition() {
     assert_eq!(
         headers,
         [
+            (CONTENT_TYPE.into(), Some("application/json".into())),
             (MESSAGE_ID.into(), Some("7".into())),
             ("a".into(), Some("1".into())),
             ("a".into(), Some("2".into())),
-            (CONTENT_TYPE.into(), Some("application/json".into())),
         ]
     );
 }

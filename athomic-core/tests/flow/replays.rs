@@ -129,7 +129,7 @@ async fn letters_are_listed_and_chosen_by_what_is_known_of_them() {
     until("there are letters", || stage.count(DLQ) == 3).await;
     let desk = stage.app.dead_letters();
     let letters = desk.list(DLQ, &Filter::default()).await.unwrap();
-    let told = &letters[0];
+    let told = &letters[0].summary;
     assert_eq!(
         (told.topic.as_str(), told.group.as_str(), told.handler.as_str()),
         (TOPIC, "g", "fails")
@@ -255,12 +255,15 @@ async fn what_fails_again_during_a_replay_is_not_replayed_in_it_and_is_parked_in
     until("it failed again", || stage.count(DLQ) == 2).await;
     let letters = desk.list(DLQ, &filter).await.unwrap();
     assert_eq!(
-        letters.iter().map(|letter| letter.replays).collect::<Vec<_>>(),
+        letters
+            .iter()
+            .map(|letter| letter.summary.replays)
+            .collect::<Vec<_>>(),
         [0, 1]
     );
-    assert_eq!(letters[1].replay_of.as_ref(), Some(&letters[0].id));
+    assert_eq!(letters[1].replay_of.as_ref(), Some(&letters[0].summary.id));
     let last = Filter {
-        id: Some(letters[1].id.clone()),
+        id: Some(letters[1].summary.id.clone()),
         ..Filter::default()
     };
     desk.replay(DLQ, &last, &options).await.unwrap();
@@ -302,9 +305,9 @@ async fn an_envelope_is_replayed_as_the_message_in_it() {
         let letters = desk.list(DLQ, &filter).await.unwrap();
         let letter = letters.last().unwrap();
         assert_eq!(letter.payload(), Some(b"7".as_slice()));
-        assert_eq!(usize::try_from(letter.replays).unwrap(), replays - 1);
+        assert_eq!(usize::try_from(letter.summary.replays).unwrap(), replays - 1);
         let filter = Filter {
-            id: Some(letter.id.clone()),
+            id: Some(letter.summary.id.clone()),
             ..filter
         };
         desk.replay(DLQ, &filter, &options).await.unwrap();
