@@ -10,7 +10,6 @@
 //!
 //! What waits is nowhere else: a server that evicts is refused, and one that forgets when it restarts is warned of.
 
-use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -27,25 +26,16 @@ use crate::call::{self, Call, Script};
 use crate::fitness::Eviction;
 use crate::key_value::millis;
 use crate::reply::{Reply, Unreadable};
-use crate::server::Server;
+use crate::space::Space;
 
 /// How many elements a call has at most, and how many bytes before its last one.
 const ELEMENTS: usize = 128;
 const BYTES: usize = 256 << 10;
 
 /// A delay store in Redis: one server, Sentinel or a cluster, which keeps a space in one slot.
+#[derive(Debug)]
 pub struct RedisDelays {
-    server: Server,
-    space: String,
-}
-
-impl fmt::Debug for RedisDelays {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisDelays")
-            .field("name", &self.server.target.name)
-            .field("space", &self.space)
-            .finish_non_exhaustive()
-    }
+    space: Space,
 }
 
 impl RedisDelays {
@@ -54,30 +44,25 @@ impl RedisDelays {
     /// # Errors
     /// [`StoreError::Unfit`]: the URI cannot be used.
     pub fn connect(settings: &KeyValueSettings, space: &KeySpace) -> Result<Self, StoreError> {
-        Ok(Self {
-            server: Server::new(settings)?,
-            space: space.id().to_owned(),
-        })
+        let space = Space::connect(settings, space)?;
+        Ok(Self { space })
     }
 
     /// Go by another clock than Redis'. For tests that let time pass.
     #[doc(hidden)]
     #[must_use]
-    pub fn driven_by(mut self, clock: StoreClock) -> Self {
-        self.server.clock = Some(clock);
-        self
+    pub fn driven_by(self, clock: StoreClock) -> Self {
+        Self {
+            space: self.space.driven_by(clock),
+        }
     }
 
     fn begin(&self, script: &'static Script) -> Call {
-        let mut call = self.server.begin(script);
-        for kind in ["u", "y", "k"] {
-            call.key(&["ath:{", &self.space, "}:", kind]);
-        }
-        call
+        self.space.begin(script, ["u", "y", "k"])
     }
 
     async fn run(&self, call: Call) -> Result<Reply, Error> {
-        self.server.run(&call.done()).await
+        self.space.server.run(&call.done()).await
     }
 
     /// Carry out a call of elements: `common` writes what they have in common, `write` each of them, `size` tells
@@ -109,8 +94,10 @@ impl RedisDelays {
 
     fn answer(&self, reply: &mut Result<Reply, Error>) -> Result<i64, StoreError> {
         match reply {
-            Ok(reply) => reply.number().map_err(|reason| self.server.unreadable(&reason)),
-            Err(error) => Err(self.server.failed(error.clone())),
+            Ok(reply) => reply
+                .number()
+                .map_err(|reason| self.space.server.unreadable(&reason)),
+            Err(error) => Err(self.space.server.failed(error.clone())),
         }
     }
 }
@@ -157,12 +144,12 @@ fn claim(mut reply: Reply) -> Result<DelayClaim, Unreadable> {
 
 impl DelayStore for RedisDelays {
     fn name(&self) -> &str {
-        &self.server.target.name
+        &self.space.server.target.name
     }
 
     async fn open(&self) -> Result<(), StoreError> {
-        self.server.open(Eviction::Refused).await?;
-        self.server.check_persistence().await
+        self.space.server.open(Eviction::Refused).await?;
+        self.space.server.check_persistence().await
     }
 
     async fn schedule(&self, entries: &[DelayEntry]) -> Each<Timestamp> {
@@ -193,8 +180,11 @@ impl DelayStore for RedisDelays {
         for limit in [limits.entries, limits.bytes] {
             call.number(i64::try_from(limit).unwrap_or(i64::MAX));
         }
-        let reply = self.run(call).await.map_err(|error| self.server.failed(error))?;
-        claim(reply).map_err(|reason| self.server.unreadable(&reason))
+        let reply = self
+            .run(call)
+            .await
+            .map_err(|error| self.space.server.failed(error))?;
+        claim(reply).map_err(|reason| self.space.server.unreadable(&reason))
     }
 
     async fn hold(&self, token: LockToken, names: &[String], lease: Duration) -> Each<bool> {

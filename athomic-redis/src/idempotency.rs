@@ -4,7 +4,6 @@
 //! over. A batch is one round trip: to a server one script for each [`ELEMENTS`] of it, to a cluster one for
 //! each bucket, all sent at once.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::fitness::Eviction;
 use crate::key_value::millis;
 use crate::reply::{Reply, Unreadable};
 use crate::server::Server;
+use crate::space::Space;
 
 /// How many elements a call has at most.
 const ELEMENTS: usize = 128;
@@ -27,18 +27,9 @@ const ELEMENTS: usize = 128;
 ///
 /// Connects when it is [opened](IdempotencyStore::open), or called first. A connection that breaks is made
 /// anew for as long as the store lives.
+#[derive(Debug)]
 pub struct RedisIdempotency {
-    server: Arc<Server>,
-    space: String,
-}
-
-impl fmt::Debug for RedisIdempotency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisIdempotency")
-            .field("name", &self.server.target.name)
-            .field("space", &self.space)
-            .finish_non_exhaustive()
-    }
+    space: Space,
 }
 
 impl RedisIdempotency {
@@ -47,24 +38,24 @@ impl RedisIdempotency {
     /// # Errors
     /// [`StoreError::Unfit`]: the URI cannot be used.
     pub fn connect(settings: &KeyValueSettings, space: &KeySpace) -> Result<Self, StoreError> {
-        Ok(Self::on(&Arc::new(Server::new(settings)?), space))
+        let space = Space::connect(settings, space)?;
+        Ok(Self { space })
     }
 
     /// Make the store of a space over a connection that others use as well.
     pub(crate) fn on(server: &Arc<Server>, space: &KeySpace) -> Self {
         Self {
-            server: Arc::clone(server),
-            space: space.id().to_owned(),
+            space: Space::on(server, space),
         }
     }
 
     /// Go by another clock than Redis'. For tests that let time pass.
     #[doc(hidden)]
     #[must_use]
-    pub fn driven_by(mut self, clock: StoreClock) -> Self {
-        let server = Arc::get_mut(&mut self.server).expect("a store of its own");
-        server.clock = Some(clock);
-        self
+    pub fn driven_by(self, clock: StoreClock) -> Self {
+        Self {
+            space: self.space.driven_by(clock),
+        }
     }
 
     /// Carry out a call of elements: `common` writes what they have in common, `read` reads an answer.
@@ -78,7 +69,7 @@ impl RedisIdempotency {
         let calls = self.plan(locks);
         let sent = calls.iter().map(|places| {
             let call = self.write(script, locks, places, &common);
-            async move { self.server.run(&call).await }
+            async move { self.space.server.run(&call).await }
         });
         let sent = join_all(sent).await;
         let mut results: Vec<_> = locks.iter().map(|_| None).collect();
@@ -93,7 +84,7 @@ impl RedisIdempotency {
 
     /// Say which elements go into which call. Those of one key are in one, in their order.
     fn plan(&self, locks: &[Lock]) -> Vec<Vec<usize>> {
-        if !self.server.target.is_cluster() {
+        if !self.space.server.target.is_cluster() {
             let places: Vec<_> = (0..locks.len()).collect();
             return places.chunks(ELEMENTS).map(<[usize]>::to_vec).collect();
         }
@@ -114,13 +105,13 @@ impl RedisIdempotency {
         places: &[usize],
         common: impl Fn(&mut Call),
     ) -> Written {
-        let mut call = self.server.begin(script);
+        let mut call = self.space.server.begin(script);
         common(&mut call);
         for &place in places {
             let Lock { key, token } = &locks[place];
             call.number(token.0);
             let bucket = key.bucket().to_string();
-            call.key(&["ath:{", &self.space, ":", &bucket, "}:d:", key.as_str()]);
+            call.key(&["ath:{", &self.space.id, ":", &bucket, "}:d:", key.as_str()]);
         }
         call.done()
     }
@@ -132,12 +123,12 @@ impl RedisIdempotency {
     ) -> Result<T, StoreError> {
         let reply = match reply {
             Ok(reply) => reply,
-            Err(error) => return Err(self.server.failed(error.clone())),
+            Err(error) => return Err(self.space.server.failed(error.clone())),
         };
         let answer = reply
             .number()
             .and_then(|number| read(number).ok_or(Unreadable("an answer is none of those that are known")));
-        answer.map_err(|reason| self.server.unreadable(&reason))
+        answer.map_err(|reason| self.space.server.unreadable(&reason))
     }
 }
 
@@ -162,11 +153,11 @@ fn acquisition(answer: i64) -> Option<Acquisition> {
 
 impl IdempotencyStore for RedisIdempotency {
     fn name(&self) -> &str {
-        &self.server.target.name
+        &self.space.server.target.name
     }
 
     async fn open(&self) -> Result<(), StoreError> {
-        self.server.open(Eviction::Endured).await
+        self.space.server.open(Eviction::Endured).await
     }
 
     async fn acquire(&self, locks: &[Lock], timeout: Duration) -> Each<Acquisition> {

@@ -10,7 +10,6 @@
 //!
 //! Each write removes some of what has gone.
 
-use std::fmt;
 use std::time::Duration;
 
 use athomic_core::store::key_value::{Change, Condition, KeyValueStore};
@@ -21,21 +20,12 @@ use bytes::Bytes;
 use crate::call::{self, Call, Script};
 use crate::fitness::Eviction;
 use crate::reply::Reply;
-use crate::server::Server;
+use crate::space::Space;
 
 /// A key-value store in Redis: one server, Sentinel or a cluster, which keeps a space in one slot.
+#[derive(Debug)]
 pub struct RedisKeyValue {
-    server: Server,
-    space: String,
-}
-
-impl fmt::Debug for RedisKeyValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisKeyValue")
-            .field("name", &self.server.target.name)
-            .field("space", &self.space)
-            .finish_non_exhaustive()
-    }
+    space: Space,
 }
 
 impl RedisKeyValue {
@@ -44,31 +34,26 @@ impl RedisKeyValue {
     /// # Errors
     /// [`StoreError::Unfit`]: the URI cannot be used.
     pub fn connect(settings: &KeyValueSettings, space: &KeySpace) -> Result<Self, StoreError> {
-        Ok(Self {
-            server: Server::new(settings)?,
-            space: space.id().to_owned(),
-        })
+        let space = Space::connect(settings, space)?;
+        Ok(Self { space })
     }
 
     /// Go by another clock than Redis'. For tests that let time pass.
     #[doc(hidden)]
     #[must_use]
-    pub fn driven_by(mut self, clock: StoreClock) -> Self {
-        self.server.clock = Some(clock);
-        self
+    pub fn driven_by(self, clock: StoreClock) -> Self {
+        Self {
+            space: self.space.driven_by(clock),
+        }
     }
 
     fn begin(&self, script: &'static Script) -> Call {
-        let mut call = self.server.begin(script);
-        for kind in ["v", "e", "i"] {
-            call.key(&["ath:{", &self.space, "}:", kind]);
-        }
-        call
+        self.space.begin(script, ["v", "e", "i"])
     }
 
     async fn run(&self, call: Call) -> Result<Reply, StoreError> {
-        let reply = self.server.run(&call.done()).await;
-        reply.map_err(|error| self.server.failed(error))
+        let reply = self.space.server.run(&call.done()).await;
+        reply.map_err(|error| self.space.server.failed(error))
     }
 }
 
@@ -93,11 +78,11 @@ pub(crate) fn millis(duration: Duration) -> i64 {
 
 impl KeyValueStore for RedisKeyValue {
     fn name(&self) -> &str {
-        &self.server.target.name
+        &self.space.server.target.name
     }
 
     async fn open(&self) -> Result<(), StoreError> {
-        self.server.open(Eviction::Refused).await
+        self.space.server.open(Eviction::Refused).await
     }
 
     async fn get(&self, keys: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {
@@ -111,7 +96,7 @@ impl KeyValueStore for RedisKeyValue {
         let mut reply = self.run(call).await?;
         let values = keys.iter().map(|_| reply.optional_bytes());
         let values: Result<_, _> = values.collect();
-        values.map_err(|reason| self.server.unreadable(&reason))
+        values.map_err(|reason| self.space.server.unreadable(&reason))
     }
 
     async fn write(&self, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
@@ -125,7 +110,7 @@ impl KeyValueStore for RedisKeyValue {
         let mut reply = self.run(call).await?;
         let made = changes.iter().map(|_| Ok(reply.number::<i64>()? == 1));
         let made: Result<_, _> = made.collect();
-        made.map_err(|reason| self.server.unreadable(&reason))
+        made.map_err(|reason| self.space.server.unreadable(&reason))
     }
 
     async fn scan(
@@ -148,7 +133,7 @@ impl KeyValueStore for RedisKeyValue {
         let mut entries = Vec::new();
         while !reply.is_empty() {
             let entry = reply.text().and_then(|key| Ok((key, reply.bytes()?)));
-            entries.push(entry.map_err(|reason| self.server.unreadable(&reason))?);
+            entries.push(entry.map_err(|reason| self.space.server.unreadable(&reason))?);
         }
         Ok(entries)
     }

@@ -34,6 +34,7 @@ mod queue;
 mod reply;
 mod server;
 mod settings;
+mod space;
 mod tls;
 
 pub use delay::RedisDelays;
