@@ -127,8 +127,8 @@ fn the_delayed_example_delivers_nothing_early_and_everything_as_it_was() {
         "ben: waits in platform.internal.delay-1s.v1 for 700ms",
         "cid: waits in platform.internal.delay-3s.v1 for 2.5s",
         "refused: cannot publish to topic `user.follow-ups.v1`: a delay of 60s is longer than the longest",
-        "onboarding for ben, asked for after 700ms: not early, headers athomic-message-id, athomic-content-type\n",
-        "onboarding for cid, asked for after 2.5s: not early, headers athomic-message-id, athomic-content-type\n",
+        "onboarding for ben, asked for after 700ms: not early, headers athomic-content-type, athomic-message-id\n",
+        "onboarding for cid, asked for after 2.5s: not early, headers athomic-content-type, athomic-message-id\n",
         "2 messages have waited",
         "stopped",
     ] {

@@ -231,7 +231,11 @@ impl<'a> ConsumerFactory<'a> {
                 let max_entries = dlq.index.max_entries.get();
                 Ok(Some(DeadLetterIndex::new(store, dlq.index.ttl, max_entries)))
             }
-            None => Err(check.faults.remove(0)),
+            None => {
+                let mut fault = check.faults.remove(0);
+                (fault.remedy).push_str(", or set `integration.messaging.dlq.index_in_kv = false`");
+                Err(fault)
+            }
         }
     }
 

@@ -339,6 +339,7 @@ fn settings(stores: Option<String>) -> Settings {
         strategy = \"keep\"
         topic = \"{LETTERS}\"
         parking_lot_topic = \"{LETTERS}\"
+        index_in_kv = false
         max_attempts = {MAX_ATTEMPTS}
         [integration.messaging.dlq.retry]
         min_delay_seconds = 1

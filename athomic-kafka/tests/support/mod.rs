@@ -45,10 +45,10 @@ impl Kafka {
         };
         let topic = unique("topic");
         let admin = transport.admin().await.expect("an administrator");
-        admin
-            .create_topics(&[NewTopic::new(&topic, partitions)])
-            .await
-            .expect("the topic is made");
+        let new = [NewTopic::new(&topic, partitions)];
+        while let Err(error) = admin.create_topics(&new).await {
+            assert!(error.is_retriable(), "the topic is not made: {error:?}");
+        }
         until_known(&admin, &topic).await;
         let publisher = transport.publisher().await.expect("a publisher");
         Some(Self {

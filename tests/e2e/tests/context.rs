@@ -8,7 +8,7 @@ use athomic::handler::Meta;
 use athomic::handler::register::subscribe;
 use athomic::message::Headers;
 use athomic::publisher::Publisher;
-use athomic::transport::{Admin as _, NewTopic};
+use athomic::transport::NewTopic;
 use athomic_rig::Rig;
 use tokio::sync::mpsc;
 
@@ -37,8 +37,7 @@ async fn context_flows_through_kafka_by_a_delayed_retry() {
         return;
     };
     let next = format!("{}.next", rig.topic);
-    let made = rig.admin().create_topics(&[NewTopic::new(&*next, 1)]).await;
-    made.expect("it can be made");
+    rig.make(&[NewTopic::new(&*next, 1)]).await;
 
     let to = next.clone();
     let relay = subscribe(&*rig.topic).group_id(&*rig.group).handler(

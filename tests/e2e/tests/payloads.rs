@@ -14,7 +14,7 @@ use athomic::handler::{MessageContext, Meta};
 use athomic::message::RawMessage;
 use athomic::outcome::HandlerError;
 use athomic::payload::{CONTENT_TYPE, DecodeError, PIPELINE, Payload};
-use athomic::transport::{Admin as _, NewTopic};
+use athomic::transport::NewTopic;
 use athomic_rig::{Rig, until};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
@@ -168,8 +168,7 @@ async fn what_one_process_wrote_through_every_step_opens_in_another_and_after_it
     };
     let letters = format!("{}.dlq", rig.topic);
     let topics = [letters.clone(), format!("{}.parked", rig.topic)].map(|topic| NewTopic::new(topic, 1));
-    let made = rig.admin().create_topics(&topics).await;
-    made.expect("it can be made");
+    rig.make(&topics).await;
     let settings = settings(&rig);
     write(&rig, &settings).await;
 

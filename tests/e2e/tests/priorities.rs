@@ -39,7 +39,7 @@ fn weighted(rig: &Rig, begun: &Begun) -> HandlerDefinition {
 async fn publish(rig: &Rig) {
     let topics = topics(rig);
     let made = [&topics[0], &topics[2]].map(|topic| NewTopic::new(topic, 2));
-    rig.admin().create_topics(&made).await.expect("they can be made");
+    rig.make(&made).await;
     let app = rig.app("").build().expect("it is valid");
     let app = app.start().await.expect("it starts");
     for priority in Priority::ALL {

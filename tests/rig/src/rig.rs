@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 
 use crate::journal::{Note, read};
 use crate::tools::{Tools, feed};
-use crate::wait::unique;
+use crate::wait::{unique, until};
 
 /// How long a process may take to end after SIGTERM: the drain time, and five seconds.
 const STOP_LIMIT: Duration = Duration::from_secs(35);
@@ -55,18 +55,32 @@ impl Rig {
         topic.name = unique(&format!("e2e.{}", topic.name));
         let transport = transport(&bootstrap);
         let admin = transport.admin().await.expect("an administrator");
-        let made = admin.create_topics(std::slice::from_ref(&topic)).await;
-        made.expect("a topic");
         let folder = PathBuf::from(folder).join(&topic.name);
         fs::create_dir_all(&folder).expect("a folder for journals");
-        Self {
+        let rig = Self {
             bootstrap,
             group: format!("group-{}", topic.name),
             partitions: topic.partitions,
-            topic: topic.name,
+            topic: topic.name.clone(),
             folder,
             admin,
-        }
+        };
+        rig.make(&[topic]).await;
+        rig
+    }
+
+    /// Make topics. A broker that is slow to answer is asked again.
+    ///
+    /// # Panics
+    /// When they cannot be made.
+    pub async fn make(&self, topics: &[NewTopic]) {
+        until("the topics are made", async || {
+            match self.admin.create_topics(topics).await {
+                Err(error) if !error.is_retriable() => panic!("they cannot be made: {error:?}"),
+                made => made.is_ok(),
+            }
+        })
+        .await;
     }
 
     /// Return what looks at topics and makes them.

@@ -19,7 +19,10 @@ impl File {
 
     fn events(&self) -> Vec<LineageEvent> {
         let text = std::fs::read_to_string(&self.0).unwrap_or_default();
-        text.lines()
+        // The last line may be half written.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole
+            .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }

@@ -137,7 +137,7 @@ impl From<rdkafka::error::KafkaError> for Fault {
     fn from(error: rdkafka::error::KafkaError) -> Self {
         use rdkafka::error::KafkaError;
         match (error.rdkafka_error_code(), &error) {
-            (Some(code), _) => Self::new(code, error.to_string()),
+            (Some(code), _) | (None, &KafkaError::AdminOp(code)) => Self::new(code, error.to_string()),
             // Without the value, which may be a secret.
             (None, KafkaError::ClientConfig(_, words, option, _)) => {
                 Self::new(Code::InvalidArgument, format!("option `{option}`: {words}"))
@@ -294,6 +294,8 @@ pub(super) fn log_line(level: i32, facility: &str, line: &str) {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::error::KafkaError;
+
     use super::{Code, Distrust, Fault, FaultKind};
 
     #[test]
@@ -304,6 +306,13 @@ mod tests {
         assert_eq!(of("Disconnected").kind, FaultKind::Unreachable);
         assert_eq!(of("SSL alert number 80").kind, FaultKind::Unreachable);
         assert!(of("SSL alert number 45").remedy().contains("has expired"));
+    }
+
+    #[test]
+    fn a_broker_that_takes_long_is_asked_again() {
+        for error in [KafkaError::AdminOp, KafkaError::MetadataFetch] {
+            assert!(Fault::from(error(Code::OperationTimedOut)).is_retriable());
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(crate) async fn make(rig: &Rig, topic: &str, config: &[(&str, &str)]) {
         config: config.collect(),
         ..NewTopic::new(topic, 1)
     };
-    rig.admin().create_topics(&[topic]).await.expect("it can be made");
+    rig.make(&[topic]).await;
 }
 
 /// Begin an application that keeps dead letters; the settings given stand below `integration.messaging.dlq`.

@@ -8,7 +8,7 @@ use athomic::app::{AppBuilder, RunningApp};
 use athomic::handler::register::subscribe;
 use athomic::message::{MESSAGE_ID, RawMessage, Timestamp};
 use athomic::publisher::NewMessage;
-use athomic::transport::{Admin as _, NewTopic};
+use athomic::transport::NewTopic;
 use athomic_rig::{Rig, until};
 
 /// What has arrived at a topic: when, by the broker's clock, and under which id.
@@ -67,8 +67,7 @@ pub(crate) async fn start(app: AppBuilder) -> RunningApp {
 /// Let the publisher connect, which is no part of what is measured.
 pub(crate) async fn connect(app: &RunningApp, rig: &Rig) {
     let topic = format!("{}.others", rig.topic);
-    let made = rig.admin().create_topics(&[NewTopic::new(&*topic, 1)]).await;
-    made.expect("it can be made");
+    rig.make(&[NewTopic::new(&*topic, 1)]).await;
     app.publisher().publish(topic, &0).await.expect("acknowledged");
 }
 

@@ -173,7 +173,7 @@ async fn delay_topics_are_made_fit_and_those_that_would_lose_messages_are_refuse
         config: [("retention.ms".to_owned(), "30000".to_owned())].into(),
         ..NewTopic::new(delay_topic(&rig, 300), 1)
     };
-    admin.create_topics(&[short]).await.expect("it can be made");
+    rig.make(&[short]).await;
     let refused = app(&rig, &[60, 300], "")
         .build()
         .expect("it is valid")
@@ -195,9 +195,7 @@ async fn many_messages_pass_through_the_republisher() {
     let arrivals = Arrivals::default();
     let publishing = start(without_republisher(app(&rig, &[1], ""))).await;
     // Before anybody consumes, so that all are due when the republisher begins.
-    let admin = rig.admin();
-    let topic = NewTopic::new(delay_topic(&rig, 1), 2);
-    admin.create_topics(&[topic]).await.expect("it can be made");
+    rig.make(&[NewTopic::new(delay_topic(&rig, 1), 2)]).await;
     for chunk in 0..MESSAGES / 5_000 {
         let message = |number| {
             let id = format!("{chunk}-{number}");
