@@ -214,6 +214,13 @@ impl PartitionState {
         self.lost.is_cancelled()
     }
 
+    /// Go on, unless the partition is lost: then wait to be cancelled, so that nothing more begins.
+    pub(crate) async fn unless_lost(&self) {
+        if self.is_lost() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Say whether nothing can come of this assignment any more: nothing runs, nothing is committed.
     pub(crate) fn is_over(&self) -> bool {
         self.is_lost() && self.ended.is_cancelled()

@@ -336,6 +336,8 @@ impl<H: Handler> SingleMessageProcessor<H> {
             Err(failure) => return ConsumptionOutcome::Failure(failure.of(message, attempt)),
         };
         let run = async {
+            // The store may have taken its time to answer.
+            context.state.unless_lost().await;
             let run = pin!(async { Ok(self.handler.call(payload, &call).await?) });
             guarded(run, context, message, attempt).await
         };
@@ -487,6 +489,7 @@ impl<H: BatchHandler> BatchMessageProcessor<H> {
     ) -> BatchAttempt {
         let (items, mut outcomes) = Self::decode(context, messages, attempt).await;
         let (items, locks) = self.enter(guard, messages, attempt, items, &mut outcomes).await;
+        context.state.unless_lost().await;
         let ran: Vec<bool> = outcomes.iter().map(Option::is_none).collect();
         let ended = self.handle(context, messages, attempt, items, outcomes).await;
         let (BatchAttempt::Each(outcomes) | BatchAttempt::Whole(outcomes)) = &ended;

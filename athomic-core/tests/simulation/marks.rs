@@ -1,6 +1,7 @@
 //! Idempotency in the simulation: the way to the store of locks and marks, and what must hold of them.
 //!
-//! - A message does not run under the live lock of another instance, as far as the store has granted it.
+//! - A message does not run under the live lock of another instance, as far as the store has granted it,
+//!   unless the store's clock jumped, or it forgot, while who runs it waited for the answer.
 //! - A message that is marked as done does not run again, unless the lock ended under which it was about to.
 //! - Nobody gives up the lock of another.
 //!
@@ -16,6 +17,7 @@ use athomic_core::store::StoreError;
 use athomic_core::store::idempotency::{Acquisition, Each, Hold, IdempotencyStore, Lock, LockToken};
 use athomic_core::store::memory::{MemoryIdempotency, StoreClock};
 use futures_util::FutureExt;
+use tokio::time::Instant;
 
 use crate::calls::{self, down};
 use crate::event::{Event, Instance};
@@ -36,9 +38,17 @@ pub(crate) struct Marks {
 
 #[derive(Default)]
 struct Known {
-    /// The locks that the store has granted, by who has them, and when they end by its clock.
-    locks: BTreeMap<(Place, Instance), (LockToken, i64)>,
+    /// The locks that the store has granted, by who has them.
+    locks: BTreeMap<(Place, Instance), Granted>,
     done: BTreeSet<Place>,
+}
+
+struct Granted {
+    token: LockToken,
+    /// When it ends by the store's clock.
+    until: i64,
+    /// When it ends by the clock that does not jump.
+    ends: Instant,
 }
 
 impl Marks {
@@ -55,7 +65,7 @@ impl Marks {
         self.inner.clear();
         let mut known = self.known();
         known.done.clear();
-        known.locks.values_mut().for_each(|(_, until)| *until = i64::MIN);
+        known.locks.values_mut().for_each(|lock| lock.until = i64::MIN);
     }
 
     /// Say what is wrong about a message that begins to run.
@@ -66,11 +76,12 @@ impl Marks {
             .locks
             .range(of_place)
             .filter(|((_, holder), _)| *holder != instance);
-        if let Some(((_, holder), _)) = others.find(|(_, (_, until))| now < *until) {
+        let own = known.locks.get(&(place, instance));
+        let is_over = own.is_some_and(|lock| lock.until <= now);
+        let is_deceived = is_over && own.is_some_and(|lock| Instant::now() < lock.ends);
+        if let Some(((_, holder), _)) = others.find(|(_, lock)| now < lock.until && !is_deceived) {
             return Some(format!("{place:?} runs in {instance} under the lock of {holder}"));
         }
-        let own = known.locks.get(&(place, instance));
-        let is_over = own.is_some_and(|(_, until)| *until <= now);
         (known.done.contains(&place) && !is_over)
             .then(|| format!("{place:?} runs in {instance} although it is marked as done"))
     }
@@ -82,14 +93,19 @@ impl Marks {
     fn hold(&self, instance: Instance, lock: &Lock) {
         let until = self.clock.millis() + i64::try_from(LOCK.as_millis()).expect("a few seconds");
         let lock_of = (place_of(lock), instance);
-        self.known().locks.insert(lock_of, (lock.token, until));
+        let granted = Granted {
+            token: lock.token,
+            until,
+            ends: Instant::now() + LOCK,
+        };
+        self.known().locks.insert(lock_of, granted);
     }
 
     /// Forget a lock; `false` if the instance has none under its token.
     fn let_go(&self, instance: Instance, lock: &Lock) -> bool {
         let (mut known, lock_of) = (self.known(), (place_of(lock), instance));
         let own = known.locks.get(&lock_of);
-        let is_own = own.is_some_and(|(token, _)| *token == lock.token);
+        let is_own = own.is_some_and(|own| own.token == lock.token);
         if is_own {
             known.locks.remove(&lock_of);
         }
