@@ -13,7 +13,7 @@ use support::fake::{Fake, Step};
 use support::{LIMITS, arrival, one};
 
 /// What `admit.lua` says to one message that is next.
-const RUN: Step = Step::Say("*3\r\n:11\r\n$16\r\n1750000000000001\r\n:1\r\n");
+const RUN: Step = Step::Say("*4\r\n:11\r\n$16\r\n1750000000000001\r\n:1\r\n:0\r\n");
 /// What it says to one that has to wait.
 const PARKED: Step = Step::Say("*1\r\n:7\r\n");
 
@@ -180,7 +180,7 @@ async fn an_unknown_script_is_sent_in_full_and_only_where_it_is_unknown() {
 async fn of_several_calls_only_the_failed_ones_are_sent_again() {
     let (fake, store) = stage(&[]).await;
     // 128 aggregates are two calls: the first finds the script unknown, the second does not.
-    let run = "*192\r\n".to_owned() + &":11\r\n:5\r\n:1\r\n".repeat(64);
+    let run = "*256\r\n".to_owned() + &":11\r\n:5\r\n:1\r\n:0\r\n".repeat(64);
     let run: &'static str = run.leak();
     fake.then(&[
         Step::Say("-NOSCRIPT No matching script.\r\n"),
@@ -204,7 +204,7 @@ async fn of_several_calls_only_the_failed_ones_are_sent_again() {
 #[tokio::test]
 async fn one_failed_call_does_not_fail_the_others() {
     let (fake, store) = stage(&[]).await;
-    let run = "*192\r\n".to_owned() + &":11\r\n:5\r\n:1\r\n".repeat(64);
+    let run = "*256\r\n".to_owned() + &":11\r\n:5\r\n:1\r\n:0\r\n".repeat(64);
     fake.then(&[Step::Say("-BUSY Redis is busy.\r\n"), Step::Say(run.leak())]);
     let arrivals: Vec<_> = (0..128)
         .map(|key| arrival(&Aggregate::stored(format!("{key:03}"), 7), 1))
