@@ -42,6 +42,7 @@ pub mod lineage;
 #[doc(hidden)]
 pub mod mutant;
 
+mod hex;
 pub(crate) mod nearest;
 
 #[cfg(feature = "testing")]

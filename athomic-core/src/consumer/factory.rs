@@ -15,14 +15,14 @@ use tokio::sync::{Notify, Semaphore};
 use super::MessageProcessor;
 use super::error::InvalidConsumerConfigurationError;
 use super::lane::{BatchSettings, LaneSettings};
-use super::ordered::{Flows, Losses, OrderedSettings, StoreTrouble};
+use super::ordered::{Flows, Losses, OrderedSettings};
 use super::priorities;
 use super::service::ConsumerService;
 use crate::circuit_breaker::{self, CircuitBreaker, CircuitBreakerPolicy};
 use crate::dead_letter::{Chain, DeadLetterIndex, DeadLetterIndexService, DeadLetterProcessor, DlqHandler};
 use crate::handler::register::{HandlerDefinition, HandlerOptions};
 use crate::handler::{HandlerScope, Ordering, Priorities, RetryOptions, StateMap};
-use crate::health::Pulse;
+use crate::health::{Outage, Pulse};
 use crate::idempotency::{Guard, IdempotencyPolicy, resolve as idempotency};
 use crate::lineage::{HandlerLineage, HandlerParts, Reporter};
 use crate::message::topic_name_fault;
@@ -499,14 +499,13 @@ impl<'a> ConsumerFactory<'a> {
             check.fault(problem, remedy);
         }
         let circuit_breaker = check.circuit_breaker(definition, tuning);
-        if let Some(connection) = self.connections.get(definition.connection())
-            && let Some((problem, remedy)) = connection.publisher().payloads().unreadable(definition)
+        let connection = self.connections.get(definition.connection());
+        if let Some((problem, remedy)) =
+            connection.and_then(|connection| connection.publisher().payloads().unreadable(definition))
         {
             check.fault(problem, remedy);
         }
-        if (self.connections.get(definition.connection()))
-            .is_some_and(|connection| self.payloads(definition, connection).is_open())
-        {
+        if connection.is_some_and(|connection| self.payloads(definition, connection).is_open()) {
             check.fault(
                 "it wants `encrypted` payloads, and the pipeline of its topics has no step `crypto`",
                 "add `step = \"crypto\"` to `integration.messaging.payload.pipeline`",
@@ -591,7 +590,7 @@ impl<'a> ConsumerFactory<'a> {
             counters: Arc::default(),
             losses: Losses::default(),
             flows: Flows::default(),
-            trouble: StoreTrouble::default(),
+            outage: Outage::default(),
             commit_interval: resolved.connection.consumer.commit_interval,
         })))
     }

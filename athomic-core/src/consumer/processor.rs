@@ -706,9 +706,7 @@ impl Failure {
             span: self.span,
         }
     }
-}
 
-impl Failure {
     /// Say whether it counts for a circuit breaker.
     fn counts(&self) -> bool {
         circuit_breaker::counts(self.stage, self.wish)

@@ -138,7 +138,7 @@ async fn open_store(plan: &ConsumerPlan, handle: &ServiceHandle) -> Result<(), C
     loop {
         let error = match ordered.open(past).await {
             Ok(Opened::There { .. }) => {
-                ordered.trouble.clear();
+                ordered.outage.end();
                 return Ok(());
             }
             Ok(Opened::Empty) => {
@@ -160,7 +160,7 @@ async fn open_store(plan: &ConsumerPlan, handle: &ServiceHandle) -> Result<(), C
         handle.wait_for(format!(
             "its ordering store `{store}`, set by `{key}`, is not there: {reason}"
         ));
-        ordered.trouble.note(reason);
+        ordered.outage.note(reason);
         tokio::time::sleep(OPEN_AGAIN.delay(failures)).await;
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::health::Finding;
+use crate::health::{Finding, Outage};
 use crate::message::{Offset, TopicPartition};
 
 /// See the module's documentation.
@@ -22,6 +22,8 @@ pub(crate) struct Vitals {
     /// Rises before and after each poll of a handler: odd while one is polled.
     polls: AtomicU64,
     state: Mutex<State>,
+    /// Since when reading fails.
+    unreadable: Outage,
 }
 
 #[derive(Debug, Default)]
@@ -32,8 +34,6 @@ struct State {
     /// A poll that was under way when somebody looked, and when that was.
     polled: Option<(u64, Instant)>,
     window_closed: Option<Instant>,
-    /// Since when reading fails, and how it failed last.
-    unreadable: Option<(Instant, String)>,
 }
 
 impl Vitals {
@@ -75,22 +75,17 @@ impl Vitals {
 
     /// Take note that reading fails.
     pub(crate) fn cannot_read(&self, error: String) {
-        let mut state = self.lock();
-        let began = state
-            .unreadable
-            .as_ref()
-            .map_or_else(Instant::now, |(began, _)| *began);
-        state.unreadable = Some((began, error));
+        self.unreadable.note(error);
     }
 
     /// Take note that reading works again.
     pub(crate) fn can_read(&self) {
-        self.lock().unreadable = None;
+        self.unreadable.end();
     }
 
     /// Say whether reading fails at present.
     pub(crate) fn is_unreadable(&self) -> bool {
-        self.lock().unreadable.is_some()
+        self.unreadable.is_on()
     }
 
     /// Add what is to be said about the partition.
@@ -104,11 +99,11 @@ impl Vitals {
     ) {
         let partition = || partition.clone();
         let mut state = self.lock();
-        if let Some((began, error)) = &state.unreadable {
+        if let Some((lasting, error)) = self.unreadable.lasting(now) {
             findings.push(Finding::CannotRead {
                 partition: partition(),
-                lasting: now - *began,
-                error: error.clone(),
+                lasting,
+                error,
             });
         }
         if let Some(closed) = state.window_closed {

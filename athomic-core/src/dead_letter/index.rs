@@ -185,16 +185,12 @@ impl DeadLetterIndex {
     /// # Errors
     /// The store gives no answer.
     pub async fn list(&self, filter: &IndexFilter, limit: usize) -> Result<Vec<IndexEntry>, StoreError> {
-        let (prefix, mut found, mut after) = (filter.prefix(), Vec::new(), None);
-        while found.len() < limit {
-            let page = self.index.page(&prefix, after.as_deref()).await?;
-            let is_last = page.len() < PAGE;
-            after = page.last().map(|(key, _)| key.clone());
+        let (mut pages, mut found) = (Pages::of(filter.prefix()), Vec::new());
+        while found.len() < limit
+            && let Some(page) = pages.next(&self.index).await?
+        {
             let entries = page.into_iter().filter_map(|(_, entry)| entry);
             found.extend(entries.filter(|entry| filter.fits(entry)));
-            if is_last {
-                break;
-            }
         }
         found.truncate(limit);
         Ok(found)
@@ -253,17 +249,10 @@ impl Index {
 
     /// Delete the oldest entries of a handler that has too many.
     async fn trim(&self, handler: &str) -> Result<(), StoreError> {
-        let prefix = format!("{handler}{SEPARATOR}");
-        let (mut all, mut after) = (Vec::new(), None);
-        loop {
-            let page = self.page(&prefix, after.as_deref()).await?;
-            let is_last = page.len() < PAGE;
-            after = page.last().map(|(key, _)| key.clone());
+        let (mut pages, mut all) = (Pages::of(format!("{handler}{SEPARATOR}")), Vec::new());
+        while let Some(page) = pages.next(self).await? {
             let age = |entry: Option<IndexEntry>| entry.map(|entry| entry.summary.failed_at);
             all.extend(page.into_iter().map(|(key, entry)| (age(entry), key)));
-            if is_last {
-                break;
-            }
         }
         all.sort_unstable();
         let surplus = all.len().saturating_sub(self.max_entries);
@@ -274,18 +263,42 @@ impl Index {
         }
         Ok(())
     }
+}
 
-    /// Read entries whose keys begin with `prefix` and come after `after`; nothing for one that cannot be read,
-    /// because another version has written it.
-    async fn page(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-    ) -> Result<Vec<(String, Option<IndexEntry>)>, StoreError> {
-        self.open().await?;
-        let page = self.store.scan(prefix, after, PAGE).await?;
+/// Reads entries whose keys have a beginning in common, page by page.
+struct Pages {
+    prefix: String,
+    /// The last key that was read.
+    after: Option<String>,
+    is_over: bool,
+}
+
+/// Entries with their keys; nothing for one that cannot be read, because another version has written it.
+type Page = Vec<(String, Option<IndexEntry>)>;
+
+impl Pages {
+    fn of(prefix: String) -> Self {
+        Self {
+            prefix,
+            after: None,
+            is_over: false,
+        }
+    }
+
+    /// Read the next page; `None` if there is none.
+    async fn next(&mut self, index: &Index) -> Result<Option<Page>, StoreError> {
+        if self.is_over {
+            return Ok(None);
+        }
+        index.open().await?;
+        let page = index
+            .store
+            .scan(&self.prefix, self.after.as_deref(), PAGE)
+            .await?;
+        self.is_over = page.len() < PAGE;
+        self.after = page.last().map(|(key, _)| key.clone());
         let read = |(key, value): (String, bytes::Bytes)| (key, serde_json::from_slice(&value).ok());
-        Ok(page.into_iter().map(read).collect())
+        Ok(Some(page.into_iter().map(read).collect()))
     }
 }
 
@@ -326,13 +339,9 @@ async fn run(
     mut entries: mpsc::Receiver<IndexEntry>,
     handle: ServiceHandle,
 ) -> Result<(), ServiceError> {
-    let overdue = async {
-        handle.stopping().await;
-        tokio::time::sleep(PATIENCE).await;
-    };
     tokio::select! {
         biased;
-        () = overdue => {}
+        () = handle.overdue(PATIENCE) => {}
         () = write_all(&index, &mut entries, &handle) => {}
     }
     Ok(())

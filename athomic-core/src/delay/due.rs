@@ -161,7 +161,7 @@ impl DueRepublisher {
             let pause = match self.scheduler.store().claim(token, LEASE, BATCH).await {
                 Ok(claim) => {
                     failures = 0;
-                    self.monitor.store_answered(Ok(()));
+                    self.monitor.store.end();
                     self.monitor.saw(claim.waiting, claim.overdue);
                     self.pass(handle, token, claim).await
                 }
@@ -180,7 +180,7 @@ impl DueRepublisher {
     fn store_failed(&self, action: &'static str, error: &StoreError) {
         let error = Chain(error).to_string();
         tracing::warn!(action, error, "the store of delayed messages fails, asking again");
-        self.monitor.store_answered(Err(error));
+        self.monitor.store.note(error);
     }
 
     /// Publish what was claimed; return for how long the store may be left alone.
@@ -270,7 +270,7 @@ impl DueRepublisher {
 
     fn note_trouble(&self, trouble: Option<&RepublishError>, round: &mut Round, failures: u32) {
         let Some(error) = trouble else {
-            return self.monitor.broker_answered(Ok(()));
+            return self.monitor.broker.end();
         };
         round.wait = round.wait.max(PUBLISH_AGAIN.delay(failures));
         let error = Chain(error).to_string();
@@ -280,7 +280,7 @@ impl DueRepublisher {
             error,
             "cannot publish delayed messages, trying again"
         );
-        self.monitor.broker_answered(Err(error));
+        self.monitor.broker.note(error);
     }
 
     /// Publish what can be published in one call; one result each, in their order.

@@ -1,13 +1,12 @@
 //! What a republisher has done, and what it has still to do.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::REPUBLISHER;
-use crate::health::{ConsumerHealth, Finding};
+use crate::health::{ConsumerHealth, Finding, Outage};
 
 /// What a republisher has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,14 +33,10 @@ pub struct RepublisherMonitor {
     given_up: AtomicU64,
     waiting: AtomicU64,
     overdue_millis: AtomicU64,
-    trouble: Mutex<Trouble>,
-}
-
-/// What does not answer: since when, and what came of the last call.
-#[derive(Debug, Default)]
-struct Trouble {
-    store: Option<(Instant, String)>,
-    broker: Option<(Instant, String)>,
+    /// Calls of the store.
+    pub(super) store: Outage,
+    /// Publishing.
+    pub(super) broker: Outage,
 }
 
 impl RepublisherMonitor {
@@ -76,47 +71,24 @@ impl RepublisherMonitor {
         self.overdue_millis.store(millis, Relaxed);
     }
 
-    /// Take note of what came of a call of the store.
-    pub(super) fn store_answered(&self, result: Result<(), String>) {
-        note(&mut self.trouble().store, result);
-    }
-
-    /// Take note of what came of publishing.
-    pub(super) fn broker_answered(&self, result: Result<(), String>) {
-        note(&mut self.trouble().broker, result);
-    }
-
     /// Say how a republisher does whose messages wait in a store of this name.
     pub(crate) fn check(&self, store: &str) -> ConsumerHealth {
-        let (trouble, now) = (self.trouble(), Instant::now());
-        let store = trouble
-            .store
-            .iter()
-            .map(|(since, error)| Finding::DelayStoreDown {
-                store: store.to_owned(),
-                lasting: now - *since,
-                error: error.clone(),
-            });
-        let broker = trouble.broker.iter().map(|(since, error)| Finding::BrokerDown {
-            lasting: now - *since,
-            error: Some(error.clone()),
+        let now = Instant::now();
+        let down = self.store.lasting(now);
+        let down = down.map(|(lasting, error)| Finding::DelayStoreDown {
+            store: store.to_owned(),
+            lasting,
+            error,
+        });
+        let broker = self.broker.lasting(now);
+        let broker = broker.map(|(lasting, error)| Finding::BrokerDown {
+            lasting,
+            error: Some(error),
         });
         ConsumerHealth {
             handler: REPUBLISHER.to_owned(),
             partitions: 0,
-            findings: store.chain(broker).collect(),
+            findings: down.into_iter().chain(broker).collect(),
         }
     }
-
-    fn trouble(&self) -> MutexGuard<'_, Trouble> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn note(trouble: &mut Option<(Instant, String)>, result: Result<(), String>) {
-    *trouble = match (result, trouble.take()) {
-        (Ok(()), _) => None,
-        (Err(error), None) => Some((Instant::now(), error)),
-        (Err(error), Some((since, _))) => Some((since, error)),
-    };
 }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::republisher::RepublishError;
 use super::{Destinations, Envelope, Sealing};
 use crate::dead_letter::headers::{RETRY_ATTEMPTS, RETRY_GROUP, RETRY_ORIGIN};
+use crate::hex::hex;
 use crate::message::{MESSAGE_ID, OwnedRecord, RawMessage, Timestamp, TopicPartition};
 use crate::ordering::frame;
 use crate::publisher::PublishError;
@@ -170,7 +171,7 @@ impl DelayScheduler {
             };
             return Err(PublishError::Transport { topic, source });
         }
-        let name = name.unwrap_or_else(|| hex(&Sha256::digest(&frame)));
+        let name = name.unwrap_or_else(|| half(&Sha256::digest(&frame)));
         Ok(DelayEntry { name, delay, frame })
     }
 
@@ -185,41 +186,16 @@ impl DelayScheduler {
     /// Show a message that is given up: where it was to go if it may go there, so that it can be replayed; else
     /// in the store, as it waited.
     pub(super) fn show(&self, due: &DueEntry) -> RawMessage {
-        let (topic, partition, record) = match (self.read(due), frame::decode(&due.frame)) {
-            (Ok(message), _) => {
-                let record = OwnedRecord {
-                    key: message.key,
-                    payload: message.payload,
-                    headers: message.headers,
-                    ..OwnedRecord::new(0, "")
-                };
-                (message.topic, message.partition.unwrap_or(0), record)
-            }
-            (Err(_), Ok(waited)) => {
-                let waited = waited.message;
-                let record = OwnedRecord {
-                    key: waited.key().map(Bytes::copy_from_slice),
-                    payload: waited.payload().map(Bytes::copy_from_slice),
-                    headers: waited.headers(),
-                    ..OwnedRecord::new(0, "")
-                };
-                (DELAY_STORE.to_owned(), 0, record)
-            }
-            (Err(_), Err(_)) => {
-                let payload = Some(due.frame.clone());
-                let record = OwnedRecord {
-                    payload,
-                    ..OwnedRecord::new(0, "")
-                };
-                (DELAY_STORE.to_owned(), 0, record)
-            }
-        };
+        let shown = self.read(due).unwrap_or_else(|_| as_it_waited(due));
+        let place = TopicPartition::new(shown.topic, shown.partition.unwrap_or(0));
         let record = OwnedRecord {
             offset: place_of(&due.name),
+            key: shown.key,
+            payload: shown.payload,
+            headers: shown.headers,
             timestamp: Some(due.due),
-            ..record
         };
-        RawMessage::from_record(TopicPartition::new(topic, partition), record)
+        RawMessage::from_record(place, record)
     }
 }
 
@@ -228,6 +204,27 @@ impl fmt::Debug for DelayScheduler {
         f.debug_struct("DelayScheduler")
             .field("store", &self.store.name())
             .finish_non_exhaustive()
+    }
+}
+
+/// Return what stood in the store: a record, or else bytes that are none.
+fn as_it_waited(due: &DueEntry) -> OutgoingMessage {
+    let waited = frame::decode(&due.frame).ok().map(|waited| waited.message);
+    let record = match &waited {
+        Some(waited) => OutgoingMessage {
+            key: waited.key().map(Bytes::copy_from_slice),
+            payload: waited.payload().map(Bytes::copy_from_slice),
+            headers: waited.headers(),
+            ..OutgoingMessage::default()
+        },
+        None => OutgoingMessage {
+            payload: Some(due.frame.clone()),
+            ..OutgoingMessage::default()
+        },
+    };
+    OutgoingMessage {
+        topic: DELAY_STORE.to_owned(),
+        ..record
     }
 }
 
@@ -242,12 +239,12 @@ fn name_of(message: &OutgoingMessage) -> Option<String> {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    Some(hex(&hash.finalize()))
+    Some(half(&hash.finalize()))
 }
 
 /// Write the first half of a hash as text.
-fn hex(hash: &[u8]) -> String {
-    hash[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+fn half(hash: &[u8]) -> String {
+    hex(&hash[..16])
 }
 
 /// Return what stands in the place of an offset in a dead letter: the same for the same entry.

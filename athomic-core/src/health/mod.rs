@@ -12,9 +12,11 @@
 //! How old a message is, or how many wait, says nothing of either.
 
 mod finding;
+mod outage;
 mod pulse;
 
 pub use finding::{Finding, Severity};
+pub(crate) use outage::Outage;
 pub(crate) use pulse::Pulse;
 
 use std::fmt;

@@ -159,6 +159,12 @@ impl ServiceHandle {
         self.shared.stop.cancelled().await;
     }
 
+    /// Wait until the service was told to end, and has had some time for it.
+    pub(crate) async fn overdue(&self, patience: Duration) {
+        self.stopping().await;
+        tokio::time::sleep(patience).await;
+    }
+
     /// Say whether the service was told to end.
     #[must_use]
     pub fn is_stopping(&self) -> bool {

@@ -192,14 +192,10 @@ impl fmt::Debug for Writer {
 impl Writer {
     async fn run(mut self, handle: ServiceHandle) -> Result<(), ServiceError> {
         let mut left = Vec::with_capacity(AT_ONCE);
-        let overdue = async {
-            handle.stopping().await;
-            tokio::time::sleep(LAST_WRITE).await;
-        };
         tokio::select! {
             biased;
             () = self.write_until_stopped(&mut left, &handle) => {}
-            () = overdue => {
+            () = handle.overdue(LAST_WRITE) => {
                 let count = left.len() + self.events.len();
                 self.counts.drop_some(self.store.name(), count, &"the application stops");
             }

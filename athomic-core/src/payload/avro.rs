@@ -26,6 +26,7 @@ use serde::de::DeserializeOwned;
 use super::types::{Encode, Reads};
 use super::{DecodeError, Format, Payload};
 use crate::handler::MessageContext;
+use crate::hex::hex;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -230,7 +231,7 @@ impl Schemas {
 }
 
 fn unknown(header: &Header) -> String {
-    let fingerprint: String = header[2..].iter().map(|byte| format!("{byte:02x}")).collect();
+    let fingerprint = hex(&header[2..]);
     format!(
         "it was written by a schema that is not known, with the fingerprint {fingerprint}; add that one to `WRITTEN_BY`"
     )

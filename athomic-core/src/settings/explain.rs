@@ -317,6 +317,10 @@ impl Values {
         self.is(name, value.as_secs_f64())
     }
 
+    fn maybe_seconds(&mut self, name: &str, value: Option<Duration>) -> &mut Self {
+        self.put(name, value.map(|value| value.as_secs_f64().to_string()))
+    }
+
     fn general(&mut self, settings: &Settings) {
         let Settings {
             app,
@@ -535,11 +539,10 @@ impl Values {
             .maybe_text("kvstore", tuning.ordering.kvstore.as_ref())
             .ordering(&tuning.ordering.policies);
         let idempotency = &tuning.idempotency;
-        let seconds = |value: Option<Duration>| value.map(|value| value.as_secs_f64().to_string());
         self.section(&format!("{TUNING}.{index}.idempotency"))
             .put("enabled", idempotency.enabled.map(|enabled| enabled.to_string()))
-            .put("ttl_seconds", seconds(idempotency.ttl))
-            .put("lock_timeout_seconds", seconds(idempotency.lock_timeout));
+            .maybe_seconds("ttl_seconds", idempotency.ttl)
+            .maybe_seconds("lock_timeout_seconds", idempotency.lock_timeout);
         self.circuit_breaker(index, &tuning.circuit_breaker);
         self.section(&format!("{TUNING}.{index}.retry"))
             .retry(&tuning.retry);
@@ -551,14 +554,13 @@ impl Values {
 
     fn circuit_breaker(&mut self, index: usize, breaker: &CircuitBreakerOptions) {
         let number = |value: Option<u32>| value.map(|value| value.to_string());
-        let seconds = |value: Option<Duration>| value.map(|value| value.as_secs_f64().to_string());
         self.section(&format!("{TUNING}.{index}.circuit_breaker"))
             .put("enabled", breaker.enabled.map(|enabled| enabled.to_string()))
             .put("failure_percent", number(breaker.failure_percent.map(u32::from)))
-            .put("window_seconds", seconds(breaker.window))
+            .maybe_seconds("window_seconds", breaker.window)
             .put("window_calls", number(breaker.window_calls))
             .put("minimum_calls", number(breaker.minimum_calls))
-            .put("open_seconds", seconds(breaker.open_for))
+            .maybe_seconds("open_seconds", breaker.open_for)
             .put("trials", number(breaker.trials));
     }
 
@@ -580,7 +582,6 @@ impl Values {
     }
 
     fn retry(&mut self, options: &RetryOptions) -> &mut Self {
-        let seconds = |value: Option<Duration>| value.map(|value| value.as_secs_f64().to_string());
         self.put(
             "max_attempts",
             options.max_attempts.map(|attempts| attempts.to_string()),
@@ -592,8 +593,8 @@ impl Values {
             None => self.put("retry_on", None),
         };
         self.maybe_text("backoff", options.backoff.map(|backoff| backoff.as_str()))
-            .put("min_delay_seconds", seconds(options.min_delay))
-            .put("max_delay_seconds", seconds(options.max_delay))
+            .maybe_seconds("min_delay_seconds", options.min_delay)
+            .maybe_seconds("max_delay_seconds", options.max_delay)
     }
 
     fn ordering(&mut self, options: &OrderingOptions) -> &mut Self {
@@ -601,7 +602,6 @@ impl Values {
             value.map(|value| value.to_string())
         }
         let milliseconds = |value: Option<Duration>| number(value.map(|value| value.as_millis()));
-        let seconds = |value: Option<Duration>| number(value.map(|value| value.as_secs_f64()));
         let first = options.first_sequence.map(|first| match first {
             FirstSequenceRule::Exact(first) => first.to_string(),
             FirstSequenceRule::FirstSeen => quoted("first_seen"),
@@ -610,7 +610,7 @@ impl Values {
         self.put("first_sequence", first)
             .put("first_seen_settle_ms", milliseconds(options.first_seen_settle))
             .maybe_text("on_gap", options.on_gap.map(GapRule::as_str))
-            .put("gap_timeout_seconds", seconds(options.gap_timeout))
+            .maybe_seconds("gap_timeout_seconds", options.gap_timeout)
             .maybe_text("on_late", options.on_late.map(|rule| rule.as_str()))
             .maybe_text("on_regression", options.on_regression.map(|rule| rule.as_str()))
             .maybe_text("on_poison", options.on_poison.map(|rule| rule.as_str()))
@@ -625,7 +625,7 @@ impl Values {
             .put("redis_ack_fsync", number(options.redis_ack_fsync))
             .maybe_text("complete", options.complete.map(|mode| mode.as_str()))
             .put("session_ttl_ms", milliseconds(options.session_ttl))
-            .put("state_ttl_seconds", seconds(options.state_ttl))
+            .maybe_seconds("state_ttl_seconds", options.state_ttl)
             .put("sticky", number(options.sticky))
     }
 

@@ -99,10 +99,7 @@ impl Service for Exporter {
         handle.spawn(async move {
             tokio::select! {
                 served = served => Ok(served?),
-                () = async {
-                    overdue.stopping().await;
-                    tokio::time::sleep(PATIENCE).await;
-                } => Ok(()),
+                () = overdue.overdue(PATIENCE) => Ok(()),
             }
         });
         Ok(())

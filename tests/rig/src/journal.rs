@@ -39,10 +39,11 @@ impl Note {
     }
 }
 
-/// Read a journal; empty if nothing was noted yet.
+/// Read a journal; empty if nothing was noted yet. A last line that is still being written is left out.
 pub(crate) fn read(file: &Path, worker: &'static str) -> Vec<Note> {
     let text = fs::read_to_string(file).unwrap_or_default();
-    text.lines().map(|line| Note::parse(line, worker)).collect()
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| Note::parse(line, worker)).collect()
 }
 
 /// Return all ends, by key and sequence, the earliest first.

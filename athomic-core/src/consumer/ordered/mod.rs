@@ -37,8 +37,8 @@ pub(crate) use session::Stopped;
 pub(super) use work::OrderedMessageProcessor;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -49,7 +49,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::lane::{LaneContext, LaneSettings, LaneSource, PartitionState};
 use crate::dead_letter::Chain;
 use crate::handler::OrderedHandler;
-use crate::health::Finding;
+use crate::health::{Finding, Outage};
 use crate::message::TopicPartition;
 use crate::ordering::{OrderingPolicies, Resync};
 use crate::store::ordering::{Aggregate, DynOrderingStore, Steering};
@@ -74,40 +74,21 @@ pub(crate) struct OrderedSettings {
     pub(crate) suspects: Arc<Semaphore>,
     pub(crate) losses: Losses,
     pub(crate) flows: Flows,
-    pub(crate) trouble: StoreTrouble,
+    /// Since when the store has not been heard.
+    pub(crate) outage: Outage,
     /// How often the offsets of what is settled are committed.
     pub(crate) commit_interval: Duration,
-}
-
-/// Since when the store has not been heard, and what came of the last call: for probes.
-#[derive(Debug, Default)]
-pub(crate) struct StoreTrouble(Mutex<Option<(Instant, String)>>);
-
-impl StoreTrouble {
-    pub(crate) fn note(&self, error: String) {
-        let mut trouble = self.lock();
-        let began = trouble.as_ref().map_or_else(Instant::now, |(began, _)| *began);
-        *trouble = Some((began, error));
-    }
-
-    pub(crate) fn clear(&self) {
-        *self.lock() = None;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl OrderedSettings {
     /// Add what is to be said about the store.
     pub(crate) fn find(&self, now: Instant, findings: &mut Vec<Finding>) {
-        if let Some((began, error)) = &*self.trouble.lock() {
+        if let Some((lasting, error)) = self.outage.lasting(now) {
             findings.push(Finding::OrderingStoreDown {
                 store: self.store.name().to_owned(),
                 key: self.store_key.clone(),
-                lasting: now - *began,
-                error: error.clone(),
+                lasting,
+                error,
             });
         }
     }

@@ -83,7 +83,7 @@ impl<P> SessionKeeper<P> {
                 Verdict::Alive if self.is_over() => (id, known) = self.begin_anew(),
                 Verdict::Alive => {
                     known = true;
-                    self.settings.trouble.clear();
+                    self.settings.outage.end();
                     let until = sent + self.ttl - self.margin();
                     self.publish(Some(Session { id, until }));
                 }
@@ -139,7 +139,7 @@ impl<P> SessionKeeper<P> {
     fn trouble(&self, error: String) {
         self.caller.counters.store_failures.add(1);
         tracing::warn!(store = self.caller.store.name(), %error, "the ordering store did not keep the session alive");
-        self.settings.trouble.note(error);
+        self.settings.outage.note(error);
     }
 
     /// Open the store anew, now that a session is there: what is lost from here on shows by its beats.

@@ -11,6 +11,7 @@ use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{Aead, KeyInit};
 use zeroize::Zeroizing;
 
+use crate::hex::hex;
 use crate::settings::{CryptoSettings, Fault, Origin, Problem, Secret, Settings};
 
 /// How many random nonces of AES-GCM one key bears: beyond it a repetition, which tells the key's owner's secrets, is
@@ -258,11 +259,7 @@ pub fn wrap_key(master: &[u8; 32], key: &[u8; 32]) -> Result<String, crate::payl
     let cipher = XChaCha20Poly1305::new(master.into());
     let text = cipher.encrypt((&nonce).into(), key.as_slice());
     let text = text.map_err(|_| crate::payload::StepError::malformed("it cannot be wrapped"))?;
-    Ok(nonce
-        .iter()
-        .chain(&text)
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hex(&nonce) + &hex(&text))
 }
 
 fn key_of(bytes: &[u8]) -> Result<Zeroizing<[u8; 32]>, String> {

@@ -38,10 +38,9 @@ impl Resolver<'_> {
     }
 
     pub(super) fn idempotency_tuning(&mut self, raw: &RawIdempotencyTuning) -> IdempotencyTuning {
-        let ttl = raw.ttl_seconds.is_some();
         IdempotencyTuning {
             enabled: raw.enabled.as_ref().map(|written| written.value),
-            ttl: ttl.then(|| self.some_seconds(&raw.ttl_seconds, Duration::ZERO)),
+            ttl: self.optional_some_seconds(&raw.ttl_seconds),
             lock_timeout: self.lock_timeout(&raw.lock_timeout_seconds),
         }
     }

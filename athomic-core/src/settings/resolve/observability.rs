@@ -32,7 +32,9 @@ impl Resolver<'_> {
             enabled: value_or(&raw.enabled, default.enabled),
             exporter_enabled: value_or(&raw.exporter_enabled, default.exporter_enabled),
             exporter_host: self.exporter_host(raw).unwrap_or(default.exporter_host),
-            exporter_port: self.exporter_port(raw).unwrap_or(default.exporter_port),
+            exporter_port: self
+                .whole(&raw.exporter_port, 0, u16::MAX.into())
+                .unwrap_or(default.exporter_port),
             tracing_enabled: value_or(&raw.tracing_enabled, default.tracing_enabled),
             otlp_endpoint: self.text(&raw.otlp_endpoint).unwrap_or(default.otlp_endpoint),
             otlp_protocol: self.choice(&raw.otlp_protocol, default.otlp_protocol),
@@ -52,16 +54,6 @@ impl Resolver<'_> {
             self.faults.push(written.fault(Problem::invalid(reason)));
         }
         host
-    }
-
-    fn exporter_port(&mut self, raw: &RawObservability) -> Option<u16> {
-        let written = raw.exporter_port.as_ref()?;
-        let port = u16::try_from(written.value).ok();
-        if port.is_none() {
-            self.faults
-                .push(written.fault(Problem::invalid("must be between 0 and 65535")));
-        }
-        port
     }
 
     fn metrics(&mut self, raw: &RawMetrics, default: MetricsSettings) -> MetricsSettings {

@@ -173,6 +173,11 @@ impl Resolver<'_> {
         field.is_some().then(|| self.seconds(field, Duration::ZERO))
     }
 
+    /// The same, and not zero.
+    pub(super) fn optional_some_seconds(&mut self, field: &Field<f64>) -> Option<Duration> {
+        field.is_some().then(|| self.some_seconds(field, Duration::ZERO))
+    }
+
     pub(super) fn whole<N: TryFrom<i128>>(
         &mut self,
         field: &Field<i128>,

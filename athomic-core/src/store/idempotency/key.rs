@@ -1,10 +1,12 @@
 //! The name of a message in an idempotency store.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use twox_hash::XxHash3_64;
+
+use crate::hex::hex;
 
 /// The longest text that is kept as it is, in bytes.
 const LONGEST: usize = 128;
@@ -32,11 +34,7 @@ impl IdempotencyKey {
         if text.len() <= LONGEST {
             return Self(format!("={text}").into());
         }
-        let mut key = String::from("#");
-        for byte in Sha256::digest(text.as_bytes()) {
-            write!(key, "{byte:02x}").expect("a string takes it");
-        }
-        Self(key.into())
+        Self(format!("#{}", hex(&Sha256::digest(text.as_bytes()))).into())
     }
 
     /// Return the key as stores write it.
