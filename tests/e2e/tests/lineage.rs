@@ -26,9 +26,11 @@ async fn start(app: AppBuilder) -> RunningApp {
     app.start().await.expect("it starts")
 }
 
+/// Read what the collector has written so far; a last line that is still being written is left out.
 fn events(file: &PathBuf) -> Vec<LineageEvent> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    let lines = text.lines().map(serde_json::from_str);
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let lines = whole.lines().map(serde_json::from_str);
     lines.collect::<Result<_, _>>().expect("each line is an event")
 }
 

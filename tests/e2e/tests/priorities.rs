@@ -31,7 +31,7 @@ fn weighted(rig: &Rig, begun: &Begun) -> HandlerDefinition {
         .handler(move |_: usize, meta: Meta| {
             let mut begun = begun.lock().expect("nobody panics with it");
             begun.push(meta.topic().to_owned());
-            tokio::time::sleep(Duration::from_millis(2))
+            tokio::time::sleep(Duration::from_millis(5))
         })
 }
 
