@@ -22,7 +22,7 @@ mod error;
 pub mod guide;
 pub mod prelude;
 
-pub use athomic_core::app::{App, AppBuilder, RunningApp};
+pub use athomic_core::app::{App, AppBuilder, AppHandle, RunningApp};
 pub use athomic_core::{
     app, circuit_breaker, commit, consumer, context, dead_letter, handler, health, idempotency, lifecycle,
     lineage, message, ordering, outcome, payload, publisher, queue, retry, settings, store, telemetry,

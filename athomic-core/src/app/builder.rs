@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::delays;
+use super::handle::{AppHandle, Parts};
 use super::lineage::Lineage;
 use super::{App, BuildError, Description};
 use crate::consumer::{ConsumerManager, ConsumerParts};
@@ -264,11 +265,9 @@ impl AppBuilder {
         let index = manager.dead_letter_index();
         manager.register_with(&mut self.lifecycle);
         self.lifecycle.stages()?;
-        Ok(App {
-            settings,
+        let parts = Parts {
             connections,
             broker: self.broker,
-            lifecycle: self.lifecycle,
             description,
             health,
             ordering,
@@ -280,6 +279,11 @@ impl AppBuilder {
             lineage: self.parts.lineage,
             telemetry,
             exporter: listening,
+        };
+        Ok(App {
+            settings,
+            lifecycle: self.lifecycle,
+            handle: AppHandle(Arc::new(parts)),
         })
     }
 }
