@@ -11,6 +11,7 @@
 //! - `redis`: Redis as the store of ordered consumers and of idempotency; see `docs/redis.md`.
 //! - `msgpack`, `cbor`: payloads in these formats; see `docs/payloads.md`.
 //! - `avro`: payloads in Avro, with schema evolution; `protobuf`: payloads that are messages of `prost`.
+//! - `schema-registry`: payloads that name their schema in a registry; see `docs/payloads.md`.
 //! - `crypto`: encrypted payloads; `claim-check`: large payloads beside the log.
 //! - `zstd`, `lz4`, `gzip`, `snappy`: payloads compressed by these; `zstd` builds C code.
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -344,6 +344,8 @@ pub enum RetryWish {
     ByPolicy,
     /// Try again after this time.
     After(Duration),
+    /// Try again with the policy's delay, in the message's place, however often: it is not at fault.
+    Always,
     /// Do not try again.
     Never,
     /// Settle the message without a dead letter.

@@ -15,6 +15,8 @@ use crate::handler::{Handlers, StateMap};
 use crate::lifecycle::{Lifecycle, Service};
 use crate::lineage::{DynLineageStore, LineageStore};
 use crate::ordering::Resync;
+#[cfg(feature = "schema-registry")]
+use crate::payload::RegistryCheck;
 use crate::payload::{PayloadSteps, Payloads, Step, StepOptions};
 use crate::settings::{Loader, SettingValue, Settings};
 use crate::store::memory::MemoryStores;
@@ -211,6 +213,10 @@ impl AppBuilder {
             propagation.unwrap_or_default(),
         )?);
         let payloads = Arc::new(Payloads::new(&settings, &self.steps, telemetry.as_ref())?);
+        #[cfg(feature = "schema-registry")]
+        if let Some(registry) = &payloads.registry {
+            self.lifecycle.register(RegistryCheck(Arc::clone(registry)));
+        }
         let delayed = delays::strategy(&settings, &self.parts.stores)?;
         let connections = Connections::new(
             &settings,

@@ -29,7 +29,7 @@ use crate::idempotency::Guard;
 use crate::lineage::HandlerLineage;
 use crate::message::{Offset, PartitionOffset, RawMessage, RecordBatch, TopicPartition};
 use crate::mutant::{self, Mutant};
-use crate::outcome::FailureContext;
+use crate::outcome::{FailureContext, RetryWish};
 use crate::retry::{self, Backoff, RetryDecision, Standing};
 use crate::settings::RetryMode;
 use crate::transport::{Assignment, AssignmentEpoch, FetchLimits, Fetched, PartitionStream, TransportError};
@@ -429,6 +429,7 @@ impl LaneContext {
             RetryDecision::RetryAfter(delay) => {
                 failures.retry(self.scope(), &failure, delay);
                 if failures.mode() != RetryMode::InPlace
+                    && failure.wish != RetryWish::Always
                     && let Some(settlement) = self.republish(&failure, delay).await
                 {
                     return Some(settlement);

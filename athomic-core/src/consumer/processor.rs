@@ -721,14 +721,9 @@ impl Finished for Failure {
 
 impl From<DecodeError> for Failure {
     fn from(error: DecodeError) -> Self {
-        let wish = if error.is_retriable() {
-            RetryWish::ByPolicy
-        } else {
-            RetryWish::Never
-        };
         Self {
             stage: FailureStage::Decode,
-            wish,
+            wish: error.wish(),
             error: error.into(),
             span: None,
         }

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use super::extract::MissingState;
 use crate::context::{Context, HeadersOrchestrator};
 use crate::message::{Headers, Offset, Partition, RawMessage, Timestamp, TopicPartition};
+#[cfg(feature = "schema-registry")]
+use crate::payload::WriterSchema;
 use crate::payload::{Format, HandlerPayloads};
 use crate::publisher::Publisher;
 use crate::store::ordering::FencingToken;
@@ -108,6 +110,9 @@ pub struct MessageContext<'a> {
     fencing_token: Option<FencingToken>,
     /// The payload after the steps of the pipeline, if there are any.
     opened: Option<&'a [u8]>,
+    /// The schema by which the payload was written, if it names one of a registry.
+    #[cfg(feature = "schema-registry")]
+    written_by: Option<&'a WriterSchema>,
 }
 
 impl<'a> MessageContext<'a> {
@@ -120,6 +125,8 @@ impl<'a> MessageContext<'a> {
             attempt,
             fencing_token: None,
             opened: None,
+            #[cfg(feature = "schema-registry")]
+            written_by: None,
         }
     }
 
@@ -151,6 +158,22 @@ impl<'a> MessageContext<'a> {
             opened: Some(payload),
             ..self
         }
+    }
+
+    /// Say by which schema the payload was written.
+    #[cfg(feature = "schema-registry")]
+    #[must_use]
+    pub(crate) const fn with_schema(self, schema: &'a WriterSchema) -> Self {
+        Self {
+            written_by: Some(schema),
+            ..self
+        }
+    }
+
+    /// Return by which schema the payload was written.
+    #[cfg(all(feature = "schema-registry", feature = "avro"))]
+    pub(crate) const fn written_by(&self) -> Option<&'a WriterSchema> {
+        self.written_by
     }
 
     /// Return the payload as the steps of the pipeline left it, to be decoded; `None` is a tombstone. The

@@ -3,9 +3,16 @@
 //! What is written is Avro's single-object encoding: two bytes of mark, eight bytes of the schema's fingerprint
 //! (CRC-64-AVRO), then the datum. So who reads knows the writer's schema from the message, if it is among those that
 //! the type names, and Avro's rules of schema resolution make its own type of it. Bytes without the mark are refused:
-//! nobody could tell by which schema they were written.
+//! nobody could tell by which schema they were written; unless they name it by its id in a schema registry, which is
+//! `registered`.
 
 mod bounds;
+#[cfg(feature = "schema-registry")]
+mod evolution;
+#[cfg(feature = "schema-registry")]
+mod references;
+#[cfg(feature = "schema-registry")]
+mod registered;
 
 use std::any::TypeId;
 use std::borrow::Cow;
@@ -28,6 +35,9 @@ use super::{DecodeError, Format, Payload};
 use crate::handler::MessageContext;
 use crate::hex::hex;
 
+#[cfg(feature = "schema-registry")]
+pub(super) use self::registered::WrittenBy;
+
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A type with its Avro schema, for [`Avro`].
@@ -43,7 +53,8 @@ pub trait AvroSchema {
 
     /// The other schemas by which messages may have been written. Their fields go to those of
     /// [`SCHEMA`](Self::SCHEMA) by Avro's rules: by name, with defaults for what is missing. Other names of fields
-    /// (`aliases`) are not followed, and refused where there are older schemas.
+    /// (`aliases`) are not followed here, and refused where there are older schemas; what is written by the schemas
+    /// of a registry follows them.
     const WRITTEN_BY: &'static [&'static str] = &[];
 }
 
@@ -116,7 +127,13 @@ impl<T: AvroSchema + DeserializeOwned + Send + 'static> Payload for Avro<T> {
     fn decode(context: &MessageContext<'_>) -> Result<Self, DecodeError> {
         let target = std::any::type_name::<Self>();
         let bytes = context.payload().ok_or(DecodeError::null(target))?;
-        let read = schemas_of::<T>().and_then(|schemas| schemas.read(bytes));
+        let read = schemas_of::<T>().and_then(|schemas| {
+            #[cfg(feature = "schema-registry")]
+            if let Some(writer) = context.written_by() {
+                return schemas.read_by(writer, TypeId::of::<T>(), bytes);
+            }
+            schemas.read(bytes)
+        });
         read.map(Self).map_err(|source| DecodeError::Format {
             target,
             format: Format::Avro,
@@ -152,16 +169,15 @@ const MARK: &[u8] = &[0xc3, 0x01];
 struct Schemas {
     header: Header,
     writer: GenericDatumWriter<'static>,
-    /// For each schema by which a message may have been written, the type's own first.
-    readers: Vec<Reader>,
+    /// For each schema by which a message may have been written, with its header, the type's own first.
+    readers: Vec<(Header, Reader<'static>)>,
 }
 
 /// Reads what was written by one schema.
-struct Reader {
-    header: Header,
-    schema: &'static Schema,
-    names: ResolvedSchema<'static>,
-    reader: GenericDatumReader<'static>,
+struct Reader<'s> {
+    schema: &'s Schema,
+    names: ResolvedSchema<'s>,
+    reader: GenericDatumReader<'s>,
     /// Whether it has to be brought to another schema.
     resolves: bool,
 }
@@ -197,16 +213,16 @@ impl Schemas {
             return Err("fields in `SCHEMA` have `aliases`, which are not followed; read the older schema as a type of its own".into());
         }
         let own = parse(own).map_err(|error| format!("`SCHEMA` is no Avro schema: {error}"))?;
-        let mut readers = vec![Reader::new(own, None)?];
+        let mut readers = vec![(header_of(own), Reader::new(own, None)?)];
         for (place, other) in others.iter().enumerate() {
             let wrong = |error: &dyn Error| format!("`WRITTEN_BY[{place}]` cannot be read: {error}");
             let written_by = parse(other).map_err(|error| wrong(&error))?;
             apache_avro::schema_compatibility::SchemaCompatibility::can_read(written_by, own)
                 .map_err(|error| wrong(&error))?;
-            readers.push(Reader::new(written_by, Some(own))?);
+            readers.push((header_of(written_by), Reader::new(written_by, Some(own))?));
         }
         Ok(Self {
-            header: header_of(own),
+            header: readers[0].0,
             writer: GenericDatumWriter::builder(own).build()?,
             readers,
         })
@@ -225,8 +241,13 @@ impl Schemas {
         let (header, datum) = bytes
             .split_first_chunk::<10>()
             .ok_or("it ends within the schema's fingerprint")?;
-        let reader = self.readers.iter().find(|reader| reader.header == *header);
-        reader.ok_or_else(|| unknown(header))?.read(datum)
+        let place = self.place_of(header).ok_or_else(|| unknown(header))?;
+        self.readers[place].1.read(datum)
+    }
+
+    /// Return which of the readers is for a schema.
+    fn place_of(&self, header: &Header) -> Option<usize> {
+        self.readers.iter().position(|(known, _)| known == header)
     }
 }
 
@@ -259,10 +280,9 @@ fn header_of(schema: &Schema) -> Header {
     header.try_into().unwrap_or_default()
 }
 
-impl Reader {
-    fn new(schema: &'static Schema, to: Option<&'static Schema>) -> Result<Self, apache_avro::Error> {
+impl<'s> Reader<'s> {
+    fn new(schema: &'s Schema, to: Option<&'s Schema>) -> Result<Self, apache_avro::Error> {
         Ok(Self {
-            header: header_of(schema),
             schema,
             names: ResolvedSchema::new(schema)?,
             reader: GenericDatumReader::builder(schema)

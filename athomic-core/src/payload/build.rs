@@ -11,6 +11,8 @@ use super::crypto::KeyProvider;
 use super::format::Format;
 use super::parts::Parts;
 use super::pipeline::{NamedStep, Pipeline};
+#[cfg(feature = "schema-registry")]
+use super::registry::SchemaRegistry;
 use super::step::{DecodeLimits, Step};
 use super::types::Reads;
 use crate::handler::Priority;
@@ -155,6 +157,9 @@ pub(crate) struct Payloads {
     topics: BTreeMap<String, Arc<Pipeline>>,
     /// What single handlers read by, whatever their topics say.
     handlers: BTreeMap<String, Arc<Pipeline>>,
+    /// Who knows the schemas that payloads name, if the settings have one.
+    #[cfg(feature = "schema-registry")]
+    pub(crate) registry: Option<Arc<SchemaRegistry>>,
 }
 
 /// JSON alone.
@@ -164,6 +169,8 @@ impl Default for Payloads {
             default: Arc::new(plain(limits(&PayloadSettings::default()))),
             topics: BTreeMap::new(),
             handlers: BTreeMap::new(),
+            #[cfg(feature = "schema-registry")]
+            registry: None,
         }
     }
 }
@@ -182,9 +189,13 @@ impl Payloads {
         let (parts, faults) = Parts::new(settings, steps);
         let mut builder = Builder {
             steps,
-            parts,
             telemetry,
-            limits: limits(payload),
+            plain: Pipeline {
+                #[cfg(feature = "schema-registry")]
+                registry: parts.registry.clone(),
+                ..plain(limits(payload))
+            },
+            parts,
             wire_compression: wire_compression(settings),
             faults,
         };
@@ -209,9 +220,11 @@ impl Payloads {
             });
         }
         Ok(Self {
-            default: default.unwrap_or_else(|| Arc::new(plain(builder.limits))),
+            default: default.unwrap_or_else(|| Arc::new(builder.plain)),
             topics,
             handlers,
+            #[cfg(feature = "schema-registry")]
+            registry: builder.parts.registry,
         })
     }
 
@@ -381,6 +394,8 @@ fn plain(limits: DecodeLimits) -> Pipeline {
         steps: Vec::new(),
         limits,
         encrypted_only: false,
+        #[cfg(feature = "schema-registry")]
+        registry: None,
     }
 }
 
@@ -406,7 +421,8 @@ struct Builder<'a> {
     parts: Parts<'a>,
     /// What records what the steps do.
     telemetry: Option<&'a Arc<Telemetry>>,
-    limits: DecodeLimits,
+    /// What each pipeline begins as: JSON alone.
+    plain: Pipeline,
     wire_compression: Option<String>,
     faults: Vec<Fault>,
 }
@@ -424,7 +440,7 @@ impl Builder<'_> {
     }
 
     fn pipeline(&mut self, settings: &PipelineSettings) -> Arc<Pipeline> {
-        let mut pipeline = plain(self.limits);
+        let mut pipeline = self.plain.clone();
         let Some((first, rest)) = settings.steps.split_first() else {
             let reason =
                 "the list is empty; leave it out for plain JSON, or begin with `step = \"serializer\"`";

@@ -62,6 +62,8 @@ mod pipeline;
 #[cfg(feature = "protobuf")]
 mod protobuf;
 mod raw;
+#[cfg(feature = "schema-registry")]
+mod registry;
 mod step;
 mod types;
 #[cfg(test)]
@@ -76,6 +78,12 @@ pub(crate) use pipeline::Opening;
 pub use pipeline::{Pipeline, SealError};
 #[cfg(feature = "protobuf")]
 pub use protobuf::Proto;
+#[cfg(feature = "schema-registry")]
+use registry::Named;
+#[cfg(feature = "schema-registry")]
+pub use registry::RegistryError;
+#[cfg(feature = "schema-registry")]
+pub(crate) use registry::{RegistryCheck, WriterSchema};
 pub use step::{AsyncPayloadStep, DecodeLimits, PayloadContext, PayloadStep, Step, StepError};
 pub(crate) use types::PayloadKind;
 pub use types::{Encode, Nullable, Reads};
@@ -86,6 +94,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use crate::handler::{Message, MessageContext};
+use crate::outcome::RetryWish;
 
 /// The header with the content type of a payload before all steps, such as `application/json`.
 pub const CONTENT_TYPE: &str = "athomic-content-type";
@@ -126,6 +135,14 @@ pub enum DecodeError {
         #[source]
         source: StepError,
     },
+    /// The schema by which the payload was written cannot be had from the schema registry. Feature `schema-registry`.
+    #[cfg(feature = "schema-registry")]
+    #[error("the schema by which the payload was written is not known")]
+    Registry {
+        /// Why.
+        #[from]
+        source: RegistryError,
+    },
     /// A [`Payload`] of the application's own refuses the message.
     #[error("the payload is not a `{target}`")]
     Other {
@@ -155,10 +172,26 @@ impl DecodeError {
         }
     }
 
-    /// Say whether trying again can help: only if a step says that something was missing that may come back.
+    /// Say whether trying again can help: only if something was missing that may come back.
     #[must_use]
     pub const fn is_retriable(&self) -> bool {
-        matches!(self, Self::Step { source, .. } if source.is_retriable())
+        match self {
+            Self::Step { source, .. } => source.is_retriable(),
+            #[cfg(feature = "schema-registry")]
+            Self::Registry { source } => source.is_retriable(),
+            _ => false,
+        }
+    }
+
+    /// Return what it asks of the retry policy. While the schema registry cannot be asked, no message of a schema that
+    /// is not known yet can be read: then they wait, instead of being given up one after the other.
+    pub(crate) const fn wish(&self) -> RetryWish {
+        match self {
+            #[cfg(feature = "schema-registry")]
+            Self::Registry { source } if source.is_retriable() => RetryWish::Always,
+            _ if self.is_retriable() => RetryWish::ByPolicy,
+            _ => RetryWish::Never,
+        }
     }
 }
 
@@ -240,7 +273,7 @@ impl<P: Payload> Payload for Message<P> {
 pub(crate) async fn decode<P: Payload>(context: &MessageContext<'_>) -> Result<P, DecodeError> {
     let message = context.message();
     let pipeline = context.scope().payloads.of(message.topic());
-    let payload = message.payload().filter(|_| !pipeline.is_plain());
+    let payload = message.payload().filter(|_| !pipeline.reads_as_fetched());
     let Some(payload) = payload else {
         return P::decode(context);
     };
@@ -248,5 +281,15 @@ pub(crate) async fn decode<P: Payload>(context: &MessageContext<'_>) -> Result<P
         Opening::Opened(opened) => opened,
         Opening::Waits(opening) => opening.await?,
     };
+    #[cfg(feature = "schema-registry")]
+    if let Some(framed) = pipeline.frame(message, &opened)? {
+        let context = context.opened(framed.payload);
+        let schema = match framed.schema {
+            Named::Unneeded => return P::decode(&context),
+            Named::Known(found) => found?,
+            Named::Wanted(id) => pipeline.schema(id).await?,
+        };
+        return P::decode(&context.with_schema(&schema));
+    }
     P::decode(&context.opened(&opened))
 }

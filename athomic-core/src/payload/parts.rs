@@ -2,18 +2,20 @@
 //! names the step, once for all pipelines of the application.
 
 use std::marker::PhantomData;
-#[cfg(any(feature = "crypto", feature = "claim-check"))]
+#[cfg(any(feature = "crypto", feature = "claim-check", feature = "schema-registry"))]
 use std::sync::Arc;
 
 use super::build::{CLAIM_CHECK, CRYPTO, PayloadSteps, StepOptions};
 use super::step::Step;
-use crate::settings::{Fault, Settings};
+use crate::settings::{Fault, Origin, Problem, Settings};
 
 pub(super) struct Parts<'a> {
     #[cfg(feature = "crypto")]
     crypto: Option<(&'a Settings, Arc<dyn super::crypto::KeyProvider>)>,
     #[cfg(feature = "claim-check")]
     store: Option<Arc<dyn object_store::ObjectStore>>,
+    #[cfg(feature = "schema-registry")]
+    pub(super) registry: Option<Arc<super::registry::SchemaRegistry>>,
     settings: PhantomData<&'a Settings>,
 }
 
@@ -25,6 +27,7 @@ impl<'a> Parts<'a> {
     )]
     pub(super) fn new(settings: &'a Settings, steps: &PayloadSteps) -> (Self, Vec<Fault>) {
         let mut faults = Vec::new();
+        let registry = registry(settings).map_err(|fault| faults.push(fault));
         let parts = Self {
             #[cfg(feature = "crypto")]
             crypto: (settings.messaging.names_step(CRYPTO))
@@ -43,6 +46,8 @@ impl<'a> Parts<'a> {
                         .ok()
                 })
                 .flatten(),
+            #[cfg(feature = "schema-registry")]
+            registry: registry.ok().flatten(),
             settings: PhantomData,
         };
         (parts, faults)
@@ -68,6 +73,36 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// Make the schema registry, if the settings have one.
+#[cfg(feature = "schema-registry")]
+fn registry(settings: &Settings) -> Result<Option<Arc<super::registry::SchemaRegistry>>, Fault> {
+    if settings.schema_registry.urls.is_empty() {
+        return Ok(None);
+    }
+    let registry = super::registry::SchemaRegistry::new(&settings.schema_registry);
+    let registry = registry.map_err(|error| registry_fault(settings, error.to_string()))?;
+    Ok(Some(Arc::new(registry)))
+}
+
+#[cfg(not(feature = "schema-registry"))]
+fn registry(settings: &Settings) -> Result<(), Fault> {
+    if settings.schema_registry.urls.is_empty() {
+        return Ok(());
+    }
+    let reason =
+        "this program was built without it; add the feature: `cargo add athomic --features schema-registry`";
+    Err(registry_fault(settings, reason.to_owned()))
+}
+
+fn registry_fault(settings: &Settings, reason: String) -> Fault {
+    let key = ["schema_registry.ca_file", "schema_registry.urls"]
+        .into_iter()
+        .find(|key| settings.origin(key).is_some())
+        .unwrap_or("schema_registry.urls");
+    let origin = settings.origin(key).unwrap_or(Origin::Code { location: None });
+    Fault::new(key, &origin, Problem::invalid(reason))
+}
+
 #[cfg(feature = "crypto")]
 fn keys(
     settings: &Settings,
@@ -86,11 +121,7 @@ fn store(settings: &Settings) -> Result<Arc<dyn object_store::ObjectStore>, Vec<
         let origin = settings
             .origin(key)
             .or_else(|| settings.origin("storage.provider.backend"))
-            .unwrap_or(crate::settings::Origin::BuiltIn);
-        vec![Fault::new(
-            key,
-            &origin,
-            crate::settings::Problem::invalid(reason),
-        )]
+            .unwrap_or(Origin::BuiltIn);
+        vec![Fault::new(key, &origin, Problem::invalid(reason))]
     })
 }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::format::Format;
+#[cfg(feature = "schema-registry")]
+use super::registry::{Framed, RegistryError, SchemaId, SchemaRegistry, WriterSchema};
 use super::step::{DecodeLimits, Kind, PayloadContext, Step, StepError};
 use super::{CONTENT_TYPE, DecodeError, PIPELINE};
 use crate::message::{MESSAGE_ID, RawMessage};
@@ -26,6 +28,9 @@ pub struct Pipeline {
     pub(super) limits: DecodeLimits,
     /// Whether what is not encrypted is refused, also where the step `crypto` accepts it.
     pub(super) encrypted_only: bool,
+    /// Who knows the schemas that payloads name.
+    #[cfg(feature = "schema-registry")]
+    pub(super) registry: Option<Arc<SchemaRegistry>>,
 }
 
 /// A step and its name in the settings.
@@ -67,17 +72,50 @@ pub(crate) enum Opening<'a> {
 }
 
 impl Pipeline {
-    /// Say whether payloads are read from the fetched bytes as they are.
+    /// Say whether there are no steps behind the format.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// Say whether a step may have to wait.
+    /// Say whether payloads are read from the fetched bytes, with nothing else to look for.
+    pub(super) fn reads_as_fetched(&self) -> bool {
+        #[cfg(feature = "schema-registry")]
+        if self.registry.is_some() {
+            return false;
+        }
+        self.is_plain()
+    }
+
+    /// Say whether decoding may have to wait, for a step or for a schema.
     #[must_use]
     pub fn may_wait(&self) -> bool {
+        #[cfg(feature = "schema-registry")]
+        if self.registry.is_some() {
+            return true;
+        }
         let waits = |step: &NamedStep| matches!(step.step.0, Kind::Waiting(_));
         self.steps.iter().any(waits)
+    }
+
+    /// Take from an opened payload what names its schema in the registry.
+    #[cfg(feature = "schema-registry")]
+    pub(super) fn frame<'p>(
+        &self,
+        message: &RawMessage,
+        payload: &'p [u8],
+    ) -> Result<Option<Framed<'p>>, RegistryError> {
+        let Some(registry) = &self.registry else {
+            return Ok(None);
+        };
+        registry.frame(self.format_of(message), message, payload)
+    }
+
+    /// Ask the registry for a schema.
+    #[cfg(feature = "schema-registry")]
+    pub(super) async fn schema(&self, id: SchemaId) -> Result<Arc<WriterSchema>, RegistryError> {
+        let registry = self.registry.as_ref().expect("the registry has named the schema");
+        registry.ask(id).await
     }
 
     /// Say whether a step of this name is there.

@@ -77,6 +77,7 @@ impl RetryPolicy {
         match failure.wish {
             RetryWish::Ignore => RetryDecision::Ignore,
             RetryWish::Never => RetryDecision::GiveUp,
+            RetryWish::Always => RetryDecision::RetryAfter(self.delay(failure)),
             _ if failure.attempt >= self.max_attempts => RetryDecision::GiveUp,
             RetryWish::ByPolicy if !self.retry_on.contains(failure.stage) => RetryDecision::GiveUp,
             RetryWish::After(_) | RetryWish::ByPolicy => RetryDecision::RetryAfter(self.delay(failure)),
@@ -88,7 +89,9 @@ impl RetryPolicy {
     pub fn delay(&self, failure: &FailureContext) -> Duration {
         match failure.wish {
             RetryWish::After(delay) => delay,
-            RetryWish::ByPolicy | RetryWish::Never | RetryWish::Ignore => self.backoff.delay(failure.attempt),
+            RetryWish::ByPolicy | RetryWish::Always | RetryWish::Never | RetryWish::Ignore => {
+                self.backoff.delay(failure.attempt)
+            }
         }
     }
 }

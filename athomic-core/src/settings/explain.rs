@@ -1,6 +1,7 @@
 //! Where values come from: which layer won, and what differs from the defaults.
 
 mod lineage;
+mod schema_registry;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -206,6 +207,7 @@ impl Settings {
             values.kvstore(store);
         }
         values.idempotency(&self.idempotency);
+        values.schema_registry(&self.schema_registry);
         values.lineage(&self.lineage);
         values.values
     }

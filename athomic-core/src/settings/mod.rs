@@ -80,8 +80,8 @@ pub use resolved::{
     MetricsSettings, ObservabilitySettings, OffsetReset, OrderingSettings, OrderingTuning, OtlpProtocol,
     PayloadSettings, PipelineSettings, ProcessSpanParent, ProducerClient, ProducerSettings,
     REPUBLISHER_CONNECTION, RepublisherSettings, RetryMode, RetryOrder, RetrySettings, SaslMechanism,
-    SecurityProtocol, SecuritySettings, Settings, StepSettings, StorageBackend, StorageSettings,
-    StoreBackend, TopicsSettings, WireCompression,
+    SchemaRegistrySettings, SecurityProtocol, SecuritySettings, Settings, StepSettings, StorageBackend,
+    StorageSettings, StoreBackend, TopicsSettings, WireCompression,
 };
 pub use schema::{KeyDoc, keys};
 pub use secret::Secret;

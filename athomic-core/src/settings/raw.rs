@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::error::{Fault, Origin, Problem};
 use super::schema::{
     CONNECTIONS, CONSUMER, CRYPTO, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, LINEAGE, ORDERING, PAYLOAD,
-    PRODUCER, REPUBLISHER, SECURITY, STORAGE, TUNING,
+    PRODUCER, REPUBLISHER, SCHEMA_REGISTRY, SECURITY, STORAGE, TUNING,
 };
 use super::secret::Secret;
 use super::tree::{Node, SecretPlace, Table, join};
@@ -79,6 +79,7 @@ pub(super) struct RawSettings {
     pub(super) lineage: RawLineage,
     pub(super) crypto: RawCrypto,
     pub(super) storage: RawStorage,
+    pub(super) schema_registry: RawSchemaRegistry,
     pub(super) observability: RawObservability,
     pub(super) metrics: RawMetrics,
     pub(super) lifecycle: RawLifecycle,
@@ -413,6 +414,18 @@ section! {
     RawIdempotencyTuning { enabled: bool, ttl_seconds: f64, lock_timeout_seconds: f64, }
 }
 section! {
+    /// The section `schema_registry`.
+    RawSchemaRegistry {
+        urls: Vec<String>,
+        username: String,
+        password: RawSecret,
+        token: RawSecret,
+        ca_file: String,
+        timeout_ms: i128,
+        cache_size: i128,
+    }
+}
+section! {
     /// The keys of `lineage` itself.
     RawLineageKeys {
         enabled: bool,
@@ -465,6 +478,7 @@ impl RawSettings {
             lineage: RawLineage::read(root),
             crypto: read_crypto(root),
             storage: RawStorage::read(STORAGE, table(STORAGE)),
+            schema_registry: RawSchemaRegistry::read(SCHEMA_REGISTRY, table(SCHEMA_REGISTRY)),
             observability: RawObservability::read("observability", table("observability")),
             metrics: RawMetrics::read("observability.metrics", table("observability.metrics")),
             lifecycle: RawLifecycle::read("lifecycle", table("lifecycle")),

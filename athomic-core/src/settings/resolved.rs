@@ -12,6 +12,7 @@ mod observability;
 mod ordering;
 mod payload;
 mod republisher;
+mod schema_registry;
 mod storage;
 
 pub use context::{ContextField, ContextSettings};
@@ -28,6 +29,7 @@ pub(in crate::settings) use ordering::default_kvstores;
 pub use ordering::{DEFAULT_KVSTORE, KvStoreSettings, OrderingSettings, OrderingTuning, StoreBackend};
 pub use payload::{PayloadSettings, PipelineSettings, StepSettings};
 pub use republisher::{DEFAULT_REPUBLISHER_GROUP, DelayBackend, REPUBLISHER_CONNECTION, RepublisherSettings};
+pub use schema_registry::SchemaRegistrySettings;
 pub use storage::{StorageBackend, StorageSettings};
 
 use std::collections::BTreeMap;
@@ -69,6 +71,8 @@ pub struct Settings {
     pub crypto: CryptoSettings,
     /// Where large payloads are kept: section `storage`.
     pub storage: StorageSettings,
+    /// The registry of schemas: section `schema_registry`.
+    pub schema_registry: SchemaRegistrySettings,
     /// What is recorded for OpenTelemetry: section `observability`.
     pub observability: ObservabilitySettings,
     /// Start and stop: section `lifecycle`.
@@ -90,6 +94,7 @@ impl Default for Settings {
             lineage: LineageSettings::default(),
             crypto: CryptoSettings::default(),
             storage: StorageSettings::default(),
+            schema_registry: SchemaRegistrySettings::default(),
             observability: ObservabilitySettings::default(),
             lifecycle: LifecycleSettings::default(),
             profile: None,
@@ -110,6 +115,7 @@ impl PartialEq for Settings {
             lineage,
             crypto,
             storage,
+            schema_registry,
             observability,
             lifecycle,
             profile,
@@ -118,7 +124,7 @@ impl PartialEq for Settings {
         (app, messaging, kvstores) == (&other.app, &other.messaging, &other.kvstores)
             && (idempotency, context, lineage) == (&other.idempotency, &other.context, &other.lineage)
             && (lifecycle, profile, observability) == (&other.lifecycle, &other.profile, &other.observability)
-            && (crypto, storage) == (&other.crypto, &other.storage)
+            && (crypto, storage, schema_registry) == (&other.crypto, &other.storage, &other.schema_registry)
     }
 }
 

@@ -283,7 +283,9 @@ impl Round {
         let failures = &context.settings.failures;
         let leaves = failures.mode() != RetryMode::InPlace;
         match failures.decide(&failure) {
-            RetryDecision::RetryAfter(delay) if !leaves || matches!(failure.wish, RetryWish::After(_)) => {
+            RetryDecision::RetryAfter(delay)
+                if !leaves || matches!(failure.wish, RetryWish::After(_) | RetryWish::Always) =>
+            {
                 self.retry(context, failure, slot, delay);
             }
             _ => {

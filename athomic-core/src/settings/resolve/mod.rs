@@ -11,6 +11,7 @@ mod observability;
 mod ordering;
 mod payload;
 mod republisher;
+mod schema_registry;
 mod security;
 mod values;
 
@@ -80,6 +81,7 @@ impl Resolver<'_> {
             idempotency,
             context: self.context(&raw.context),
             lineage: self.lineage(&raw.lineage),
+            schema_registry: self.schema_registry(&raw.schema_registry),
             crypto,
             storage: StorageSettings {
                 backend: self.choice(&raw.storage.backend, StorageBackend::default()),

@@ -5,6 +5,7 @@ use super::idempotency::{IDEMPOTENCY_KEYS, IDEMPOTENCY_STORE_KEYS, IDEMPOTENCY_T
 use super::lineage::{LINEAGE_COLLECTOR_KEYS, LINEAGE_KEYS, LINEAGE_PRODUCER_KEYS, LINEAGE_STORE_KEYS};
 use super::ordering::{ORDERING_KEYS, STORE_KEYS, STORE_PROVIDER_KEYS};
 use super::payload::{CRYPTO_KEYS, KEY_KEYS, PAYLOAD_KEYS, STEP_KEYS, STORAGE_KEYS};
+use super::schema_registry::SCHEMA_REGISTRY_KEYS;
 use super::{Key, Kind, Preset, Section};
 use crate::handler::Priorities;
 use crate::settings::choice::Choice;
@@ -22,6 +23,7 @@ pub(in crate::settings) const ORDERING: &str = "integration.messaging.ordering";
 pub(in crate::settings) const CRYPTO: &str = "security.crypto";
 pub(in crate::settings) const PAYLOAD: &str = "integration.messaging.payload";
 pub(in crate::settings) const REPUBLISHER: &str = "integration.messaging.republisher";
+pub(in crate::settings) const SCHEMA_REGISTRY: &str = "schema_registry";
 pub(in crate::settings) const STORAGE: &str = "storage.provider";
 pub(in crate::settings) const TUNING: &str = "integration.messaging.handler_tuning";
 pub(in crate::settings) const KVSTORES: &str = "database.kvstore";
@@ -431,6 +433,11 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
         paths: &[STORAGE],
         doc: "Where large payloads are kept, for the step `claim_check` (needs the feature `claim-check`).",
         keys: STORAGE_KEYS,
+    },
+    Section {
+        paths: &[SCHEMA_REGISTRY],
+        doc: "The schema registry by whose ids payloads name their schemas (needs the feature `schema-registry`).",
+        keys: SCHEMA_REGISTRY_KEYS,
     },
     Section {
         paths: &["database.kvstore.ordering", "database.kvstore.*"],

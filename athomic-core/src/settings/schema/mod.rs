@@ -11,6 +11,7 @@ mod lineage;
 mod ordering;
 mod payload;
 mod planned;
+mod schema_registry;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -20,12 +21,12 @@ use super::tree::Step;
 
 pub(super) use keys::{
     CONNECTIONS, CONSUMER, CRYPTO, IDEMPOTENCY, IDEMPOTENCY_STORE, KVSTORES, LINEAGE, ORDERING, PAYLOAD,
-    PRODUCER, REPUBLISHER, SECTIONS, SECURITY, STORAGE, TUNING,
+    PRODUCER, REPUBLISHER, SCHEMA_REGISTRY, SECTIONS, SECURITY, STORAGE, TUNING,
 };
 pub(super) use planned::{ORJSON, PLANNED, Planned};
 
 /// The top-level tables that are sections; every other top-level table is a profile.
-pub(super) const ROOTS: [&str; 12] = [
+pub(super) const ROOTS: [&str; 13] = [
     "app",
     "integration",
     "database",
@@ -35,6 +36,7 @@ pub(super) const ROOTS: [&str; 12] = [
     "security",
     "storage",
     "serializer",
+    "schema_registry",
     "context",
     "lifecycle",
     "console",

@@ -42,13 +42,7 @@ pub(in crate::settings) static PLANNED: &[Planned] = &[
     ),
     Planned {
         path: "serializer",
-        keys: &[
-            "format",
-            "schema_registry_url",
-            "schema_id_location",
-            "subject_strategy",
-            "auto_register",
-        ],
+        keys: &["format"],
         idle: |key, node| key == "format" && is_json(node),
     },
     planned("security.crypto", &["fernet_key"]),
