@@ -171,7 +171,7 @@ impl<'a> MessageContext<'a> {
     }
 
     /// Return by which schema the payload was written.
-    #[cfg(all(feature = "schema-registry", feature = "avro"))]
+    #[cfg(feature = "schema-registry")]
     pub(crate) const fn written_by(&self) -> Option<&'a WriterSchema> {
         self.written_by
     }

@@ -27,7 +27,7 @@ impl<'a> Parts<'a> {
     )]
     pub(super) fn new(settings: &'a Settings, steps: &PayloadSteps) -> (Self, Vec<Fault>) {
         let mut faults = Vec::new();
-        let registry = registry(settings).map_err(|fault| faults.push(fault));
+        let registry = registry(settings).map_err(|mut found| faults.append(&mut found));
         let parts = Self {
             #[cfg(feature = "crypto")]
             crypto: (settings.messaging.names_step(CRYPTO))
@@ -75,7 +75,7 @@ impl<'a> Parts<'a> {
 
 /// Make the schema registry, if the settings have one.
 #[cfg(feature = "schema-registry")]
-fn registry(settings: &Settings) -> Result<Option<Arc<super::registry::SchemaRegistry>>, Fault> {
+fn registry(settings: &Settings) -> Result<Option<Arc<super::registry::SchemaRegistry>>, Vec<Fault>> {
     if settings.schema_registry.urls.is_empty() {
         return Ok(None);
     }
@@ -85,7 +85,7 @@ fn registry(settings: &Settings) -> Result<Option<Arc<super::registry::SchemaReg
 }
 
 #[cfg(not(feature = "schema-registry"))]
-fn registry(settings: &Settings) -> Result<(), Fault> {
+fn registry(settings: &Settings) -> Result<(), Vec<Fault>> {
     if settings.schema_registry.urls.is_empty() {
         return Ok(());
     }
@@ -94,13 +94,13 @@ fn registry(settings: &Settings) -> Result<(), Fault> {
     Err(registry_fault(settings, reason.to_owned()))
 }
 
-fn registry_fault(settings: &Settings, reason: String) -> Fault {
+fn registry_fault(settings: &Settings, reason: String) -> Vec<Fault> {
     let key = ["schema_registry.ca_file", "schema_registry.urls"]
         .into_iter()
         .find(|key| settings.origin(key).is_some())
         .unwrap_or("schema_registry.urls");
     let origin = settings.origin(key).unwrap_or(Origin::Code { location: None });
-    Fault::new(key, &origin, Problem::invalid(reason))
+    vec![Fault::new(key, &origin, Problem::invalid(reason))]
 }
 
 #[cfg(feature = "crypto")]

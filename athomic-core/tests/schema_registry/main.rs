@@ -17,6 +17,7 @@ use athomic_core::transport::memory::{BrokerControl, MemoryBroker};
 use serde::{Deserialize, Serialize};
 
 use self::server::{Server, Trouble};
+
 const TOPIC: &str = "t";
 
 /// What a shop was paid, as this program reads it.

@@ -64,7 +64,7 @@ impl Cache {
             Err(RegistryError::Unavailable { .. }) => Some(Instant::now() + UNAVAILABLE_FOR),
             Err(_) => Some(Instant::now() + UNKNOWN_FOR),
         };
-        let used = AtomicU64::new(self.turn.fetch_add(1, Ordering::Relaxed) + 1);
+        let used = AtomicU64::new(self.turn.fetch_add(1, Ordering::Relaxed));
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= self.size.get() && !kept.contains_key(&id) {
             let unused = kept

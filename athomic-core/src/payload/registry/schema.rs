@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::client::Told;
 use super::{RegistryError, SchemaId};
+use crate::payload::avro::WrittenBy;
 
 /// The schema by which a payload was written.
 #[derive(Debug)]
@@ -17,18 +18,13 @@ pub(crate) struct WriterSchema {
 /// What a schema is written in.
 #[derive(Debug)]
 enum Kind {
-    #[cfg(feature = "avro")]
-    Avro(crate::payload::avro::WrittenBy),
+    Avro(WrittenBy),
     /// Nothing that is read here, by the registry's word for it.
     Other(String),
 }
 
 impl WriterSchema {
     /// Make sense of what the registry told.
-    #[cfg_attr(
-        not(feature = "avro"),
-        expect(unused_variables, reason = "other schemas are not looked into")
-    )]
     pub(super) fn new(
         id: SchemaId,
         subjects: Vec<String>,
@@ -36,10 +32,9 @@ impl WriterSchema {
         references: Vec<Told>,
     ) -> Result<Self, RegistryError> {
         let kind = match told.schema_type.as_deref().unwrap_or("AVRO") {
-            #[cfg(feature = "avro")]
             "AVRO" => {
                 let texts = references.iter().map(|reference| reference.schema.as_str());
-                let parsed = crate::payload::avro::WrittenBy::parse(&told.schema, texts);
+                let parsed = WrittenBy::parse(&told.schema, texts);
                 Kind::Avro(parsed.map_err(|error| RegistryError::unusable(id, error))?)
             }
             other => Kind::Other(other.to_owned()),
@@ -48,8 +43,7 @@ impl WriterSchema {
     }
 
     /// Return it as Avro's.
-    #[cfg(feature = "avro")]
-    pub(in crate::payload) fn avro(&self) -> Result<&crate::payload::avro::WrittenBy, String> {
+    pub(in crate::payload) fn avro(&self) -> Result<&WrittenBy, String> {
         match &self.kind {
             Kind::Avro(schema) => Ok(schema),
             Kind::Other(kind) => Err(format!("{self} is one of {kind} and not of Avro")),

@@ -7,8 +7,8 @@ use crate::settings::raw::{
     RawApp, RawCircuitBreaker, RawConsumer, RawContext, RawCryptoKeys, RawDlq, RawIdempotencyKeys,
     RawIdempotencyStore, RawIdempotencyTuning, RawKey, RawLifecycle, RawLineageCollector, RawLineageKeys,
     RawLineageProducer, RawLineageStore, RawMetrics, RawObservability, RawOrdering, RawPayloadKeys,
-    RawProducer, RawProvider, RawRepublisher, RawRetry, RawRetryTuning, RawSecurity, RawStepKeys, RawStorage,
-    RawStoreProvider, RawStoreSwitch, RawSwitch, RawTopics, RawTuning,
+    RawProducer, RawProvider, RawRepublisher, RawRetry, RawRetryTuning, RawSchemaRegistry, RawSecurity,
+    RawStepKeys, RawStorage, RawStoreProvider, RawStoreSwitch, RawSwitch, RawTopics, RawTuning,
 };
 use crate::settings::schema::SECTIONS;
 
@@ -64,7 +64,7 @@ fn the_reference_file_holds_the_defaults() {
 #[test]
 fn the_examples_in_the_reference_file_are_of_the_right_type() {
     // Each way to log in has keys of its own, which the other refuses.
-    check_examples("SCRAM-SHA-512", &["oauth_"]);
+    check_examples("SCRAM-SHA-512", &["oauth_", "token = "]);
     check_examples("OAUTHBEARER", &["username", "password"]);
 }
 
@@ -82,6 +82,8 @@ fn check_examples(mechanism: &str, left_out: &[&str]) {
         ("KAFKA_PASSWORD", "x"),
         ("OAUTH_CLIENT_SECRET", "x"),
         ("ATHOMIC_KEY_2026_11", "x"),
+        ("REGISTRY_PASSWORD", "x"),
+        ("REGISTRY_TOKEN", "x"),
     ];
     let loader = with_variables(&text.join("\n"), &variables)
         .set("integration.messaging.security.mechanism", mechanism)
@@ -127,6 +129,7 @@ fn the_table_and_the_mirror_have_the_same_keys() {
         RawCryptoKeys::KEYS,
         RawKey::KEYS,
         RawStorage::KEYS,
+        RawSchemaRegistry::KEYS,
         RawStoreSwitch::KEYS,
         RawStoreProvider::KEYS,
         RawIdempotencyKeys::KEYS,
