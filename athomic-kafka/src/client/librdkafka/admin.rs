@@ -24,6 +24,10 @@ use crate::error::{Endpoint, Task};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it is waited for between two looks at what went wrong meanwhile.
 const STEP: Duration = Duration::from_millis(200);
+/// How long reports are waited for where there may be none.
+const MOMENT: Duration = Duration::from_millis(10);
+/// For how long no broker may be reached until it is no longer expected that one refuses us.
+const SETTLED: Duration = Duration::from_secs(1);
 
 type Options = BTreeMap<String, String>;
 
@@ -195,7 +199,7 @@ impl Asking {
                 Ok(answer) => return Ok(answer),
                 Err(error) => Fault::from(error),
             };
-            while self.client.poll(Duration::ZERO).is_some() {}
+            self.hear(MOMENT);
             if let Some(refusal) = self.client.context().refusal() {
                 return Err(refusal);
             }
@@ -206,17 +210,30 @@ impl Asking {
     }
 
     /// Return what is behind a fault. Why there is no connection may be known later than that there is
-    /// none, on a machine with much to do.
+    /// none, on a machine with much to do, and that we are refused later than that a connection was lost.
     fn cause_of(&self, fault: &Fault) -> Option<Fault> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let cause = self.client.context().cause();
-            let may_come = fault.kind == FaultKind::Unreachable && Instant::now() < deadline;
-            if cause.is_some() || !may_come {
-                return cause;
+        let patience = match fault.kind {
+            FaultKind::Unreachable => PATIENCE,
+            _ => Duration::ZERO,
+        };
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if let Some(cause) = self.client.context().cause(SETTLED) {
+                return Some(cause);
             }
-            let _nothing_to_consume = self.client.poll(STEP);
+            self.hear(STEP);
         }
+        self.client.context().cause(Duration::ZERO)
+    }
+
+    /// Take note of all that the client reports within a time. A call of `poll` without one takes a single report.
+    fn hear(&self, time: Duration) {
+        let end = Instant::now() + time;
+        while self
+            .client
+            .poll(end.saturating_duration_since(Instant::now()))
+            .is_some()
+        {}
     }
 }
 
@@ -227,8 +244,8 @@ struct Refusals(Mutex<Reported>);
 #[derive(Default)]
 struct Reported {
     refusal: Option<Fault>,
-    /// Why the last connection was lost, or not made.
-    lost: Option<Fault>,
+    /// Why the last connection was lost, or not made, and when the first was.
+    lost: Option<(Instant, Fault)>,
     /// Set when the last of the brokers is found to be out of reach, for whatever reason.
     all_down: bool,
 }
@@ -240,11 +257,18 @@ impl Refusals {
         reported.refusal.clone().filter(|_| reported.all_down)
     }
 
-    /// Return why there is no connection, where librdkafka's answer to a question only says that. Without
-    /// a token there is a refusal although no broker was tried.
-    fn cause(&self) -> Option<Fault> {
+    /// Return why there is no connection, where librdkafka's answer to a question only says that: a refusal, or what
+    /// has been reported for so long without one. Without a token there is a refusal although no broker was tried.
+    fn cause(&self, settled: Duration) -> Option<Fault> {
         let reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        reported.refusal.clone().or_else(|| reported.lost.clone())
+        let lost = reported
+            .lost
+            .as_ref()
+            .filter(|(first, _)| first.elapsed() >= settled);
+        reported
+            .refusal
+            .clone()
+            .or_else(|| lost.map(|(_, fault)| fault.clone()))
     }
 }
 
@@ -263,7 +287,13 @@ impl ClientContext for Refusals {
         match fault.kind {
             FaultKind::Authentication => reported.refusal = Some(fault),
             _ if code == Code::AllBrokersDown => reported.all_down = true,
-            FaultKind::Unreachable => reported.lost = Some(fault),
+            FaultKind::Unreachable => {
+                let first = reported
+                    .lost
+                    .as_ref()
+                    .map_or_else(Instant::now, |(first, _)| *first);
+                reported.lost = Some((first, fault));
+            }
             _ => {}
         }
     }
