@@ -284,11 +284,12 @@ pub(crate) async fn decode<P: Payload>(context: &MessageContext<'_>) -> Result<P
     #[cfg(feature = "schema-registry")]
     if let Some(framed) = pipeline.frame(message, &opened)? {
         let context = context.opened(framed.payload);
-        let schema = match framed.schema {
+        let schema = match &framed.schema {
             Named::Unneeded => return P::decode(&context),
-            Named::Known(found) => found?,
-            Named::Wanted(id) => pipeline.schema(id).await?,
+            Named::Known(found) => found.clone()?,
+            Named::Wanted(id) => pipeline.schema(*id).await?,
         };
+        framed.check(&schema, std::any::type_name::<P::Target>())?;
         return P::decode(&context.with_schema(&schema));
     }
     P::decode(&context.opened(&opened))

@@ -260,13 +260,13 @@ async fn what_no_schema_reads_is_a_dead_letter_that_says_why() {
     let letters = shop.letters();
     let expected = [
         "written by schema 3 (subject `t-value`): the field `cents` is `string` in it, and `long` in the type",
-        "schema 4 (subject `t-value`) is one of PROTOBUF and not of Avro",
+        "schema 4 (subject `t-value`) is not one of Avro",
         "schema 5 cannot be used",
         "the schema registry has no version 1 of the subject `gone`, to which schema 6 refers",
         "the schema registry has no schema 99",
         "the schema registry has no schema 99",
         "ends within its schema's id",
-        "the header `__value_schema_id` has 1 bytes that are no schema's id",
+        "the header `__value_schema_id` has 1 bytes that name no schema of avro",
         "written by schema 7 (subject `t-value`): a length is negative",
     ];
     assert_eq!(letters.len(), expected.len(), "{letters:#?}");
@@ -368,6 +368,65 @@ async fn what_names_no_schema_is_read_as_without_a_registry() {
         .await;
     assert_eq!(numbers.after(2).await, ["17", "18"]);
     assert_eq!(server.asked("/schemas/ids/7"), 0, "JSON needs no schema");
+}
+
+/// A refund, as `prost` makes it of the second message of [`FILE`].
+#[cfg(feature = "protobuf")]
+#[derive(Clone, PartialEq, prost::Message)]
+struct Refund {
+    #[prost(string, tag = "1")]
+    order: String,
+}
+
+#[cfg(feature = "protobuf")]
+const FILE: &str = "syntax = \"proto3\"; message Paid { message Refund { string order = 1; } } \
+                    message refund { string order = 1; }";
+
+#[cfg(feature = "protobuf")]
+#[tokio::test]
+async fn a_protobuf_message_is_read_if_it_is_the_one_that_the_handler_takes() {
+    use athomic_core::payload::Proto;
+    use prost::Message as _;
+
+    let server = Server::start().await;
+    server.add(
+        7,
+        "t-value",
+        serde_json::json!({"schemaType": "PROTOBUF", "schema": FILE}),
+    );
+    server.add_avro(8, "t-value", Paid::SCHEMA);
+    let told = |refund: Proto<Refund>| refund.0.order;
+    let shop = Shop::taking(&settings(&[&server.url], ""), 1, told).await;
+    let of = |order: &str| {
+        Refund {
+            order: order.to_owned(),
+        }
+        .encode_to_vec()
+    };
+    let indexed = |id, indexes: &[u8], order| registered(id, [indexes, &of(order)].concat());
+    shop.publish([
+        indexed(7, &[2, 2], "second"),
+        indexed(7, &[4, 0, 0], "within"),
+        indexed(7, &[0], "first"),
+        indexed(7, &[2, 6], "none"),
+        indexed(7, &[0x80], "cut"),
+        indexed(8, &[2, 2], "avro"),
+        NewMessage::raw(TOPIC, Some(of("plain").into())),
+    ])
+    .await;
+    assert_eq!(shop.after(7).await, ["second", "within", "plain"]);
+    let letters = shop.letters();
+    let expected = [
+        "schema 7 (subject `t-value`) cannot be used: its message [0] is called `Paid`, and the handler takes a \
+         `schema_registry::Refund`",
+        "schema 7 (subject `t-value`) cannot be used: it has no message [3]",
+        "schema 7 is followed by no indexes of a message",
+        "schema 8 (subject `t-value`) cannot be used: it is not one of Protocol Buffers",
+    ];
+    assert_eq!(letters.len(), expected.len(), "{letters:#?}");
+    for (letter, expected) in letters.iter().zip(expected) {
+        assert!(letter.contains(expected), "{letter}\nhas not\n{expected}");
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@
 mod cache;
 mod client;
 mod error;
+mod protobuf;
 mod schema;
 mod wire;
 
@@ -27,6 +28,7 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 pub use error::RegistryError;
 pub(crate) use schema::WriterSchema;
 pub(super) use wire::SchemaId;
+use wire::{MessageIndexes, Wire};
 
 use self::cache::Cache;
 use self::client::Client;
@@ -60,6 +62,15 @@ impl fmt::Debug for SchemaRegistry {
 pub(super) struct Framed<'p> {
     pub(super) payload: &'p [u8],
     pub(super) schema: Named,
+    indexes: Option<MessageIndexes>,
+}
+
+impl Framed<'_> {
+    /// Check that a schema's message, of those that it may have, is the type that reads it.
+    pub(super) fn check(&self, schema: &WriterSchema, target: &'static str) -> Result<(), RegistryError> {
+        self.indexes
+            .map_or(Ok(()), |indexes| schema.check_message(indexes, target))
+    }
 }
 
 /// What a payload's schema is to who reads it.
@@ -89,12 +100,13 @@ impl SchemaRegistry {
         message: &RawMessage,
         payload: &'p [u8],
     ) -> Result<Option<Framed<'p>>, RegistryError> {
-        if !matches!(format, Format::Avro | Format::Json) {
+        if !matches!(format, Format::Avro | Format::Protobuf | Format::Json) {
             return Ok(None);
         }
-        let framed = wire::read(message, payload)?;
-        Ok(framed.map(|(id, payload)| Framed {
+        let wire = wire::read(format, message, payload)?;
+        Ok(wire.map(|Wire { id, indexes, payload }| Framed {
             payload,
+            indexes,
             schema: match format {
                 Format::Json => Named::Unneeded,
                 _ => self.cache.get(id).map_or(Named::Wanted(id), Named::Known),

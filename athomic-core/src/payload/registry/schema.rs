@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::client::Told;
+use super::protobuf::{self, ProtoFile};
+use super::wire::MessageIndexes;
 use super::{RegistryError, SchemaId};
 use crate::payload::avro::WrittenBy;
 
@@ -19,8 +21,9 @@ pub(crate) struct WriterSchema {
 #[derive(Debug)]
 enum Kind {
     Avro(WrittenBy),
-    /// Nothing that is read here, by the registry's word for it.
-    Other(String),
+    Protobuf(ProtoFile),
+    /// Nothing that is read by its schema.
+    Other,
 }
 
 impl WriterSchema {
@@ -37,7 +40,8 @@ impl WriterSchema {
                 let parsed = WrittenBy::parse(&told.schema, texts);
                 Kind::Avro(parsed.map_err(|error| RegistryError::unusable(id, error))?)
             }
-            other => Kind::Other(other.to_owned()),
+            "PROTOBUF" => Kind::Protobuf(ProtoFile::read(&told.schema)),
+            _ => Kind::Other,
         };
         Ok(Self { id, subjects, kind })
     }
@@ -46,8 +50,31 @@ impl WriterSchema {
     pub(in crate::payload) fn avro(&self) -> Result<&WrittenBy, String> {
         match &self.kind {
             Kind::Avro(schema) => Ok(schema),
-            Kind::Other(kind) => Err(format!("{self} is one of {kind} and not of Avro")),
+            _ => Err(format!("{self} is not one of Avro")),
         }
+    }
+
+    /// Check that one of its messages is the type that reads it, by its name.
+    pub(super) fn check_message(
+        &self,
+        indexes: MessageIndexes,
+        target: &'static str,
+    ) -> Result<(), RegistryError> {
+        let unusable = |reason: String| RegistryError::Unusable {
+            schema: self.to_string(),
+            reason,
+        };
+        let Kind::Protobuf(file) = &self.kind else {
+            return Err(unusable("it is not one of Protocol Buffers".to_owned()));
+        };
+        let message = file.name_of(indexes);
+        let message = message.ok_or_else(|| unusable(format!("it has no message {indexes}")))?;
+        if protobuf::is_called(target, message) {
+            return Ok(());
+        }
+        Err(unusable(format!(
+            "its message {indexes} is called `{message}`, and the handler takes a `{target}`"
+        )))
     }
 
     #[cfg(test)]
@@ -55,7 +82,7 @@ impl WriterSchema {
         Self {
             id,
             subjects: Vec::new(),
-            kind: Kind::Other(String::new()),
+            kind: Kind::Other,
         }
     }
 }
