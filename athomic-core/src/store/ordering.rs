@@ -176,13 +176,34 @@ pub enum Opened {
     Empty,
     /// A scope, made now or before.
     There {
-        /// When the store lost state last, as far as anybody noticed, in milliseconds of its clock since the
-        /// Unix epoch: what is not known of an aggregate may be lost.
-        lost: Option<i64>,
+        /// When the store lost state last, as far as anybody noticed: what is not known of an aggregate may be
+        /// lost.
+        lost: Option<Loss>,
         /// Whether that was noticed by this call: by what the caller said, or because the data lives another
         /// life than when it was opened last ([`Beat::generation`]).
         noticed: bool,
     },
+}
+
+/// When a store lost state: when that was noticed, that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss {
+    /// By the store's clock, in milliseconds since the Unix epoch.
+    pub at: i64,
+    /// How long ago that is by the same clock; zero if the clock was set back since.
+    pub ago: Duration,
+}
+
+impl Loss {
+    /// Tell of a loss of a moment at another one, both in milliseconds of the store's clock since the Unix epoch.
+    #[must_use]
+    pub fn of(at: i64, now: i64) -> Self {
+        let ago = u64::try_from(now.saturating_sub(at)).unwrap_or(0);
+        Self {
+            at,
+            ago: Duration::from_millis(ago),
+        }
+    }
 }
 
 /// A message that arrived.

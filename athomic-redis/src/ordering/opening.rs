@@ -1,7 +1,7 @@
 //! The opening of a scope, as `open.lua` takes and answers it.
 
 use athomic_core::ordering::StoredPolicies;
-use athomic_core::store::ordering::{Opened, Past};
+use athomic_core::store::ordering::{Loss, Opened, Past};
 use athomic_core::store::{Scope, StoreError};
 
 use crate::call::Call;
@@ -31,10 +31,12 @@ pub(super) fn read(scope: &Scope, mut reply: Reply) -> Result<Result<Opened, Sto
             let (policy, ours) = ours.ok_or(Unreadable("an unknown policy"))?;
             Ok(Err(StoreError::PolicyMismatch { policy, ours, theirs }))
         }
-        3 => Ok(Ok(Opened::There {
-            lost: reply.optional()?,
-            noticed: reply.number::<u8>()? == 1,
-        })),
+        3 => {
+            let (lost, noticed) = (reply.optional()?, reply.number::<u8>()? == 1);
+            let now = reply.number()?;
+            let lost = lost.map(|at| Loss::of(at, now));
+            Ok(Ok(Opened::There { lost, noticed }))
+        }
         _ => Err(Unreadable("an unknown code")),
     }
 }

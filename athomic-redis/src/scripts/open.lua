@@ -2,7 +2,7 @@
 --
 -- ARGV: time, what is known of the past, then name and value of each policy. KEYS: the scope's meta.
 -- Returns EMPTY and nothing is written; or MISMATCH, the policy's name and what is there; or THERE, when state
--- was lost last or '', and 1 if that was noticed now.
+-- was lost last or '', 1 if that was noticed now, and the time.
 local EMPTY, MISMATCH, THERE = 1, 2, 3
 
 local meta, past = KEYS[1], ARGV[2]
@@ -28,4 +28,4 @@ else
 end
 call('HSET', meta, 'life', life)
 if noticed then call('HSET', meta, 'lost', now) end
-return { THERE, call('HGET', meta, 'lost') or '', noticed and 1 or 0 }
+return { THERE, call('HGET', meta, 'lost') or '', noticed and 1 or 0, now }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::OrderedSettings;
 use crate::store::StoreError;
-use crate::store::ordering::{Opened, Past};
+use crate::store::ordering::{Loss, Opened, Past};
 
 /// How long it is waited for a lower message of an aggregate of which nobody knows where it stands: its first
 /// one may be on its way.
@@ -33,8 +33,8 @@ pub(crate) struct Losses {
     noticed: AtomicBool,
     /// When the store lost state last, in milliseconds by its clock; 0 is never.
     last: AtomicI64,
-    /// When that was heard of here. How long ago it was then nobody can say who does not share the store's clock.
-    heard: Mutex<Option<Instant>>,
+    /// When that was by the clock of this process, or a little later; `None` also if it is too long ago to be told.
+    moment: Mutex<Option<Instant>>,
 }
 
 impl Losses {
@@ -51,22 +51,22 @@ impl Losses {
     /// Return when the last lease from before the loss is over, if sessions live so long; `None` if there is
     /// none by now.
     pub(super) fn leases_end(&self, session_ttl: Duration) -> Option<Instant> {
-        let end = (*self.heard())? + session_ttl;
+        let end = (*self.moment())? + session_ttl;
         Some(end).filter(|end| *end > Instant::now())
     }
 
     /// Take note of when state was lost; says whether that is new.
-    fn hear(&self, lost: i64) -> bool {
-        let mut heard = self.heard();
-        if self.last.swap(lost, Relaxed) >= lost {
+    fn hear(&self, lost: Loss) -> bool {
+        let mut moment = self.moment();
+        if self.last.swap(lost.at, Relaxed) >= lost.at {
             return false;
         }
-        *heard = Some(Instant::now());
+        *moment = Instant::now().checked_sub(lost.ago);
         true
     }
 
-    fn heard(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn moment(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.moment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,7 +102,7 @@ impl OrderedSettings {
         if let Some(lost) = lost
             && losses.hear(lost)
         {
-            self.report(lost, is_new).await;
+            self.report(lost.at, is_new).await;
         }
         Ok(opened)
     }

@@ -15,7 +15,7 @@ use super::{Link, StoreClock, cut_off};
 use crate::ordering::StoredPolicies;
 use crate::store::ordering::{
     Admission, Aggregate, AggregateReport, Arrival, Beat, BucketReport, Claim, ClaimTerms, Completed,
-    Completion, Each, FencingToken, Frame, Opened, OrderingStore, Past, RoomLimits, SWEEP, SessionId,
+    Completion, Each, FencingToken, Frame, Loss, Opened, OrderingStore, Past, RoomLimits, SWEEP, SessionId,
     Steering,
 };
 use crate::store::{Scope, StoreError};
@@ -216,7 +216,7 @@ impl OrderingStore for MemoryOrdering {
             .get_or_insert_with(|| self.scope.policies().stored());
         state.opened_in = state.generation;
         state.lost = if noticed { Some(now) } else { state.lost };
-        let lost = state.lost;
+        let lost = state.lost.map(|at| Loss::of(at, now));
         Ok(Opened::There { lost, noticed })
     }
 

@@ -158,6 +158,22 @@ async fn the_application_says_where_aggregates_stand_of_which_a_store_lost_the_l
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_starts_when_no_lease_from_before_a_loss_is_left_asks_the_application_at_once() {
+    let stage = Stage::new(1);
+    history(&stage, "old", 6).await;
+    stage.store().lose_everything();
+    // It has no hook; it writes the loss down.
+    stage.start(1, |_| {}).await.stop().await;
+    sleep(SESSION).await;
+    let began = Instant::now();
+    let _app = start_with_resync(&stage, 2).await;
+    [8, 7].iter().for_each(|&seq| stage.event(0, "old", seq));
+    stage.until_order("old", &[1, 2, 3, 4, 5, 6, 7, 8]).await;
+    assert!(began.elapsed() < SESSION / 2, "{:?}", began.elapsed());
+    stage.until_all_committed().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_the_lowest_may_begin_it_does_so_when_all_was_read_again() {
     let first_seen = |policies: &mut athomic_core::ordering::OrderingOptions| {
         policies.first_sequence = Some(FirstSequenceRule::FirstSeen);

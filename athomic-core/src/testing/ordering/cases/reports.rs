@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Stage;
 use crate::ordering::FirstSequence;
 use crate::store::StoreError;
-use crate::store::ordering::{Opened, OrderingStore as _, ParkedMessage, Past, Steering};
+use crate::store::ordering::{Loss, Opened, OrderingStore as _, ParkedMessage, Past, Steering};
 use crate::testing::ordering::TestStores;
 use crate::testing::ordering::fleet::{Fleet, Situation, frame, frames, one as only};
 
@@ -176,32 +176,33 @@ pub async fn an_empty_store_has_lost_what_others_know_of<R: TestStores>(stores: 
     let situation = Situation::new("lost");
     let clock = situation.clock();
     let store = stores.store(situation.scope(), clock.clone()).await;
-    let lost = |lost, noticed| Opened::There {
-        lost: Some(lost),
+    let lost = |at, ago, noticed| Opened::There {
+        lost: Some(Loss { at, ago }),
         noticed,
     };
     let first = clock.millis();
     assert_eq!(
         store.open(Past::Some).await.expect("it is fit"),
-        lost(first, true)
+        lost(first, Duration::ZERO, true)
     );
     // Who comes later is told, whatever it knows.
+    let ago = Duration::from_secs(5);
     clock.shift(5_000_000);
     for past in [Past::Unasked, Past::None, Past::Some] {
         let later = stores.store(situation.scope(), clock.clone()).await;
         assert_eq!(
             later.open(past).await.expect("it is fit"),
-            lost(first, false),
+            lost(first, ago, false),
             "{past:?}"
         );
     }
     let second = clock.millis();
     assert_eq!(
         store.open(Past::Lost).await.expect("it is fit"),
-        lost(second, true)
+        lost(second, Duration::ZERO, true)
     );
     assert_eq!(
         store.open(Past::Some).await.expect("it is fit"),
-        lost(second, false)
+        lost(second, Duration::ZERO, false)
     );
 }
