@@ -12,7 +12,8 @@
 //! - `msgpack`, `cbor`: payloads in these formats; see `docs/payloads.md`.
 //! - `avro`: payloads in Avro, with schema evolution; `protobuf`: payloads that are messages of `prost`.
 //! - `schema-registry`: payloads that name their schema in a registry; see `docs/payloads.md`.
-//! - `crypto`: encrypted payloads; `claim-check`: large payloads beside the log.
+//! - `crypto`: encrypted payloads; `claim-check`: large payloads beside the log, in files.
+//! - `claim-check-s3`, `claim-check-gcs`, `claim-check-azure`: the same in buckets of S3, Google and Azure.
 //! - `zstd`, `lz4`, `gzip`, `snappy`: payloads compressed by these; `zstd` builds C code.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -217,6 +217,9 @@ impl AppBuilder {
         if let Some(registry) = &payloads.registry {
             self.lifecycle.register(RegistryCheck(Arc::clone(registry)));
         }
+        if let Some(check) = payloads.check() {
+            self.lifecycle.register(check);
+        }
         let delayed = delays::strategy(&settings, &self.parts.stores)?;
         let connections = Connections::new(
             &settings,

@@ -15,7 +15,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt, stream};
 
 use super::lane::{LaneContext, LaneSettings, LaneSource, Permit, Settlement};
 use super::ordered::{Orchestration, OrderedMessageProcessor, OrderedOrchestrationStrategy};
@@ -39,6 +39,10 @@ use crate::payload::{self, DecodeError, Payload, PayloadKind};
 use crate::retry::Standing;
 use crate::telemetry::Processing;
 use crate::transport::TransportError;
+
+/// How many payloads of a batch are taken through their steps at once, where a step may have to wait: objects of a
+/// store are fetched side by side.
+const OPENED_AT_ONCE: usize = 16;
 
 pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -430,17 +434,40 @@ impl<H: BatchHandler> BatchMessageProcessor<H> {
     ) -> (Vec<H::Item>, Outcomes) {
         let mut items = Vec::with_capacity(messages.len());
         let mut outcomes = Vec::with_capacity(messages.len());
-        for message in messages {
-            let call = MessageContext::new(context.scope(), message, attempt);
-            outcomes.push(match decoded(&call).await {
+        let mut sort = |message: &RawMessage, decoded| {
+            outcomes.push(match decoded {
                 Ok(item) => {
                     items.push(item);
                     None
                 }
-                Err(failure) => Some(ConsumptionOutcome::Failure(failure.of(message, attempt))),
+                Err(failure) => Some(ConsumptionOutcome::Failure(Failure::of(
+                    failure, message, attempt,
+                ))),
             });
+        };
+        if context.scope().payloads.may_wait() {
+            let decoding: Vec<_> = messages
+                .iter()
+                .map(|message| Self::decode_one(context, message, attempt))
+                .collect();
+            let mut decoding = stream::iter(decoding).buffered(OPENED_AT_ONCE);
+            for message in messages {
+                sort(message, decoding.next().await.expect("each message is decoded"));
+            }
+        } else {
+            for message in messages {
+                sort(message, Self::decode_one(context, message, attempt).await);
+            }
         }
         (items, outcomes)
+    }
+
+    async fn decode_one(
+        context: &LaneContext,
+        message: &RawMessage,
+        attempt: u32,
+    ) -> Result<H::Item, Failure> {
+        decoded(&MessageContext::new(context.scope(), message, attempt)).await
     }
 
     /// Leave those items that are to be handled now, each with its lock; what becomes of the others stands

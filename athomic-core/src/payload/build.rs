@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::check::PayloadCheck;
 use super::compression::{self, NAME as COMPRESSION};
 #[cfg(feature = "crypto")]
 use super::crypto::KeyProvider;
@@ -228,6 +229,18 @@ impl Payloads {
         })
     }
 
+    /// Return what checks at the start whether the steps can do their part, if one of them needs anything.
+    pub(crate) fn check(self: &Arc<Self>) -> Option<PayloadCheck> {
+        let waits = self.pipelines().any(Pipeline::may_wait);
+        waits.then(|| PayloadCheck(Arc::clone(self)))
+    }
+
+    /// Return all pipelines.
+    pub(super) fn pipelines(&self) -> impl Iterator<Item = &Pipeline> {
+        let listed = self.topics.values().chain(self.handlers.values());
+        listed.chain([&self.default]).map(|pipeline| &**pipeline)
+    }
+
     /// Return the pipeline of a topic; those of its priorities share one.
     pub(crate) fn of(&self, topic: &str) -> &Arc<Pipeline> {
         if self.topics.is_empty() {
@@ -319,7 +332,8 @@ impl Default for HandlerPayloads {
 }
 
 impl HandlerPayloads {
-    fn one(pipeline: Arc<Pipeline>) -> Self {
+    /// Read all topics alike.
+    pub(crate) fn one(pipeline: Arc<Pipeline>) -> Self {
         Self {
             all: pipeline,
             topics: Arc::default(),

@@ -5,7 +5,8 @@
 //! too: let the store expire them, later than the topics and the dead letters.
 //!
 //! A reference is no path and no address: it names an object of the configured store below the configured prefix by
-//! a random id, with its size and SHA-256, which are checked before anything sees the payload.
+//! a random id, with its size and SHA-256, which are checked before anything sees the payload. `store.rs` opens the store
+//! of the settings, `cloud.rs` those of clouds.
 //!
 //! ```text
 //! magic (4) | version (1) | id (16) | size (8, big-endian) | SHA-256 (32)
@@ -13,21 +14,29 @@
 //!
 //! | what is wrong | what follows |
 //! |---|---|
-//! | the store cannot be reached, or is too slow | tried again |
+//! | the store cannot be reached, is too slow, or refuses; the bucket is not there | tried again |
 //! | the object is missing, or another one | dead letter at once |
 
+#[cfg(any(
+    feature = "claim-check-s3",
+    feature = "claim-check-gcs",
+    feature = "claim-check-azure"
+))]
+mod cloud;
+mod store;
+
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt};
+use object_store::{Error, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::build::StepOptions;
 use super::step::{AsyncPayloadStep, PayloadContext, Step, StepError};
-use crate::settings::{StorageBackend, StorageSettings};
+
+pub(super) use self::store::{Objects, StoreFault, open};
 
 const MAGIC: [u8; 4] = *b"\xa7clm";
 const VERSION: u8 = 1;
@@ -37,39 +46,19 @@ const REFERENCE: usize = 4 + 1 + 16 + 8 + 32;
 /// take by default.
 const THRESHOLD_BYTES: u64 = 786_432;
 
-/// Open the store of the settings.
-///
-/// # Errors
-/// Why it cannot be opened, and what to change.
-pub(super) fn store(settings: &StorageSettings) -> Result<Arc<dyn ObjectStore>, String> {
-    match settings.backend {
-        StorageBackend::Memory => Ok(Arc::new(object_store::memory::InMemory::new())),
-        StorageBackend::Local => {
-            let Some(path) = &settings.base_path else {
-                return Err("`backend = \"local\"` needs `base_path`, such as \"./.storage\"".to_owned());
-            };
-            let open = || {
-                std::fs::create_dir_all(path)?;
-                let store = object_store::local::LocalFileSystem::new_with_prefix(path)?;
-                Ok::<_, Box<dyn std::error::Error>>(store.with_fsync(true))
-            };
-            let store =
-                open().map_err(|error| format!("cannot keep objects in `{}`: {error}", path.display()))?;
-            Ok(Arc::new(store))
-        }
-    }
-}
+/// The object by which a store is checked at the start, and what is in it.
+const PROBE: &str = "athomic-check";
 
 #[derive(Debug)]
 struct ClaimCheck {
-    store: Arc<dyn ObjectStore>,
+    objects: Objects,
     prefix: Path,
     threshold: usize,
     timeout: Duration,
 }
 
 /// Make the step of its settings: `threshold_bytes`, `prefix`, `timeout_ms`; none without a store.
-pub(super) fn step(options: &mut StepOptions<'_>, store: Option<&Arc<dyn ObjectStore>>) -> Option<Step> {
+pub(super) fn step(options: &mut StepOptions<'_>, objects: Option<&Objects>) -> Option<Step> {
     let threshold = options.number("threshold_bytes", 1..=u64::from(u32::MAX), THRESHOLD_BYTES);
     let timeout = options.number("timeout_ms", 1..=3_600_000, 30_000);
     let prefix = options.text("prefix").unwrap_or("claims/").trim_end_matches('/');
@@ -81,7 +70,7 @@ pub(super) fn step(options: &mut StepOptions<'_>, store: Option<&Arc<dyn ObjectS
         }
     };
     Some(Step::waiting(ClaimCheck {
-        store: Arc::clone(store?),
+        objects: objects?.clone(),
         prefix,
         threshold: usize::try_from(threshold).unwrap_or(usize::MAX),
         timeout: Duration::from_millis(timeout),
@@ -97,7 +86,7 @@ impl ClaimCheck {
     async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, StepError> {
         match tokio::time::timeout(self.timeout, question).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Error::NotFound { .. })) => {
+            Ok(Err(error @ Error::NotFound { .. })) if !is_of_the_bucket(&error) => {
                 Err(StepError::malformed("the payload is not in the store any more"))
             }
             Ok(Err(error)) => Err(StepError::unavailable_because(
@@ -112,6 +101,15 @@ impl ClaimCheck {
     }
 }
 
+/// Say whether it is the bucket that is missing, or the container: that can be mended, and no payload is lost by it.
+fn is_of_the_bucket(error: &Error) -> bool {
+    // All three say so in the body alone, by a code.
+    let text = error.to_string();
+    ["NoSuchBucket", "ContainerNotFound"]
+        .iter()
+        .any(|code| text.contains(code))
+}
+
 impl AsyncPayloadStep for ClaimCheck {
     fn label(&self) -> Cow<'_, str> {
         "claim_check".into()
@@ -119,6 +117,27 @@ impl AsyncPayloadStep for ClaimCheck {
 
     fn is_mine(&self, payload: &[u8]) -> bool {
         payload.starts_with(&MAGIC)
+    }
+
+    /// Write an object and read it again.
+    async fn check(&self) -> Result<(), StepError> {
+        if !self.objects.is_checked {
+            return Ok(());
+        }
+        let place = self.prefix.clone().join(PROBE);
+        let asked = self.ask(async {
+            self.objects.store.put(&place, PROBE.into()).await?;
+            self.objects.store.get(&place).await?.bytes().await
+        });
+        asked.await.map(|_| ()).map_err(|source| {
+            let what = format!(
+                "{} cannot be used: it has to be there (`storage.provider.bucket`, `endpoint`, `region`), and who asks \
+                 (`storage.provider.secret`, or the environment) needs the rights to write and read objects below `{}/`; \
+                 a program that only reads sets `storage.provider.check_at_start = false`",
+                self.objects.place, self.prefix
+            );
+            StepError::unavailable_because(what, source)
+        })
     }
 
     async fn encode(&self, payload: Vec<u8>, _: &PayloadContext<'_>) -> Result<Vec<u8>, StepError> {
@@ -131,7 +150,7 @@ impl AsyncPayloadStep for ClaimCheck {
             digest: Sha256::digest(&payload).into(),
         };
         let place = self.place_of(reference.id);
-        self.ask(self.store.put(&place, payload.into())).await?;
+        self.ask(self.objects.store.put(&place, payload.into())).await?;
         Ok(reference.write())
     }
 
@@ -143,7 +162,7 @@ impl AsyncPayloadStep for ClaimCheck {
         }
         let place = self.place_of(reference.id);
         let fetched = self.ask(async {
-            let found = self.store.get(&place).await?;
+            let found = self.objects.store.get(&place).await?;
             // The size is looked at before a byte is read.
             if found.meta.size != reference.size {
                 return Ok(None);

@@ -51,6 +51,7 @@
 #[cfg(feature = "avro")]
 mod avro;
 mod build;
+mod check;
 #[cfg(feature = "claim-check")]
 mod claim_check;
 mod compression;

@@ -2,7 +2,7 @@
 //! names the step, once for all pipelines of the application.
 
 use std::marker::PhantomData;
-#[cfg(any(feature = "crypto", feature = "claim-check", feature = "schema-registry"))]
+#[cfg(any(feature = "crypto", feature = "schema-registry"))]
 use std::sync::Arc;
 
 use super::build::{CLAIM_CHECK, CRYPTO, PayloadSteps, StepOptions};
@@ -13,7 +13,7 @@ pub(super) struct Parts<'a> {
     #[cfg(feature = "crypto")]
     crypto: Option<(&'a Settings, Arc<dyn super::crypto::KeyProvider>)>,
     #[cfg(feature = "claim-check")]
-    store: Option<Arc<dyn object_store::ObjectStore>>,
+    store: Option<super::claim_check::Objects>,
     #[cfg(feature = "schema-registry")]
     pub(super) registry: Option<Arc<super::registry::SchemaRegistry>>,
     settings: PhantomData<&'a Settings>,
@@ -115,11 +115,11 @@ fn keys(
 }
 
 #[cfg(feature = "claim-check")]
-fn store(settings: &Settings) -> Result<Arc<dyn object_store::ObjectStore>, Vec<Fault>> {
-    super::claim_check::store(&settings.storage).map_err(|reason| {
-        let key = "storage.provider.base_path";
+fn store(settings: &Settings) -> Result<super::claim_check::Objects, Vec<Fault>> {
+    super::claim_check::open(&settings.storage).map_err(|super::claim_check::StoreFault { key, reason }| {
+        let key = format!("storage.provider.{key}");
         let origin = settings
-            .origin(key)
+            .origin(&key)
             .or_else(|| settings.origin("storage.provider.backend"))
             .unwrap_or(Origin::BuiltIn);
         vec![Fault::new(key, &origin, Problem::invalid(reason))]

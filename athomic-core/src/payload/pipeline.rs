@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use super::check::UnfitStep;
 use super::format::Format;
 #[cfg(feature = "schema-registry")]
 use super::registry::{Framed, RegistryError, SchemaId, SchemaRegistry, WriterSchema};
@@ -116,6 +117,19 @@ impl Pipeline {
     pub(super) async fn schema(&self, id: SchemaId) -> Result<Arc<WriterSchema>, RegistryError> {
         let registry = self.registry.as_ref().expect("the registry has named the schema");
         registry.ask(id).await
+    }
+
+    /// Look whether what the steps need can be used.
+    pub(super) async fn check(&self) -> Result<(), UnfitStep> {
+        for named in &self.steps {
+            if let Kind::Waiting(step) = &named.step.0 {
+                step.check().await.map_err(|source| UnfitStep {
+                    step: Arc::clone(&named.name),
+                    source,
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Say whether a step of this name is there.

@@ -152,6 +152,15 @@ pub trait AsyncPayloadStep: fmt::Debug + Send + Sync + 'static {
     /// Say whether the step has anything to do with bytes that were read; if not, they pass without a wait.
     fn is_mine(&self, payload: &[u8]) -> bool;
 
+    /// Look at the start whether what the step needs can be used. Unless a step says otherwise there is nothing to
+    /// look at.
+    ///
+    /// # Errors
+    /// What cannot be used, and what to change; the application does not start.
+    fn check(&self) -> impl Future<Output = Result<(), StepError>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// See [`PayloadStep::encode`].
     fn encode(
         &self,
@@ -200,6 +209,7 @@ impl Step {
 pub(super) trait DynAsyncStep: fmt::Debug + Send + Sync {
     fn label(&self) -> Cow<'_, str>;
     fn is_mine(&self, payload: &[u8]) -> bool;
+    fn check(&self) -> BoxFuture<'_, Result<(), StepError>>;
     fn encode<'a>(
         &'a self,
         payload: Vec<u8>,
@@ -219,6 +229,10 @@ impl<S: AsyncPayloadStep> DynAsyncStep for S {
 
     fn is_mine(&self, payload: &[u8]) -> bool {
         AsyncPayloadStep::is_mine(self, payload)
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), StepError>> {
+        Box::pin(AsyncPayloadStep::check(self))
     }
 
     fn encode<'a>(

@@ -422,7 +422,15 @@ impl Values {
         let path = storage.base_path.as_ref().map(|path| path.display().to_string());
         self.section(STORAGE)
             .text("backend", storage.backend.as_str())
-            .maybe_text("base_path", path);
+            .maybe_text("base_path", path)
+            .maybe_text("bucket", storage.bucket.as_ref())
+            .maybe_text("region", storage.region.as_ref())
+            .maybe_text("endpoint", storage.endpoint.as_ref())
+            .maybe_text("account", storage.account.as_ref())
+            .maybe_text("access_key_id", storage.access_key_id.as_ref())
+            .maybe_text("secret", storage.secret.as_ref().map(|_| MASK))
+            .is("allow_http", storage.allow_http)
+            .is("check_at_start", storage.check_at_start);
     }
 
     fn payload(&mut self, payload: &PayloadSettings) {

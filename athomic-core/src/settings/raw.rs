@@ -374,7 +374,18 @@ section! {
 }
 section! {
     /// The section `storage.provider`.
-    RawStorage { backend: String, base_path: String, }
+    RawStorage {
+        backend: String,
+        base_path: String,
+        bucket: String,
+        region: String,
+        endpoint: String,
+        account: String,
+        access_key_id: String,
+        secret: RawSecret,
+        allow_http: bool,
+        check_at_start: bool,
+    }
 }
 section! {
     /// The keys of a store itself.

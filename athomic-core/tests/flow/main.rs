@@ -22,6 +22,7 @@ mod lifecycle;
 mod lineage;
 mod ordered;
 mod payload;
+mod payload_batch;
 mod priority;
 mod publisher;
 #[cfg(feature = "testing")]

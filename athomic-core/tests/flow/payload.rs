@@ -769,3 +769,24 @@ fn a_claim_check_that_cannot_work_is_refused() {
     let built = app(&Cluster::new(1), local, &Vault::default()).build();
     assert!(built.unwrap_err().to_string().contains("needs `base_path`"));
 }
+
+#[cfg(feature = "claim-check-s3")]
+#[tokio::test]
+async fn a_store_that_cannot_be_used_ends_the_start_and_names_its_settings() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let settings = format!(
+        "integration.messaging.payload.pipeline = [{{ step = 'serializer' }}, {{ step = 'claim_check' }}]\n\
+         [storage.provider]\nbackend = 's3'\nbucket = 'claims'\nendpoint = 'http://{address}'\nallow_http = true\n\
+         access_key_id = 'AKIA'\nsecret = 'canary'\n"
+    );
+    let app = app(&Cluster::new(1), &settings, &Vault::default())
+        .build()
+        .unwrap();
+    let error = format!("{:?}", app.start().await.unwrap_err());
+    for part in ["claim_check", "the bucket `claims`", "`storage.provider.bucket`"] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(!error.contains("canary"), "{error}");
+}

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use object_store::memory::InMemory;
 use proptest::prelude::*;
 
@@ -16,7 +18,11 @@ fn context(bytes: usize) -> PayloadContext<'static> {
 
 fn claim_check(store: &Arc<InMemory>) -> ClaimCheck {
     ClaimCheck {
-        store: Arc::clone(store) as _,
+        objects: Objects {
+            store: Arc::clone(store) as _,
+            place: "the store in memory".into(),
+            is_checked: false,
+        },
         prefix: Path::from("claims"),
         threshold: 100,
         timeout: Duration::from_secs(30),

@@ -16,7 +16,6 @@ mod security;
 mod values;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::environment::Environment;
 use super::error::{Fault, Origin, Problem};
@@ -26,7 +25,7 @@ use super::raw::{
 use super::resolved::{
     AppSettings, Backend, ConnectionSettings, ConsumerSettings, DEFAULT_CONNECTION, DelayBackend,
     GroupProtocol, HandlerTuning, KvStoreSettings, LifecycleSettings, MessagingSettings, ProducerSettings,
-    REPUBLISHER_CONNECTION, RetryMode, Settings, StorageBackend, StorageSettings, TopicsSettings,
+    REPUBLISHER_CONNECTION, RetryMode, Settings, TopicsSettings,
 };
 use super::schema::{CONNECTIONS, TUNING};
 use super::tree::join;
@@ -71,6 +70,7 @@ impl Resolver<'_> {
         let idempotency = self.idempotency(&raw.idempotency);
         let messaging = self.messaging(&raw.messaging, &kvstores);
         let crypto = self.crypto(&raw.crypto, &messaging);
+        let storage = self.storage(&raw.storage, &messaging);
         Settings {
             app: AppSettings {
                 name: self.text(&raw.app.name).unwrap_or(app.name),
@@ -83,10 +83,7 @@ impl Resolver<'_> {
             lineage: self.lineage(&raw.lineage),
             schema_registry: self.schema_registry(&raw.schema_registry),
             crypto,
-            storage: StorageSettings {
-                backend: self.choice(&raw.storage.backend, StorageBackend::default()),
-                base_path: self.text(&raw.storage.base_path).map(PathBuf::from),
-            },
+            storage,
             observability: self.observability(&raw.observability, &raw.metrics),
             lifecycle: LifecycleSettings {
                 startup_timeout: self

@@ -1,14 +1,15 @@
 //! Payloads: limits, and the lists of steps. What the steps mean is for [`crate::payload`] to say.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use super::Resolver;
 use super::values::carries_a_secret;
+use super::{Resolver, value_or};
 use crate::settings::error::{Fault, Problem};
-use crate::settings::raw::{RawCrypto, RawPayload, RawPipeline, RawStep};
+use crate::settings::raw::{RawCrypto, RawPayload, RawPipeline, RawStep, RawStorage};
 use crate::settings::resolved::{
     CryptoAlgorithm, CryptoSettings, KeySettings, MessagingSettings, PayloadSettings, PipelineSettings,
-    StepSettings,
+    StepSettings, StorageBackend, StorageSettings,
 };
 use crate::settings::schema::CRYPTO;
 use crate::settings::tree::join;
@@ -64,6 +65,23 @@ impl Resolver<'_> {
             algorithm: self.choice(&raw.keys.algorithm, CryptoAlgorithm::default()),
             active_key: self.text(&raw.keys.active_key),
             keys,
+        }
+    }
+
+    /// Read where large payloads are kept. The secret is fetched only if a pipeline puts some there.
+    pub(super) fn storage(&mut self, raw: &RawStorage, messaging: &MessagingSettings) -> StorageSettings {
+        self.fetch_secrets = messaging.names_step("claim_check");
+        StorageSettings {
+            backend: self.choice(&raw.backend, StorageBackend::default()),
+            base_path: self.text(&raw.base_path).map(PathBuf::from),
+            bucket: self.text(&raw.bucket),
+            region: self.text(&raw.region),
+            endpoint: self.text(&raw.endpoint),
+            account: self.text(&raw.account),
+            access_key_id: self.text(&raw.access_key_id),
+            secret: self.secret(&raw.secret),
+            allow_http: value_or(&raw.allow_http, false),
+            check_at_start: value_or(&raw.check_at_start, true),
         }
     }
 

@@ -431,7 +431,7 @@ pub(in crate::settings) static SECTIONS: &[Section] = &[
     },
     Section {
         paths: &[STORAGE],
-        doc: "Where large payloads are kept, for the step `claim_check` (needs the feature `claim-check`).",
+        doc: "Where large payloads are kept, for the step `claim_check` (needs the feature `claim-check`, and for a cloud's store its own).",
         keys: STORAGE_KEYS,
     },
     Section {

@@ -46,15 +46,7 @@ pub(in crate::settings) static PLANNED: &[Planned] = &[
         idle: |key, node| key == "format" && is_json(node),
     },
     planned("security.crypto", &["fernet_key"]),
-    planned(
-        "storage",
-        &[
-            "enabled",
-            "provider.bucket",
-            "provider.endpoint",
-            "provider.region",
-        ],
-    ),
+    planned("storage", &["enabled"]),
     planned("resilience.rate_limiter", &["policies.*"]),
     Planned {
         path: "observability",

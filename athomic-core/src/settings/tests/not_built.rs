@@ -25,15 +25,6 @@ fn parts_without_a_runtime_are_refused_by_name() {
 }
 
 #[test]
-fn words_without_a_runtime_are_refused_by_name() {
-    check_faults(
-        "[storage.provider]
-backend = 's3'",
-        &["settings.toml:2:11: `storage.provider.backend`: `s3` is not built yet; use `memory`, `local`"],
-    );
-}
-
-#[test]
 fn a_section_that_is_switched_off_does_no_harm() {
     check_warnings(
         loader("[console]\nenabled = false\nbind = '127.0.0.1:1'\n[observability]\nenabled = false"),
