@@ -14,6 +14,7 @@ pub mod goal;
 pub mod measurement;
 pub mod order;
 pub mod ordered;
+pub mod payload;
 pub mod probe;
 pub mod publishing;
 pub mod question;

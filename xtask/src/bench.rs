@@ -1,4 +1,4 @@
-//! `bench`: one program of `benches/`, with servers.
+//! `bench`: one program of `benches/`, with the servers that it needs.
 
 use anyhow::Result;
 
@@ -6,13 +6,17 @@ use crate::process;
 use crate::services::Services;
 use crate::workspace::cargo;
 
-/// Build the bench, start servers unless `KAFKA_BOOTSTRAP` names some, and run it.
+/// The benches that need no server.
+const WITHOUT_SERVERS: [&str; 1] = ["payload"];
+
+/// Build the bench, start servers unless it needs none or `KAFKA_BOOTSTRAP` names some, and run it.
 ///
 /// The servers start after the build, so that both do not share the processor.
 pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<()> {
     let bench = ["--release", "--package", "athomic-bench", "--bin", name];
     process::run(cargo().arg("build").args(bench))?;
-    let services = if std::env::var_os("KAFKA_BOOTSTRAP").is_none() {
+    let needs_servers = !WITHOUT_SERVERS.contains(&name);
+    let services = if needs_servers && std::env::var_os("KAFKA_BOOTSTRAP").is_none() {
         Some(Services::start()?)
     } else {
         None

@@ -16,7 +16,8 @@ cargo xtask <chore>
   msrv              check with the oldest Rust of the manifest
   deny              check licences, banned crates and known vulnerabilities
   bench <name> [arguments of the bench]
-                    run a program of benches/, starting servers unless KAFKA_BOOTSTRAP is set
+                    run a program of benches/, starting servers unless it needs none
+                    or KAFKA_BOOTSTRAP is set
   valgrind          run the tests of the one crate with `unsafe` code under memcheck
   soak [--minutes N] [--seed S]
                     kill, hang and restart workers and brokers at random, ten minutes unless told

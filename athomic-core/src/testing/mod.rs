@@ -9,6 +9,7 @@ pub mod delay;
 pub mod idempotency;
 pub mod key_value;
 pub mod ordering;
+pub mod payload;
 pub mod queue;
 mod space;
 pub mod transport;
