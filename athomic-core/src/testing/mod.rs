@@ -6,6 +6,7 @@
 //! - [`eventually`] waits for a condition with a deadline, in place of sleeps.
 
 pub mod delay;
+pub mod fuzz;
 pub mod idempotency;
 pub mod key_value;
 pub mod ordering;
