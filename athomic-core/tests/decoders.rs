@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use athomic_core::testing::fuzz::{LIMIT, TARGETS, Target};
 
 /// How many changed inputs each target reads.
-const CHANGES: usize = 700;
+const CHANGES: usize = 400;
 /// How large a changed input may be.
 const LARGEST: usize = 4 << 10;
 /// The most memory at once: a payload at its limit while its room is doubled, with blocks of 4 MiB that a format may
