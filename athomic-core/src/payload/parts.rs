@@ -1,5 +1,5 @@
 //! What the steps that are built in share: the keys, and the store of large payloads. Made only if a pipeline
-//! names the step, once for all pipelines of the application.
+//! names the step, once for all pipelines of the application; and the schema registry, if the settings have one.
 
 use std::marker::PhantomData;
 #[cfg(any(feature = "crypto", feature = "schema-registry"))]
@@ -22,8 +22,8 @@ pub(super) struct Parts<'a> {
 impl<'a> Parts<'a> {
     /// Make what the pipelines need; with all that is wrong with it.
     #[cfg_attr(
-        not(all(feature = "crypto", feature = "claim-check")),
-        allow(unused_variables, unused_mut, reason = "without the steps nothing is made")
+        not(all(feature = "crypto", feature = "claim-check", feature = "schema-registry")),
+        allow(unused_variables, unused_mut, reason = "what the program has not is not made")
     )]
     pub(super) fn new(settings: &'a Settings, steps: &PayloadSteps) -> (Self, Vec<Fault>) {
         let mut faults = Vec::new();
