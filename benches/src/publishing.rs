@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use athomic::App;
+use athomic::message::MESSAGE_ID;
+use athomic::payload::CONTENT_TYPE;
 use athomic::publisher::{NewMessage, Publisher};
 use athomic::settings::{Backend, ProducerClient, Settings};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryFuture, DeliveryResult, FutureProducer, FutureRecord, Producer as _,
     ProducerContext,
@@ -42,6 +45,8 @@ pub enum Case {
     FutureProducer,
     /// librdkafka by rdkafka's `BaseProducer`: a callback for each record, and no future.
     Callbacks,
+    /// The same with the two headers that athomic's messages have: what of its cost is librdkafka's.
+    CallbacksWithHeaders,
     /// `Publisher::publish_batch`, several batches at once.
     Batches,
     /// The same with `producer.client = "rskafka"`.
@@ -52,9 +57,10 @@ pub enum Case {
 
 impl Case {
     /// All, the baseline first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::FutureProducer,
         Self::Callbacks,
+        Self::CallbacksWithHeaders,
         Self::Batches,
         Self::Bulk,
         Self::OneByOne,
@@ -66,6 +72,7 @@ impl Case {
         match self {
             Self::FutureProducer => "future-producer",
             Self::Callbacks => "callbacks",
+            Self::CallbacksWithHeaders => "callbacks-with-headers",
             Self::Batches => "batches",
             Self::Bulk => "bulk",
             Self::OneByOne => "one-by-one",
@@ -82,7 +89,8 @@ impl Case {
         runtime.block_on(async {
             match self {
                 Self::FutureProducer => with_future_producer(bootstrap, messages, &meter).await,
-                Self::Callbacks => with_callbacks(bootstrap, messages, &meter),
+                Self::Callbacks => with_callbacks(bootstrap, messages, &meter, |_| None),
+                Self::CallbacksWithHeaders => with_callbacks(bootstrap, messages, &meter, headers),
                 Self::Batches => with_publisher(settings(bootstrap), messages, &meter, batches).await,
                 Self::Bulk => {
                     let settings = by(ProducerClient::Rskafka, settings(bootstrap));
@@ -131,7 +139,26 @@ impl ProducerContext for Acknowledged {
     }
 }
 
-fn with_callbacks(bootstrap: &str, messages: u64, meter: &Arc<Meter>) -> Result<()> {
+/// Make headers as athomic's messages have them, from a number.
+fn headers(number: u64) -> Option<OwnedHeaders> {
+    let id = format!("{number:036}");
+    let content_type = Header {
+        key: CONTENT_TYPE,
+        value: Some("application/json"),
+    };
+    let id = Header {
+        key: MESSAGE_ID,
+        value: Some(&*id),
+    };
+    Some(OwnedHeaders::new_with_capacity(2).insert(content_type).insert(id))
+}
+
+fn with_callbacks(
+    bootstrap: &str,
+    messages: u64,
+    meter: &Arc<Meter>,
+    headers: fn(u64) -> Option<OwnedHeaders>,
+) -> Result<()> {
     let acknowledged = Acknowledged {
         meter: Arc::clone(meter),
         under_way: AtomicU64::new(0),
@@ -145,7 +172,8 @@ fn with_callbacks(bootstrap: &str, messages: u64, meter: &Arc<Meter>) -> Result<
         }
         let order = OrderEvent::nth(number);
         let (key, payload) = (order.key(), order.payload()?);
-        let record = BaseRecord::to(TOPIC).key(&key).payload(&payload);
+        let mut record = BaseRecord::to(TOPIC).key(&key).payload(&payload);
+        record.headers = headers(number);
         context.under_way.fetch_add(1, Relaxed);
         producer.send(record).map_err(|(error, _)| error)?;
         if number % BATCH == 0 {

@@ -120,7 +120,7 @@ pub(super) fn seal(origin: &Origin, contents: Contents, failure: Failure, told: 
         .cloned();
     let on_record = kept.chain(told).collect::<Headers>().with(DLQ_FORMAT, FORMAT);
     let named = headers.into_iter().map(|Header { name, value }| Named {
-        name,
+        name: name.into_owned(),
         value: value.as_deref().map(Text::of),
     });
     let envelope = Envelope {

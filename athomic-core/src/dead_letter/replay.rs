@@ -95,7 +95,7 @@ impl DeadLetter {
             headers,
         } = self.message.clone();
         let own = headers.into_iter().filter(|header| {
-            let name = header.name.as_str();
+            let name = &*header.name;
             !(is_of_retry(name) || is_of_dead_letter(name) || is_of_replay(name))
         });
         let headers = own

@@ -112,7 +112,7 @@ impl Sealed<'_> {
         };
         part(self.key);
         part(self.payload);
-        let is_signed = |header: &&Header| !UNSIGNED.contains(&header.name.as_str());
+        let is_signed = |header: &&Header| !UNSIGNED.contains(&&*header.name);
         for header in self.headers.iter().filter(is_signed) {
             part(Some(header.name.as_bytes()));
             part(header.value.as_deref());

@@ -1,5 +1,7 @@
 //! Record headers: ordered, with repeated names and null values, as Kafka keeps them.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 /// The header with the id of a message: the same for all its copies, wherever a retry, a delay or a crash
@@ -12,8 +14,8 @@ pub const RESERVED: &str = "athomic-";
 /// One header: a name and a value, which may be null.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// The name. Names may repeat within a message.
-    pub name: String,
+    /// The name. Names may repeat within a message. The framework's own are borrowed, which costs nothing.
+    pub name: Cow<'static, str>,
     /// The value; `None` is Kafka's null, not an empty value.
     pub value: Option<Bytes>,
 }
@@ -55,7 +57,7 @@ impl Headers {
     /// Add a header at the end.
     pub fn push(&mut self, name: impl Into<String>, value: Option<Bytes>) {
         self.0.push(Header {
-            name: name.into(),
+            name: Cow::Owned(name.into()),
             value,
         });
     }
@@ -67,10 +69,10 @@ impl Headers {
     }
 
     /// Put a header before all others, in the place of all of its name.
-    pub fn set_first(&mut self, name: &str, value: impl Into<Bytes>) {
+    pub fn set_first(&mut self, name: &'static str, value: impl Into<Bytes>) {
         self.remove(name);
         let header = Header {
-            name: name.to_owned(),
+            name: Cow::Borrowed(name),
             value: Some(value.into()),
         };
         self.0.insert(0, header);

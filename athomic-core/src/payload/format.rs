@@ -9,6 +9,8 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::scratch::written;
+
 /// How deep a payload may be nested.
 #[cfg(any(feature = "msgpack", feature = "cbor", feature = "avro"))]
 pub(super) const MAX_DEPTH: usize = 128;
@@ -116,16 +118,12 @@ impl Format {
     /// The value has no form in this format, or the program was built without it.
     pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, BoxError> {
         match self {
-            Self::Json => Ok(serde_json::to_vec(value)?),
+            Self::Json => Ok(written(|out| serde_json::to_writer(out, value))?),
             Self::Raw => Ok(super::raw::to_vec(value)?),
             #[cfg(feature = "msgpack")]
-            Self::MessagePack => Ok(rmp_serde::to_vec_named(value)?),
+            Self::MessagePack => Ok(written(|out| rmp_serde::encode::write_named(out, value))?),
             #[cfg(feature = "cbor")]
-            Self::Cbor => {
-                let mut bytes = Vec::new();
-                ciborium::into_writer(value, &mut bytes)?;
-                Ok(bytes)
-            }
+            Self::Cbor => Ok(written(|out| ciborium::into_writer(value, out))?),
             Self::Avro | Self::Protobuf => Err(self.of_other_types::<T>()),
             #[cfg(not(all(feature = "msgpack", feature = "cbor")))]
             other => Err(other.missing()),

@@ -65,6 +65,7 @@ mod protobuf;
 mod raw;
 #[cfg(feature = "schema-registry")]
 mod registry;
+mod scratch;
 mod step;
 mod types;
 #[cfg(test)]

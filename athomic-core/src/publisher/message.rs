@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use uuid::{NoContext, Uuid};
 
@@ -133,7 +133,11 @@ impl NewMessage {
         self
     }
 
-    pub(super) fn finish(mut self, headers: &HeadersOrchestrator) -> Result<Finished, PublishError> {
+    pub(super) fn finish(
+        mut self,
+        headers: &HeadersOrchestrator,
+        ids: &mut Ids,
+    ) -> Result<Finished, PublishError> {
         if self.message.topic.is_empty() {
             return Err(PublishError::NoTopic);
         }
@@ -155,7 +159,7 @@ impl NewMessage {
         }
         if self.message.headers.get(MESSAGE_ID).is_none() {
             // First: the bulk publisher of Kafka takes headers that are sorted, and other names come after.
-            self.message.headers.set_first(MESSAGE_ID, new_id());
+            self.message.headers.set_first(MESSAGE_ID, ids.next());
         }
         Ok(Finished {
             message: self.message,
@@ -165,13 +169,62 @@ impl NewMessage {
     }
 }
 
-/// Make an id that no other message has: a UUID of version 7, which sorts by time.
-fn new_id() -> Bytes {
-    // Without a context: what it would order within a millisecond costs a lock that all threads share.
-    let id = Uuid::new_v7(uuid::Timestamp::now(NoContext));
-    Bytes::copy_from_slice(
-        id.hyphenated()
-            .encode_lower(&mut Uuid::encode_buffer())
-            .as_bytes(),
-    )
+/// How long an id is as text.
+const ID: usize = uuid::fmt::Hyphenated::LENGTH;
+/// How many ids share their memory at most: a message that is kept keeps those of its neighbours.
+const TOGETHER: usize = 64;
+
+/// Makes ids that no other message has, for the messages of one call: UUIDs of version 7, which sort by time.
+pub(super) struct Ids {
+    /// How many will be asked for, as far as is known.
+    left: usize,
+    memory: BytesMut,
+}
+
+impl Ids {
+    pub(super) fn new(count: usize) -> Self {
+        Self {
+            left: count,
+            memory: BytesMut::new(),
+        }
+    }
+
+    fn next(&mut self) -> Bytes {
+        if self.memory.capacity() < ID {
+            self.memory = BytesMut::with_capacity(ID * self.left.clamp(1, TOGETHER));
+        }
+        self.left = self.left.saturating_sub(1);
+        // Without a context: what it would order within a millisecond costs a lock that all threads share.
+        let id = Uuid::new_v7(uuid::Timestamp::now(NoContext));
+        let mut text = Uuid::encode_buffer();
+        let text = id.hyphenated().encode_lower(&mut text);
+        self.memory.extend_from_slice(text.as_bytes());
+        let is_last = self.memory.capacity() < 2 * ID;
+        let id = if is_last {
+            std::mem::take(&mut self.memory)
+        } else {
+            self.memory.split()
+        };
+        id.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Ids, TOGETHER};
+
+    #[test]
+    fn ids_are_uuids_and_no_two_are_equal() {
+        // Fewer are foreseen than are taken.
+        let mut ids = Ids::new(TOGETHER + 1);
+        let made: BTreeSet<_> = (0..3 * TOGETHER).map(|_| ids.next()).collect();
+        assert_eq!(made.len(), 3 * TOGETHER);
+        for id in made {
+            let id = std::str::from_utf8(&id).expect("it is text");
+            let id = uuid::Uuid::parse_str(id).expect("it is a UUID");
+            assert_eq!(id.get_version_num(), 7);
+        }
+    }
 }

@@ -16,6 +16,7 @@ pub use outcome::PublishingOutcome;
 pub use strategy::{DelayedPublishStrategy, DirectPublishStrategy, Prepared, PublishingStrategy};
 
 use std::fmt;
+use std::iter::repeat_n;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ use crate::settings::DEFAULT_CONNECTION;
 use crate::telemetry::{ConnectionTelemetry, Written};
 use crate::transport::{Delivery, DynPublisher, DynTransport, OutgoingMessage, TransportError};
 use error::NoClient;
-use message::Finished;
+use message::{Finished, Ids};
 pub(crate) use strategy::Delays;
 use strategy::outcome;
 
@@ -169,14 +170,16 @@ impl Publisher {
     /// keep their order.
     pub async fn publish_batch(&self, messages: impl IntoIterator<Item = NewMessage>) -> Vec<Published> {
         let now = self.shared.transport.now();
-        let mut results: Vec<Option<Published>> = Vec::new();
-        let (mut places, mut records) = (Vec::new(), Vec::new());
-        let (mut waiting, mut schedule) = (Vec::new(), Vec::new());
         // Gathered first: an iterator that borrows, held over an await, makes the future of a caller no `Send`.
         let messages: Vec<_> = messages.into_iter().collect();
+        let count = messages.len();
+        let mut results: Vec<Option<Published>> = Vec::with_capacity(count);
+        let (mut places, mut records) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let (mut waiting, mut schedule) = (Vec::new(), Vec::new());
+        let mut ids = Ids::new(count);
         for (place, message) in messages.into_iter().enumerate() {
             let written = self.lineage.is_some().then(|| message.target());
-            match self.prepare(message, now).await {
+            match self.prepare(message, now, &mut ids).await {
                 Ok(Ready::Record(Prepared { record, waits })) => {
                     places.push((place, waits, written));
                     records.push(record);
@@ -221,12 +224,17 @@ impl Publisher {
     }
 
     /// Make the record of a message.
-    async fn prepare(&self, message: NewMessage, now: Timestamp) -> Result<Ready, PublishError> {
+    async fn prepare(
+        &self,
+        message: NewMessage,
+        now: Timestamp,
+        ids: &mut Ids,
+    ) -> Result<Ready, PublishError> {
         let Finished {
             mut message,
             delay,
             format,
-        } = message.finish(&self.shared.headers)?;
+        } = message.finish(&self.shared.headers, ids)?;
         if let Some(format) = format {
             let pipeline = self.shared.payloads.of(&message.topic);
             if let Err(source) = pipeline.seal(&mut message, format).await {
@@ -318,17 +326,19 @@ impl Publisher {
         if records.is_empty() {
             return Vec::new();
         }
-        let topics: Vec<String> = records.iter().map(|record| record.topic.clone()).collect();
-        let results = match self.client().await {
-            Ok(client) => client.publish(records).await,
+        let client = match self.client().await {
+            Ok(client) => client,
             Err(error) => {
                 let error = NoClient::from(error);
-                return topics.into_iter().map(|topic| Err(error.of(topic))).collect();
+                let refused = |record: OutgoingMessage| Err(error.of(record.topic));
+                return records.into_iter().map(refused).collect();
             }
         };
-        let results = topics.into_iter().zip(results);
+        let topics = topics(&records);
+        let topics = topics.iter().flat_map(|(topic, count)| repeat_n(topic, *count));
+        let results = client.publish(records).await.into_iter().zip(topics);
         results
-            .map(|(topic, result)| result.map_err(|source| PublishError::sending(topic, source)))
+            .map(|(result, topic)| result.map_err(|source| PublishError::sending(topic.clone(), source)))
             .collect()
     }
 
@@ -419,6 +429,13 @@ impl Publisher {
             .await?;
         Ok(client.as_ref())
     }
+}
+
+/// Return the topics of records, for messages, and how many in turn go to each.
+fn topics(records: &[OutgoingMessage]) -> Vec<(String, usize)> {
+    let same = records.chunk_by(|one, next| one.topic == next.topic);
+    same.map(|records| (records[0].topic.clone(), records.len()))
+        .collect()
 }
 
 impl fmt::Debug for Publisher {

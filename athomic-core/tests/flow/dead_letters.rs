@@ -102,7 +102,7 @@ async fn a_dead_letter_is_the_message_as_it_came_with_what_failed() {
         ("checked", None),
         ("tenant", Some("b".into())),
     ];
-    assert_eq!(kept, expected.map(|(name, value)| (name.to_owned(), value)));
+    assert_eq!(kept, expected.map(|(name, value)| (name.into(), value)));
     let told = |name| header(letter, name).unwrap_or_default();
     assert_eq!(
         [names::ERRORS_TOPIC, names::ERRORS_PARTITION, names::ERRORS_OFFSET].map(told),

@@ -578,7 +578,7 @@ impl Message {
             return Headers::new();
         };
         let copy = |(name, value): (&CStr, Option<&[u8]>)| Header {
-            name: name.to_string_lossy().into_owned(),
+            name: name.to_string_lossy().into_owned().into(),
             value: value.map(Bytes::copy_from_slice),
         };
         self.iter_headers(list).map(copy).collect()

@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Thread, park_timeout};
 use std::time::{Duration, Instant};
 
-use athomic_core::message::{Headers, TopicPartition};
-use athomic_core::transport::{Delivery, DeliveryState, OutgoingMessage};
+use athomic_core::message::Headers;
+use athomic_core::transport::{DeliveryState, OutgoingMessage};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, DeliveryResult, Header, Message, OwnedHeaders};
@@ -413,11 +413,9 @@ impl ProducerContext for Reports {
                 Err(no_room) => ticket = no_room,
             }
         }
-        let outcome = match result {
-            Ok(message) => Ok(Delivery {
-                partition: TopicPartition::new(message.topic(), message.partition()),
-                offset: message.offset(),
-            }),
+        let Ticket { call, index } = *ticket;
+        match result {
+            Ok(message) => call.deliver(index, message.topic(), message.partition(), message.offset()),
             Err((error, message)) => {
                 let written = may_be_written(message);
                 let state = if written {
@@ -425,12 +423,11 @@ impl ProducerContext for Reports {
                 } else {
                     DeliveryState::NotWritten
                 };
-                Err(self
-                    .endpoint
-                    .publishing(message.topic(), state, Fault::from(error.clone())))
+                let fault = Fault::from(error.clone());
+                let failed = self.endpoint.publishing(message.topic(), state, fault);
+                call.settle(index, Err(failed));
             }
-        };
-        ticket.call.settle(ticket.index, outcome);
+        }
         self.settled();
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn records<'a>(messages: impl Iterator<Item = &'a OutgoingMessage>) -
             .iter()
             .map(|header| {
                 let value = header.value.as_deref().unwrap_or_default();
-                (header.name.clone(), value.to_vec())
+                (header.name.to_string(), value.to_vec())
             })
             .collect(),
         timestamp,
