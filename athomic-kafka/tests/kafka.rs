@@ -97,7 +97,7 @@ async fn keys_payloads_and_headers_arrive_as_they_were() {
     assert_eq!(
         batch.headers(0).iter().nth(1),
         Some(&Header {
-            name: "h".to_owned(),
+            name: "h".into(),
             value: None
         })
     );

@@ -37,7 +37,11 @@ async fn send(follow_up: FollowUp, meta: Meta, State(arrivals): State<Arrivals>)
     let FollowUp { user, email, after } = follow_up;
     let waited = arrivals.began.elapsed();
     let in_time = if waited >= after { "not early" } else { "EARLY" };
-    let headers: Vec<String> = meta.headers().iter().map(|header| header.name.clone()).collect();
+    let headers: Vec<String> = meta
+        .headers()
+        .iter()
+        .map(|header| header.name.to_string())
+        .collect();
     println!(
         "  {:>4.1} s  arrives  {email} for {user}, asked for after {after:?}: {in_time}, headers {}",
         waited.as_secs_f64(),

@@ -153,7 +153,12 @@ async fn odd_records_of_every_codec_arrive_as_they_were() {
         let headers: Vec<_> = six[0]
             .headers()
             .iter()
-            .map(|header| (header.name.clone(), header.value.as_deref().map(<[u8]>::to_vec)))
+            .map(|header| {
+                (
+                    header.name.to_string(),
+                    header.value.as_deref().map(<[u8]>::to_vec),
+                )
+            })
             .collect();
         let some = |name: &str, value: &str| (name.to_owned(), Some(value.as_bytes().to_vec()));
         let expected = [
