@@ -187,10 +187,13 @@ const ENCRYPTED: &str = ", { step = 'crypto' }";
 #[cfg(feature = "claim-check")]
 const CLAIMED: &str = ", { step = 'claim_check', settings = { threshold_bytes = 1 } }";
 
+/// A pipeline, and what runs its steps.
+type Rig = Rc<(PayloadRig, Runtime)>;
+
 /// Run something with the pipeline of a serializer and a step; each thread makes it once.
 fn with_rig<T>(serializer: &str, step: &str, run: impl FnOnce(&PayloadRig, &Runtime) -> T) -> T {
     thread_local! {
-        static RIGS: RefCell<Vec<(String, Rc<(PayloadRig, Runtime)>)>> = const { std::cell::RefCell::new(Vec::new()) };
+        static RIGS: RefCell<Vec<(String, Rig)>> = const { RefCell::new(Vec::new()) };
     }
     let settings = format!(
         "integration.messaging.payload.max_decoded_bytes = {LIMIT}\n\

@@ -140,8 +140,8 @@ fn local(settings: &StorageSettings) -> Result<Arc<dyn ObjectStore>, StoreFault>
     }
 }
 
+#[cfg(test)]
 #[cfg(all(
-    test,
     feature = "claim-check-s3",
     feature = "claim-check-gcs",
     feature = "claim-check-azure"
