@@ -26,9 +26,12 @@ fn folder(target: &Target) -> PathBuf {
 fn corpus(target: &Target) -> Vec<Vec<u8>> {
     let folder = folder(target);
     let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = files.map(|file| file.expect("a file").path()).collect();
     files.sort();
-    files.iter().map(|file| fs::read(file).unwrap()).collect()
+    files
+        .iter()
+        .map(|file| fs::read(file).expect("it can be read"))
+        .collect()
 }
 
 /// Random numbers that are the same each time (xorshift).
@@ -43,7 +46,7 @@ impl Chance {
     }
 
     fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.number() % end.max(1) as u64).unwrap()
+        usize::try_from(self.number() % end.max(1) as u64).expect("it is below a length")
     }
 
     /// Change an input a little, or put parts of two together.
