@@ -1,9 +1,11 @@
-//! Metrics of what is kept elsewhere: lag, waiting rooms, steps of pipelines.
+//! Metrics of what is kept elsewhere: lag, waiting rooms, circuit breakers, steps of pipelines.
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use athomic_core::app::RunningApp;
+use athomic_core::handler::CircuitBreakerOptions;
 use athomic_core::handler::register::{ordered, subscribe};
 use athomic_core::ordering::Action;
 use athomic_core::payload::{PayloadContext, PayloadStep, Step, StepError};
@@ -140,6 +142,62 @@ async fn waiting_rooms_are_told_as_they_fill_and_empty() {
     done.until(3).await;
     until_told(&app, "athomic_ordering_waiting", &labels, 1.0).await;
     until_told(&app, "athomic_ordering_rooms", &labels, 0.0).await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn circuit_breakers_tell_their_state_and_how_often_they_opened() {
+    const HANDLERS: [(&str, Duration); 2] = [
+        ("patient", Duration::from_secs(3600)),
+        ("trying", Duration::from_millis(10)),
+    ];
+    let broker = broker(&["t"]);
+    let gate = Arc::new(Semaphore::new(0));
+    let settings = "metrics = { enabled = true }\n\
+        [integration.messaging.dlq]\nstrategy = 'logging_only'\nmax_attempts = 1\n";
+    let mut app = application("shop", &broker, settings);
+    for (name, open_for) in HANDLERS {
+        let breaker = CircuitBreakerOptions {
+            window_calls: Some(10),
+            minimum_calls: Some(2),
+            trials: Some(1),
+            open_for: Some(open_for),
+            ..CircuitBreakerOptions::new()
+        };
+        let gate = Arc::clone(&gate);
+        let handler = subscribe("t").group_id(name).handler_id(name);
+        app = app.register(handler.circuit_breaker(breaker).handler(move |works: bool| {
+            let gate = Arc::clone(&gate);
+            async move {
+                if works {
+                    gate.acquire().await.unwrap().forget();
+                }
+                works.then_some(()).ok_or("it is down")
+            }
+        }));
+    }
+    let app = start(app).await;
+    let until_told = async |metric, handler: &str, wanted| {
+        until_told(&app, metric, &[("athomic_handler_id", handler)], wanted).await;
+    };
+    const STATE: &str = "athomic_circuit_breaker_state";
+    const OPENED: &str = "athomic_circuit_breaker_opened_total";
+    for (name, _) in HANDLERS {
+        until_told(STATE, name, 0.0).await;
+        until_told(OPENED, name, 0.0).await;
+    }
+    for works in [false, false, true] {
+        app.publisher().publish("t", &works).await.unwrap();
+    }
+    until_told(STATE, "patient", 2.0).await;
+    // Its trial waits at the gate.
+    until_told(STATE, "trying", 1.0).await;
+    gate.add_permits(1);
+    until_told(STATE, "trying", 0.0).await;
+    for (name, _) in HANDLERS {
+        until_told(OPENED, name, 1.0).await;
+    }
+    until_told(STATE, "patient", 2.0).await;
     app.stop().await;
 }
 

@@ -82,7 +82,7 @@ fn idempotency(meter: &Meter, monitor: &IdempotencyMonitor) {
 fn circuits(meter: &Meter, monitor: &CircuitMonitor) {
     let states = monitor.clone();
     let doc = "Whether a handler's circuit breaker lets it run: 0 is closed, 1 half-open, 2 open.";
-    gauge(meter, names::CIRCUIT_STATE, "1", doc, move |to| {
+    gauge(meter, names::CIRCUIT_STATE, "{state}", doc, move |to| {
         for (handler, report) in states.reports() {
             let state = match report.state {
                 CircuitState::Closed => 0,
