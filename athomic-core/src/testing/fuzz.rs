@@ -181,6 +181,7 @@ fn tree() -> Tree {
     }
 }
 
+#[cfg(any(feature = "zstd", feature = "lz4", feature = "gzip", feature = "snappy"))]
 const COMPRESSED: &str = ", { step = 'compression' }";
 #[cfg(feature = "crypto")]
 const ENCRYPTED: &str = ", { step = 'crypto' }";
@@ -241,6 +242,17 @@ fn read<P: Payload>(serializer: &str, step: &str, input: &[u8]) -> bool {
 }
 
 /// What is left of a payload behind all steps.
+#[cfg_attr(
+    not(any(
+        feature = "zstd",
+        feature = "lz4",
+        feature = "gzip",
+        feature = "snappy",
+        feature = "crypto",
+        feature = "claim-check"
+    )),
+    allow(dead_code, reason = "there is no step")
+)]
 struct Opened;
 
 impl Payload for Opened {
@@ -254,6 +266,16 @@ impl Payload for Opened {
 }
 
 /// Take bytes through a step.
+#[cfg_attr(
+    not(any(
+        feature = "zstd",
+        feature = "lz4",
+        feature = "gzip",
+        feature = "snappy",
+        feature = "crypto"
+    )),
+    allow(dead_code, reason = "there is no step")
+)]
 fn opened(step: &str, input: &[u8]) -> bool {
     read::<Opened>("backend = 'raw'", step, input)
 }
