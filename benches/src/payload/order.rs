@@ -50,7 +50,7 @@ impl Order {
         /// An article in JSON, and what is around the articles.
         const ARTICLE: usize = 50;
         const REST: usize = 70;
-        let articles = (bytes.saturating_sub(REST) / ARTICLE).max(1) as u64;
+        let articles = ((bytes.saturating_sub(REST) + ARTICLE / 2) / ARTICLE).max(1) as u64;
         Self {
             order_id: "order-0000004711".to_owned(),
             placed_at: 1_760_000_000_000,
