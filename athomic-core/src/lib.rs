@@ -44,6 +44,15 @@ pub mod mutant;
 
 mod hex;
 pub(crate) mod nearest;
+#[cfg(any(
+    feature = "otel",
+    feature = "lineage-http",
+    feature = "schema-registry",
+    feature = "claim-check-s3",
+    feature = "claim-check-gcs",
+    feature = "claim-check-azure"
+))]
+mod tls;
 
 #[cfg(feature = "testing")]
 pub mod testing;

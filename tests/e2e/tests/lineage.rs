@@ -7,7 +7,7 @@ use athomic::app::{AppBuilder, RunningApp};
 use athomic::handler::register::subscribe;
 use athomic::lineage::{EventType, LineageEvent};
 use athomic::publisher::Publisher;
-use athomic_rig::{Rig, until};
+use athomic_rig::{Rig, until, whole_lines};
 
 const EVENTS: u64 = 500;
 
@@ -26,11 +26,10 @@ async fn start(app: AppBuilder) -> RunningApp {
     app.start().await.expect("it starts")
 }
 
-/// Read what the collector has written so far; a last line that is still being written is left out.
+/// Read what the collector has written so far.
 fn events(file: &PathBuf) -> Vec<LineageEvent> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let lines = whole.lines().map(serde_json::from_str);
+    let lines = whole_lines(&text).map(serde_json::from_str);
     lines.collect::<Result<_, _>>().expect("each line is an event")
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::str::Lines;
 
 /// A line of a journal.
 #[derive(Debug, Clone)]
@@ -39,11 +40,15 @@ impl Note {
     }
 }
 
-/// Read a journal; empty if nothing was noted yet. A last line that is still being written is left out.
+/// Return the lines of a text; a last one that is still being written is left out.
+pub fn whole_lines(text: &str) -> Lines<'_> {
+    text.rfind('\n').map_or("", |end| &text[..end]).lines()
+}
+
+/// Read a journal; empty if nothing was noted yet.
 pub(crate) fn read(file: &Path, worker: &'static str) -> Vec<Note> {
     let text = fs::read_to_string(file).unwrap_or_default();
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole.lines().map(|line| Note::parse(line, worker)).collect()
+    whole_lines(&text).map(|line| Note::parse(line, worker)).collect()
 }
 
 /// Return all ends, by key and sequence, the earliest first.

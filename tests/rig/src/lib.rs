@@ -29,7 +29,7 @@ pub use account::Account;
 pub use cluster::{Cluster, Listener, Node, Spec};
 pub use feeder::Feeder;
 pub use foreign::Foreign;
-pub use journal::{Note, ends};
+pub use journal::{Note, ends, whole_lines};
 pub use ordered::{Allowed, OrderedAccount, Shuffled, ShuffledFeeder, Turn, What};
 pub use redis::{Answer, Proxy, Redis, Replies};
 pub use tools::{ConsoleConsumer, Tool, Tools};

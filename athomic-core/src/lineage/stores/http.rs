@@ -32,8 +32,7 @@ impl HttpStore {
         if !matches!(base.scheme(), "http" | "https") {
             return Err(format!("`{}` is not `http` or `https`", base.scheme()).into());
         }
-        // What the application installed itself stays.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
+        crate::tls::provide();
         Ok(Self {
             client: Client::builder().timeout(timeout).build()?,
             endpoint: base.join("api/v1/lineage")?,

@@ -24,8 +24,7 @@ struct Connector;
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        // What the application installed itself stays.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
+        crate::tls::provide();
         let allows_http = options.get_config_value(&ClientConfigKey::AllowHttp);
         let client = reqwest::Client::builder()
             // A reference leads into the configured store and nowhere else.
@@ -189,9 +188,7 @@ pub(super) fn s3(settings: &StorageSettings) -> Result<Arc<dyn ObjectStore>, Sto
                 "AWS_CONTAINER_CREDENTIALS_FULL_URI",
                 "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
             ];
-            from_environment(builder, &NAMES, |builder, key, value| {
-                builder.with_config(key, value)
-            })
+            from_environment(builder, &NAMES, AmazonS3Builder::with_config)
         }
     };
     let store = builder
@@ -221,9 +218,7 @@ pub(super) fn gcs(settings: &StorageSettings) -> Result<Arc<dyn ObjectStore>, St
                 "GOOGLE_SERVICE_ACCOUNT_KEY",
                 "GOOGLE_APPLICATION_CREDENTIALS",
             ];
-            from_environment(builder, &NAMES, |builder, key, value| {
-                builder.with_config(key, value)
-            })
+            from_environment(builder, &NAMES, GoogleCloudStorageBuilder::with_config)
         }
     };
     let wrong = "it is no key file of a service account (JSON)";
@@ -260,9 +255,7 @@ pub(super) fn azure(settings: &StorageSettings) -> Result<Arc<dyn ObjectStore>, 
                 "AZURE_TENANT_ID",
                 "AZURE_FEDERATED_TOKEN_FILE",
             ];
-            from_environment(builder, &NAMES, |builder, key, value| {
-                builder.with_config(key, value)
-            })
+            from_environment(builder, &NAMES, MicrosoftAzureBuilder::with_config)
         }
     };
     let wrong = "no client can be made of it; the account's key is written in base64";

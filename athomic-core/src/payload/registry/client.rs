@@ -73,8 +73,7 @@ enum Refusal {
 impl Client {
     /// Make a client of the settings; nothing is asked yet.
     pub(super) fn new(settings: &SchemaRegistrySettings) -> Result<Self, BoxError> {
-        // What the application installed itself stays.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
+        crate::tls::provide();
         let mut http = reqwest::Client::builder()
             .timeout(settings.timeout)
             // Credentials go to no other server than those of the settings.

@@ -9,7 +9,7 @@ use crate::settings::error::{Fault, Problem};
 use crate::settings::raw::{RawCrypto, RawPayload, RawPipeline, RawStep, RawStorage};
 use crate::settings::resolved::{
     CryptoAlgorithm, CryptoSettings, KeySettings, MessagingSettings, PayloadSettings, PipelineSettings,
-    StepSettings, StorageBackend, StorageSettings,
+    StepSettings, StorageSettings,
 };
 use crate::settings::schema::CRYPTO;
 use crate::settings::tree::join;
@@ -70,9 +70,10 @@ impl Resolver<'_> {
 
     /// Read where large payloads are kept. The secret is fetched only if a pipeline puts some there.
     pub(super) fn storage(&mut self, raw: &RawStorage, messaging: &MessagingSettings) -> StorageSettings {
+        let default = StorageSettings::default();
         self.fetch_secrets = messaging.names_step("claim_check");
         StorageSettings {
-            backend: self.choice(&raw.backend, StorageBackend::default()),
+            backend: self.choice(&raw.backend, default.backend),
             base_path: self.text(&raw.base_path).map(PathBuf::from),
             bucket: self.text(&raw.bucket),
             region: self.text(&raw.region),
@@ -80,8 +81,8 @@ impl Resolver<'_> {
             account: self.text(&raw.account),
             access_key_id: self.text(&raw.access_key_id),
             secret: self.secret(&raw.secret),
-            allow_http: value_or(&raw.allow_http, false),
-            check_at_start: value_or(&raw.check_at_start, true),
+            allow_http: value_or(&raw.allow_http, default.allow_http),
+            check_at_start: value_or(&raw.check_at_start, default.check_at_start),
         }
     }
 

@@ -105,8 +105,7 @@ impl Signal {
         if protocol == OtlpProtocol::Grpc && tokio::runtime::Handle::try_current().is_err() {
             return Err(TelemetryError::NoRuntime);
         }
-        // Whoever has chosen a provider of TLS before keeps it.
-        let _another = rustls::crypto::ring::default_provider().install_default();
+        crate::tls::provide();
         build(protocol, self.endpoint(settings, protocol)).map_err(|source| TelemetryError::Exporter {
             what: self.what,
             source: source.into(),
